@@ -1,0 +1,2 @@
+// Package grace
+package grace

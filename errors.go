@@ -1,0 +1,81 @@
+package grace
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/go-grace/grace/internal/fds"
+	"github.com/go-grace/grace/internal/handoff"
+)
+
+// Errors to match with [errors.Is].
+var (
+	// ErrNotReady is returned by Upgrade before Ready has returned nil.
+	ErrNotReady = errors.New("grace: this process is not ready yet: call Ready first")
+
+	// ErrUpgradeInProgress is returned by Upgrade while another one runs.
+	ErrUpgradeInProgress = errors.New("grace: an upgrade is in progress")
+
+	// ErrUpgraded is returned by the functions that need a serving process, once a successor serves instead. It matches
+	// [net.ErrClosed] too.
+	ErrUpgraded = fds.ErrHandedOver
+
+	// ErrShutdown is returned by the functions that need a serving process, once Shutdown was called, and is the cause of an
+	// upgrade that Shutdown has cancelled. It matches [net.ErrClosed] too.
+	ErrShutdown = fds.ErrClosed
+
+	// ErrAborted is returned by Ready in a successor that the old process does not want, because it was cancelled, timed out
+	// or is shutting down. The process must exit; the old one serves on.
+	ErrAborted = errors.New("grace: the old process has aborted the handoff")
+
+	// ErrForced is returned by Run when a second shutdown signal has cut the drain short.
+	ErrForced = errors.New("grace: a second signal has cut the drain short")
+
+	// ErrTimeout is the cause of an upgrade whose successor was not ready within the upgrade timeout.
+	ErrTimeout = errors.New("grace: the upgrade has timed out")
+
+	// ErrWrongKind is matched by the error of a Listen function that finds its socket among the inherited ones, but of
+	// another kind: a connected socket, or a datagram socket where a stream was asked for.
+	ErrWrongKind = fds.ErrWrongKind
+
+	// ErrEnvironment is matched by the error of New if LISTEN_FDS or one of its relatives does not tell the truth.
+	ErrEnvironment = fds.ErrEnvironment
+
+	// ErrProtocol is matched by errors about a message that the other process should not have sent.
+	ErrProtocol = handoff.ErrProtocol
+)
+
+// Step is a part of an upgrade.
+type Step string
+
+// The steps of an upgrade, in their order.
+const (
+	StepHooks  Step = "OnUpgrade hooks"
+	StepStart  Step = "start"  // of the new process
+	StepReady  Step = "ready"  // the new process starts up
+	StepCommit Step = "commit" // the new process takes over
+)
+
+// UpgradeError is the error of an upgrade that has failed. The process serves on as before, and may try again.
+type UpgradeError struct {
+	// Step is what failed.
+	Step Step
+	// PID is the successor's, or 0 if none was started. The process has ended, unless Err says that it could not be killed.
+	PID int
+	// State says how the successor ended, as [os.ProcessState] does: "exit status 1", "signal: killed".
+	State string
+	// Err is the cause. It matches the cause of the context if that has ended.
+	Err error
+}
+
+// Error implements error.
+func (e *UpgradeError) Error() string {
+	s := fmt.Sprintf("grace: upgrade failed at %s: %v", e.Step, e.Err)
+	if e.PID != 0 {
+		s += fmt.Sprintf(" (successor %d: %s)", e.PID, e.State)
+	}
+	return s
+}
+
+// Unwrap gives the cause.
+func (e *UpgradeError) Unwrap() error { return e.Err }

@@ -1,0 +1,219 @@
+package grace
+
+import (
+	"context"
+	"log/slog"
+	"os"
+	"time"
+)
+
+// Observer is told of everything that happens in a handoff. Observe is called by several goroutines, and should return soon.
+type Observer interface {
+	Observe(Record)
+}
+
+// ObserverFunc is a function as an [Observer].
+type ObserverFunc func(Record)
+
+// Observe calls f.
+func (f ObserverFunc) Observe(r Record) { f(r) }
+
+// Role is what a process does in the life of its service.
+type Role string
+
+// The roles. A first generation, which has no predecessor, has the role serving from its start.
+const (
+	RoleSuccessor Role = "successor" // is starting; its predecessor serves
+	RoleServing   Role = "serving"
+	RoleDraining  Role = "draining" // stops, with or without a successor
+)
+
+// Record is an event, with when and where it happened.
+type Record struct {
+	Time       time.Time
+	Generation int    // of this process; the first is 1
+	PID        int    // of this process
+	Role       Role   // of this process
+	Handoff    string // the same in both processes of one handoff; "" before the first
+	Event      Event
+}
+
+// Event is one of the event structs of this package, for a type switch. Those named ...Started are followed by one named
+// ...Finished.
+type Event interface {
+	// describe is how the event is logged. Having it here, no event can be forgotten.
+	describe() (slog.Level, string, []slog.Attr)
+}
+
+// SocketOpened says that a Listen function has a socket.
+type SocketOpened struct {
+	Socket
+}
+
+// SocketsAbandoned says that a successor has closed inherited sockets for which its program did not ask.
+type SocketsAbandoned struct {
+	Sockets []string
+}
+
+// ReadyStarted says that Ready was called.
+type ReadyStarted struct{}
+
+// ReadyFinished says that Ready returns. Without an error, the process serves now.
+type ReadyFinished struct {
+	Duration time.Duration
+	Err      error
+}
+
+// UpgradeStarted says that Upgrade was called.
+type UpgradeStarted struct{}
+
+// UpgradeFinished says that Upgrade returns. Without an error, the successor serves now.
+type UpgradeFinished struct {
+	Duration  time.Duration
+	Successor int // its process id; 0 if none was started
+	Err       error
+}
+
+// SuccessorStarted says that the new process runs.
+type SuccessorStarted struct {
+	PID        int
+	Executable string
+	Sockets    int // how many were passed
+}
+
+// HookStarted says that a hook begins to run.
+type HookStarted struct {
+	Hook string // such as "OnReady"
+	Name string // of the [Hook] it belongs to
+}
+
+// HookFinished says that a hook has returned, or was left behind at its deadline.
+type HookFinished struct {
+	Hook     string
+	Name     string
+	Duration time.Duration
+	Err      error
+}
+
+// DrainStarted says that the process accepts no more.
+type DrainStarted struct {
+	Upgraded bool // a successor serves; false: the service stops
+	Timeout  time.Duration
+}
+
+// DrainFinished says that the process has finished its work and can exit.
+type DrainFinished struct {
+	Duration time.Duration
+	Err      error
+}
+
+// ParentExited says that the old process is gone.
+type ParentExited struct {
+	ParentExit
+}
+
+// SignalReceived says that Run acts on a signal.
+type SignalReceived struct {
+	Signal os.Signal
+}
+
+// Warned says that something is not as it should be, though the process goes on.
+type Warned struct {
+	Err error
+}
+
+func (e SocketOpened) describe() (slog.Level, string, []slog.Attr) {
+	return slog.LevelDebug, "socket opened", []slog.Attr{
+		slog.String("socket", e.Addr.String()), slog.String("network", e.Network), slog.String("name", e.Name), slog.Bool("inherited", e.Inherited),
+	}
+}
+
+func (e SocketsAbandoned) describe() (slog.Level, string, []slog.Attr) {
+	return slog.LevelWarn, "inherited sockets closed that nobody asked for", []slog.Attr{slog.Any("sockets", e.Sockets)}
+}
+
+func (ReadyStarted) describe() (slog.Level, string, []slog.Attr) {
+	return slog.LevelDebug, "getting ready", nil
+}
+
+func (e ReadyFinished) describe() (slog.Level, string, []slog.Attr) {
+	return outcome(e.Err, "ready", "not ready", e.Duration)
+}
+
+func (UpgradeStarted) describe() (slog.Level, string, []slog.Attr) {
+	return slog.LevelInfo, "upgrade started", nil
+}
+
+func (e UpgradeFinished) describe() (slog.Level, string, []slog.Attr) {
+	level, msg, attrs := outcome(e.Err, "upgrade finished", "upgrade failed", e.Duration)
+	return level, msg, append(attrs, slog.Int("successor", e.Successor))
+}
+
+func (e SuccessorStarted) describe() (slog.Level, string, []slog.Attr) {
+	return slog.LevelInfo, "successor started", []slog.Attr{
+		slog.Int("successor", e.PID), slog.String("executable", e.Executable), slog.Int("sockets", e.Sockets),
+	}
+}
+
+func (e HookStarted) describe() (slog.Level, string, []slog.Attr) {
+	return slog.LevelDebug, "hook started", []slog.Attr{slog.String("hook", e.Hook), slog.String("name", e.Name)}
+}
+
+func (e HookFinished) describe() (slog.Level, string, []slog.Attr) {
+	level, msg, attrs := outcome(e.Err, "hook finished", "hook failed", e.Duration)
+	if e.Err == nil {
+		level = slog.LevelDebug
+	}
+	return level, msg, append(attrs, slog.String("hook", e.Hook), slog.String("name", e.Name))
+}
+
+func (e DrainStarted) describe() (slog.Level, string, []slog.Attr) {
+	return slog.LevelInfo, "drain started", []slog.Attr{slog.Bool("upgraded", e.Upgraded), slog.Duration("timeout", e.Timeout)}
+}
+
+func (e DrainFinished) describe() (slog.Level, string, []slog.Attr) {
+	return outcome(e.Err, "drain finished", "drain finished with errors", e.Duration)
+}
+
+func (e ParentExited) describe() (slog.Level, string, []slog.Attr) {
+	attrs := []slog.Attr{slog.Int("parent", e.PID), slog.Int("parent_generation", e.Generation)}
+	if !e.Drained {
+		return slog.LevelWarn, "parent exited without finishing its drain", attrs
+	}
+	attrs = append(attrs, slog.Duration("drain", e.Drain))
+	if e.Err != nil {
+		return slog.LevelWarn, "parent exited, its drain had errors", append(attrs, errAttr(e.Err))
+	}
+	return slog.LevelInfo, "parent exited", attrs
+}
+
+func (e SignalReceived) describe() (slog.Level, string, []slog.Attr) {
+	return slog.LevelInfo, "signal received", []slog.Attr{slog.String("signal", e.Signal.String())}
+}
+
+func (e Warned) describe() (slog.Level, string, []slog.Attr) {
+	return slog.LevelWarn, e.Err.Error(), nil
+}
+
+// outcome describes the end of something that took a while.
+func outcome(err error, good, bad string, took time.Duration) (slog.Level, string, []slog.Attr) {
+	attrs := []slog.Attr{slog.Duration("duration", took)}
+	if err != nil {
+		return slog.LevelError, bad, append(attrs, errAttr(err))
+	}
+	return slog.LevelInfo, good, attrs
+}
+
+func errAttr(err error) slog.Attr { return slog.String("error", err.Error()) }
+
+// logObserver writes records to a logger.
+type logObserver struct{ log *slog.Logger }
+
+func (o logObserver) Observe(r Record) {
+	level, msg, attrs := r.Event.describe()
+	if !o.log.Enabled(context.Background(), level) {
+		return
+	}
+	attrs = append(attrs, slog.Int("generation", r.Generation), slog.Int("pid", r.PID), slog.String("role", string(r.Role)), slog.String("handoff", r.Handoff))
+	o.log.LogAttrs(context.Background(), level, msg, attrs...)
+}

@@ -1,0 +1,384 @@
+package grace
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/go-grace/grace/internal/fds"
+)
+
+// Manager hands the sockets of a service from one process to the next. A process has one. Its methods can be called from
+// several goroutines.
+type Manager struct {
+	opts       options
+	generation int
+	program    program // what successors execute
+	sockets    *fds.Set
+	gate       *gate
+	hooks      *hooks
+	life       *lifecycle
+	signals    *signals
+	pidFile    pidFile
+	parent     *parent // nil in a first generation
+	launch     launcher
+
+	handoff   atomic.Value              // string: the latest handoff that this process takes part in
+	successor atomic.Pointer[successor] // the present or last one
+	hurry     context.CancelCauseFunc   // ends the drain's context
+	draining  context.Context           //nolint:containedctx // the drain belongs to no caller: each can begin it or hasten it
+	watching  sync.WaitGroup            // goroutines that end with the drain
+}
+
+// Process names another generation of the service.
+type Process struct {
+	PID        int
+	Generation int
+}
+
+// Status is a look at a [Manager].
+type Status struct {
+	Generation int // of this process; the first is 1
+	PID        int // of this process
+	State      State
+	Handoff    string   // the latest handoff that this process takes part in; "" before the first
+	Parent     *Process // the old process, while it lives; else nil
+	Successor  *Process // the new process, from its start on; nil if there is none
+	Sockets    []Socket // that are open
+}
+
+// New makes the Manager of this process. It belongs at the very start of main: it takes the sockets that the process was
+// started with, and removes the variables that announce them, so that no other child of this process takes them for its own;
+// it remembers arguments, directory and environment for the successors; and it claims the signals for [Manager.Run].
+//
+// A process has one Manager. A second one would inherit nothing, and an upgrade hands over the sockets of one alone.
+//
+// The error names every option that is wrong. [ErrEnvironment] and [ErrProtocol] are matched by the errors about what the
+// process was started with. After an error nothing is left open or claimed. A Manager that is not needed any more is ended by
+// [Manager.Shutdown].
+func New(opts ...Option) (*Manager, error) {
+	o, err := newOptions(opts)
+	if err != nil {
+		return nil, err
+	}
+	prog, err := newProgram(o)
+	if err != nil {
+		return nil, err
+	}
+	inherited, err := inherit()
+	if err != nil {
+		return nil, err
+	}
+	return newManager(o, prog, inherited, startProcess), nil
+}
+
+// newManager puts a Manager together.
+func newManager(o options, prog program, from inheritance, launch launcher) *Manager {
+	m := &Manager{
+		opts:       o,
+		generation: from.generation,
+		program:    prog,
+		sockets:    from.sockets,
+		gate:       newGate(),
+		life:       newLifecycle(),
+		signals:    claimSignals(o.upgradeSignals, o.shutdownSignals),
+		pidFile:    pidFile{o.pidFile},
+		parent:     from.parent,
+		launch:     launch,
+	}
+	m.hooks = &hooks{emit: m.emit}
+	m.handoff.Store(from.handoff)
+	m.draining, m.hurry = context.WithCancelCause(context.Background())
+	if m.parent == nil {
+		m.gate.open()
+	}
+	if from.warning != nil {
+		m.emit(Warned{from.warning})
+	}
+	return m
+}
+
+// Append adds a hook. Hooks that are appended while their moment passes may be missed.
+func (m *Manager) Append(h Hook) { m.hooks.append(h) }
+
+// Ready says that this process can serve: it has its sockets, and its servers run. It runs the OnReady hooks. In a successor
+// it then blocks until the handoff is committed; if the old process crashes meanwhile, this one takes over. When Ready
+// returns nil, this process is the one that serves, and inherited sockets for which no Listen function has asked are closed.
+//
+// After an error the process does not serve. A first generation may call Ready again; a successor must exit, and the old
+// process serves on. [ErrAborted] is matched if that one gave up. If the context ends, its cause is matched. Calls after the
+// first successful one return nil.
+func (m *Manager) Ready(ctx context.Context) error {
+	ctx, op, err := m.life.beginReady(ctx)
+	if errors.Is(err, errAlreadyReady) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	m.emit(ReadyStarted{})
+	start := time.Now()
+	if err = m.becomeReady(ctx); err != nil {
+		op.end(StateStarting)
+	} else {
+		op.end(StateServing)
+	}
+	m.emit(ReadyFinished{Duration: time.Since(start), Err: err})
+	return err
+}
+
+func (m *Manager) becomeReady(ctx context.Context) error {
+	if m.parent != nil {
+		return m.succeed(ctx)
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, m.opts.upgradeTimeout, ErrTimeout)
+	defer cancel()
+	if err := m.hooks.ready(ctx); err != nil {
+		return err
+	}
+	if err := m.pidFile.write(); err != nil {
+		return err
+	}
+	m.settle()
+	return nil
+}
+
+// settle closes what nobody asked for.
+func (m *Manager) settle() {
+	if closed := m.sockets.Settle(); len(closed) > 0 {
+		names := make([]string, len(closed))
+		for i, r := range closed {
+			names[i] = r.String()
+		}
+		m.emit(SocketsAbandoned{names})
+	}
+}
+
+// Upgrade replaces this process by a new one. It runs the OnUpgrade hooks, starts the executable anew with the sockets of
+// this process, waits until the new process is ready, and lets it serve. When Upgrade returns nil, that process serves: Done
+// is closed, and this one drains. After an error this process serves on as before, and Upgrade may be called again.
+//
+// When the context ends before the successor is told to serve, or it is not ready within the upgrade timeout, the successor
+// is killed.
+//
+// Errors: [ErrNotReady], [ErrUpgradeInProgress], [ErrUpgraded] and [ErrShutdown] if there was nothing to begin; after that an
+// [*UpgradeError] that matches the cause, such as [ErrTimeout] or the cause of the context. If it matches
+// [errors.ErrUnsupported], the platform cannot pass sockets to a process, or this process is PID 1, whose end would end its
+// container.
+func (m *Manager) Upgrade(ctx context.Context) error {
+	if err := upgradable(); err != nil {
+		return err
+	}
+	ctx, op, err := m.life.beginUpgrade(ctx)
+	if err != nil {
+		return err
+	}
+	a := newAttempt(m)
+	m.emit(UpgradeStarted{})
+	start := time.Now()
+	if err = a.run(ctx); err != nil {
+		op.end(StateServing)
+	} else {
+		op.end(StateDraining)
+		go m.drain(true) // ends with the drain, for which Wait waits
+	}
+	m.emit(UpgradeFinished{Duration: time.Since(start), Successor: a.pid(), Err: err})
+	return err
+}
+
+// Shutdown ends the service in this process, without a successor. An upgrade that is under way is cancelled. It runs the
+// OnDrain hooks, closes all sockets, and returns when that is done, with the errors of the hooks. If the context ends
+// earlier, so does the context of the hooks, and its cause is in the error too.
+//
+// If a drain is under way already, after an upgrade or another Shutdown, Shutdown waits for its end. In a successor that was
+// not ready, it tells the old process to serve on.
+func (m *Manager) Shutdown(ctx context.Context) error {
+	if m.life.beginShutdown() {
+		go m.drain(false) // ends with the drain, for which Wait waits
+	}
+	stop := context.AfterFunc(ctx, func() { m.hurry(context.Cause(ctx)) })
+	defer stop()
+	<-m.life.drained // soon, once the context of the drain has ended
+	if ctx.Err() != nil {
+		return errors.Join(context.Cause(ctx), m.life.err)
+	}
+	return m.life.err
+}
+
+// Done is closed when this process must accept no more: after a successful upgrade, or when Shutdown is called.
+func (m *Manager) Done() <-chan struct{} { return m.life.done }
+
+// Wait waits until this process is drained, after an upgrade or a shutdown, and returns the errors of its OnDrain hooks; the
+// process can exit then. If the context ends earlier, Wait returns its cause, and the drain goes on.
+func (m *Manager) Wait(ctx context.Context) error {
+	select {
+	case <-m.life.drained:
+		return m.life.err
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// drain finishes the work of this process.
+func (m *Manager) drain(upgraded bool) {
+	ctx, cancel := context.WithTimeout(m.draining, m.opts.drainTimeout)
+	defer cancel()
+	m.emit(DrainStarted{Upgraded: upgraded, Timeout: m.opts.drainTimeout})
+	start := time.Now()
+	err := errors.Join(m.hooks.drain(ctx), m.sockets.Close())
+	if !upgraded {
+		err = errors.Join(err, m.pidFile.remove())
+	}
+	took := time.Since(start)
+	m.emit(DrainFinished{Duration: took, Err: err})
+	if s := m.successor.Load(); s != nil {
+		s.farewell(took, err)
+	}
+	m.hurry(nil)
+	m.watching.Wait()
+	if m.parent != nil {
+		m.parent.leave()
+	}
+	m.signals.release()
+	m.life.finish(err)
+}
+
+// Run serves until the end: it calls Ready, then upgrades on SIGHUP and SIGUSR2 (see [WithUpgradeSignals]), and returns when
+// this process is drained. It drains after an upgrade, on SIGTERM and SIGINT (see [WithShutdownSignals]), and when the context
+// ends. A signal that came since [New] counts. An upgrade that fails is told to the observers, and Run goes on.
+//
+// Run returns nil after a clean end, the error of Ready, or those of the OnDrain hooks. A second shutdown signal makes it
+// return at once, with [ErrForced]. The program should exit when Run returns.
+func (m *Manager) Run(ctx context.Context) error {
+	m.signals.run()
+	upgrades := &upgrades{m: m}
+	err := m.runUntilDone(ctx, upgrades)
+	upgrades.wait()
+	return err
+}
+
+func (m *Manager) runUntilDone(ctx context.Context, up *upgrades) error {
+	if sig, err := m.readyOrSignal(ctx); err != nil || sig != nil {
+		return errors.Join(err, m.end(sig))
+	}
+	for {
+		select {
+		case sig := <-m.signals.upgrade:
+			m.emit(SignalReceived{sig})
+			up.start(ctx)
+		case sig := <-m.signals.shutdown:
+			return m.end(sig)
+		case <-ctx.Done():
+			return m.end(nil)
+		case <-m.Done():
+			return m.end(nil)
+		}
+	}
+}
+
+// readyOrSignal calls Ready, and gives it up on a shutdown signal: a successor that is to stop must not be committed.
+func (m *Manager) readyOrSignal(ctx context.Context) (os.Signal, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	result := make(chan error, 1)
+	go func() { result <- m.Ready(ctx) }() // ends soon after ctx
+	select {
+	case err := <-result:
+		return nil, err
+	case sig := <-m.signals.shutdown:
+		cancel(ErrShutdown)
+		<-result
+		return sig, nil
+	case <-m.signals.forced: // reached only if both signals are there already
+		return nil, ErrForced
+	}
+}
+
+// end shuts down, or waits for the drain that goes on already, until a signal forces the end.
+func (m *Manager) end(sig os.Signal) error {
+	if sig != nil {
+		m.emit(SignalReceived{sig})
+	}
+	result := make(chan error, 1)
+	go func() { result <- m.Shutdown(context.Background()) }() // ends with the drain
+	for {
+		select {
+		case err := <-result:
+			return err
+		case sig := <-m.signals.shutdown: // the first one, while this process drains after an upgrade: it is about to end anyway
+			m.emit(SignalReceived{sig})
+		case <-m.signals.forced:
+			m.hurry(ErrForced)
+			return ErrForced
+		}
+	}
+}
+
+// upgrades runs the upgrades that signals ask for.
+type upgrades struct {
+	m  *Manager
+	wg sync.WaitGroup
+}
+
+// start runs an upgrade unless one runs already; its outcome is told to the observers.
+func (u *upgrades) start(ctx context.Context) {
+	u.wg.Go(func() { // ends with Upgrade
+		if err := u.m.Upgrade(ctx); errors.Is(err, ErrUpgradeInProgress) || errors.Is(err, errors.ErrUnsupported) {
+			u.m.emit(Warned{fmt.Errorf("upgrade signal ignored: %w", err)})
+		}
+	})
+}
+
+func (u *upgrades) wait() { u.wg.Wait() }
+
+// Parent gives the process that this one succeeds, while it lives.
+func (m *Manager) Parent() (Process, bool) {
+	if m.parent == nil {
+		return Process{}, false
+	}
+	return m.parent.process(), m.parent.lives()
+}
+
+// Status looks at the Manager.
+func (m *Manager) Status() Status {
+	s := Status{Generation: m.generation, PID: os.Getpid(), State: m.life.current(), Handoff: m.handoffID()}
+	if p, ok := m.Parent(); ok {
+		s.Parent = &p
+	}
+	if succ := m.successor.Load(); succ != nil {
+		s.Successor = &Process{PID: succ.child.PID(), Generation: m.generation + 1}
+	}
+	for _, sock := range m.sockets.Sockets() {
+		s.Sockets = append(s.Sockets, describeSocket(sock))
+	}
+	return s
+}
+
+func (m *Manager) handoffID() string { return m.handoff.Load().(string) }
+
+// emit tells the observers of an event.
+func (m *Manager) emit(e Event) {
+	if len(m.opts.observers) == 0 {
+		return
+	}
+	r := Record{Time: time.Now(), Generation: m.generation, PID: os.Getpid(), Role: m.role(), Handoff: m.handoffID(), Event: e}
+	for _, o := range m.opts.observers {
+		o.Observe(r)
+	}
+}
+
+func (m *Manager) role() Role {
+	switch m.life.current() {
+	case StateStarting:
+		if m.parent != nil {
+			return RoleSuccessor
+		}
+	case StateDraining, StateDone:
+		return RoleDraining
+	}
+	return RoleServing
+}

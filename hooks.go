@@ -1,0 +1,157 @@
+package grace
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+)
+
+// Hook is a set of functions that are called at certain moments of a handoff. Each may be nil.
+//
+// They run one after another, in the order in which their hooks were appended; OnDrain and OnUpgradeFailed, which undo what
+// others have done, in reverse. Each gets a context with a deadline, and is left behind if it has not returned a second after
+// that. After an error of OnUpgrade or OnReady, the functions that would follow are not called; those of the other kinds all
+// run. Every error is part of what the caller gets.
+type Hook struct {
+	// Name stands in events and errors.
+	Name string
+
+	// OnUpgrade runs in the old process before the successor is started: to release what only one process can hold. Its error
+	// cancels the upgrade.
+	OnUpgrade func(context.Context) error
+
+	// OnUpgradeFailed runs in the old process after a failed upgrade, whose error it is told, when the successor is gone: to
+	// take back what OnUpgrade has released. It runs if the OnUpgrade of its hook has run without an error, or is nil.
+	OnUpgradeFailed func(context.Context, error) error
+
+	// OnReady runs before a process says that it is ready. Its error makes Ready, and with it an upgrade, fail.
+	OnReady func(context.Context) error
+
+	// OnDrain runs when the process must accept no more: to close listeners, finish what is in progress and release what is
+	// held. The deadline is that of [WithDrainTimeout]. It runs before a shutdown too, also of a process that never was ready.
+	OnDrain func(context.Context) error
+
+	// OnParentExit runs in a successor, once, when the old process is gone: now what it held alone is free.
+	OnParentExit func(context.Context, ParentExit) error
+}
+
+// ParentExit says how the old process has ended.
+type ParentExit struct {
+	Process
+	// Drained is set if the process reported the end of its drain. Otherwise it crashed, or was killed.
+	Drained bool
+	// Drain is how long the drain took.
+	Drain time.Duration
+	// Err has the text of the errors of the OnDrain hooks; nil if there was none.
+	Err error
+}
+
+// hookGrace is how long a hook may take to notice that its deadline has passed.
+const hookGrace = time.Second
+
+// hooks owns the appended hooks.
+type hooks struct {
+	mu   sync.Mutex
+	list []Hook
+	emit func(Event)
+}
+
+func (h *hooks) append(hook Hook) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.list = append(h.list, hook)
+}
+
+func (h *hooks) all() []Hook {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Clone(h.list)
+}
+
+// upgrade runs OnUpgrade. It returns the hooks that are to be undone if the upgrade fails.
+func (h *hooks) upgrade(ctx context.Context) ([]Hook, error) {
+	all := h.all()
+	for i, hook := range all {
+		if err := h.run(ctx, "OnUpgrade", hook.Name, hook.OnUpgrade); err != nil {
+			return all[:i], err
+		}
+	}
+	return all, nil
+}
+
+// upgradeFailed runs OnUpgradeFailed of the hooks that upgrade has returned.
+func (h *hooks) upgradeFailed(ctx context.Context, ran []Hook, cause error) error {
+	var errs []error
+	for _, hook := range slices.Backward(ran) {
+		errs = append(errs, h.run(ctx, "OnUpgradeFailed", hook.Name, with(hook.OnUpgradeFailed, cause)))
+	}
+	return errors.Join(errs...)
+}
+
+func (h *hooks) ready(ctx context.Context) error {
+	for _, hook := range h.all() {
+		if err := h.run(ctx, "OnReady", hook.Name, hook.OnReady); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (h *hooks) drain(ctx context.Context) error {
+	var errs []error
+	for _, hook := range slices.Backward(h.all()) {
+		errs = append(errs, h.run(ctx, "OnDrain", hook.Name, hook.OnDrain))
+	}
+	return errors.Join(errs...)
+}
+
+func (h *hooks) parentExit(ctx context.Context, exit ParentExit) error {
+	var errs []error
+	for _, hook := range h.all() {
+		errs = append(errs, h.run(ctx, "OnParentExit", hook.Name, with(hook.OnParentExit, exit)))
+	}
+	return errors.Join(errs...)
+}
+
+// with gives a hook that is told something the form of the others.
+func with[T any](f func(context.Context, T) error, value T) func(context.Context) error {
+	if f == nil {
+		return nil
+	}
+	return func(ctx context.Context) error { return f(ctx, value) }
+}
+
+// run calls one function of a hook.
+func (h *hooks) run(ctx context.Context, kind, name string, f func(context.Context) error) error {
+	if f == nil {
+		return nil
+	}
+	h.emit(HookStarted{Hook: kind, Name: name})
+	start := time.Now()
+	err := callWithin(ctx, f)
+	if err != nil {
+		err = fmt.Errorf("%s hook %q: %w", kind, name, err)
+	}
+	h.emit(HookFinished{Hook: kind, Name: name, Duration: time.Since(start), Err: err})
+	return err
+}
+
+// callWithin calls f, and leaves it behind if it outlives its context by more than hookGrace.
+func callWithin(ctx context.Context, f func(context.Context) error) error {
+	result := make(chan error, 1)
+	go func() { result <- f(ctx) }() // ends with f
+	select {
+	case err := <-result:
+		return err
+	case <-ctx.Done():
+	}
+	select {
+	case err := <-result:
+		return err
+	case <-time.After(hookGrace):
+		return fmt.Errorf("has not returned %v after its deadline: %w", hookGrace, context.Cause(ctx))
+	}
+}

@@ -1,0 +1,216 @@
+package fds
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"path/filepath"
+	"strconv"
+	"strings"
+)
+
+// family is the address family of a socket.
+type family string
+
+const (
+	familyInet  family = "IPv4"
+	familyInet6 family = "IPv6"
+	familyUnix  family = "unix"
+)
+
+// kind is the type of a socket, in the words of socket(2).
+type kind string
+
+const (
+	kindStream    kind = "stream"
+	kindDatagram  kind = "datagram"
+	kindSeqpacket kind = "sequential-packet"
+	kindRaw       kind = "raw"
+)
+
+// facts are what the kernel says about a descriptor.
+type facts struct {
+	family    family
+	kind      kind
+	protocol  int // of a raw socket; 0 where the platform does not tell
+	listening bool
+	connected bool
+	v6only    bool
+	address   netip.AddrPort // of an IP socket
+	path      string         // of a unix socket; abstract names begin with "@"
+	other     string         // what the descriptor is if it is no socket of these families
+}
+
+// String says what the descriptor is, for error messages: "a connected IPv4 stream socket 127.0.0.1:80".
+func (f facts) String() string {
+	if f.other != "" {
+		return f.other
+	}
+	state := ""
+	switch {
+	case f.listening:
+		state = "listening "
+	case f.connected:
+		state = "connected "
+	case f.kind == kindStream, f.kind == kindSeqpacket:
+		state = "not listening "
+	}
+	article := "a "
+	if state == "" && f.family != familyUnix {
+		article = "an " // an IPv4 datagram socket
+	}
+	return strings.TrimRight(fmt.Sprintf("%s%s%s %s socket %s", article, state, f.family, f.kind, f.place()), " ")
+}
+
+// place is the socket's own address as text, the same for all sockets that would collide with each other or nearly so:
+// sockets of one place are looked at more closely.
+func (f facts) place() string {
+	if f.family == familyUnix {
+		return f.path
+	}
+	if f.address.IsValid() {
+		return f.address.String()
+	}
+	return ""
+}
+
+// servable reports whether the descriptor can be handed to a Listen function at all.
+func (f facts) servable() bool {
+	switch {
+	case f.other != "":
+		return false
+	case f.kind == kindStream || f.kind == kindSeqpacket:
+		return f.listening
+	default:
+		return !f.connected
+	}
+}
+
+// wants is an Ask, parsed.
+type wants struct {
+	family  family // "" for both IP families
+	prefer  family // of a wildcard address, the family in which it is written
+	kind    kind
+	proto   int          // of a raw socket
+	ips     []netip.Addr // none stands for all addresses
+	port    uint16
+	path    string
+	byPlace bool // false: only a new socket, or one that was asked for in the same words, will do (port 0, unix autobind)
+}
+
+// Protocol gives the part of a network's name before its colon: "ip4" of "ip4:icmp".
+func Protocol(network string) string {
+	name, _, _ := strings.Cut(network, ":")
+	return name
+}
+
+// kindOf gives the family and kind of a network's name.
+func kindOf(network string) (family, kind, error) {
+	name, _, raw := strings.Cut(network, ":")
+	switch name {
+	case "tcp":
+		return "", kindStream, nil
+	case "tcp4":
+		return familyInet, kindStream, nil
+	case "tcp6":
+		return familyInet6, kindStream, nil
+	case "udp":
+		return "", kindDatagram, nil
+	case "udp4":
+		return familyInet, kindDatagram, nil
+	case "udp6":
+		return familyInet6, kindDatagram, nil
+	case "unix":
+		return familyUnix, kindStream, nil
+	case "unixpacket":
+		return familyUnix, kindSeqpacket, nil
+	case "unixgram":
+		return familyUnix, kindDatagram, nil
+	}
+	if raw {
+		switch name {
+		case "ip":
+			return "", kindRaw, nil
+		case "ip4":
+			return familyInet, kindRaw, nil
+		case "ip6":
+			return familyInet6, kindRaw, nil
+		}
+	}
+	return "", "", net.UnknownNetworkError(network)
+}
+
+// samePath compares the paths of unix sockets; an abstract name is no path.
+func samePath(a, b string) bool {
+	if a == b {
+		return true
+	}
+	if a == "" || b == "" || a[0] == '@' || b[0] == '@' {
+		return false
+	}
+	absA, errA := filepath.Abs(a)
+	absB, errB := filepath.Abs(b)
+	return errA == nil && errB == nil && absA == absB
+}
+
+// meets reports whether a socket with these facts has the address that is wanted, whatever its kind.
+func (w wants) meets(f facts) bool {
+	if w.family == familyUnix || f.family == familyUnix {
+		return w.family == f.family && samePath(w.path, f.path)
+	}
+	if !f.address.IsValid() || f.address.Port() != w.port {
+		return false
+	}
+	ip := f.address.Addr()
+	if len(w.ips) == 0 {
+		return ip.IsUnspecified()
+	}
+	for _, want := range w.ips {
+		if want.Unmap() == ip.Unmap() {
+			return true
+		}
+	}
+	return false
+}
+
+// fit says how well a socket that meets the address serves what is wanted: 0 is not at all. A socket of both families is
+// wanted most for "tcp", one of a single family for "tcp4" and "tcp6"; one that serves only IPv4 is nothing for "tcp6".
+func (w wants) fit(f facts) int {
+	if w.kind != f.kind || !f.servable() || w.kind == kindRaw && f.protocol != 0 && w.proto != f.protocol {
+		return 0
+	}
+	dual := f.family == familyInet6 && !f.v6only
+	switch w.family {
+	case familyUnix:
+		return 3
+	case familyInet:
+		switch {
+		case f.family == familyInet:
+			return 3
+		case dual:
+			return 1
+		}
+		return 0
+	case familyInet6:
+		switch {
+		case f.family != familyInet6:
+			return 0
+		case dual:
+			return 1
+		}
+		return 3
+	}
+	switch {
+	case dual, len(w.ips) > 0:
+		return 3
+	case f.family == w.prefer:
+		return 2
+	}
+	return 1
+}
+
+// parsePort reads a decimal port; service names need a look-up.
+func parsePort(port string) (uint16, bool) {
+	n, err := strconv.ParseUint(port, 10, 16)
+	return uint16(n), err == nil
+}

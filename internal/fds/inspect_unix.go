@@ -1,0 +1,120 @@
+//go:build unix
+
+package fds
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+)
+
+// inspect asks the kernel what the descriptor is.
+func inspect(fd int) facts {
+	sotype, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE)
+	if err != nil {
+		return facts{other: notSocket(fd)}
+	}
+	kinds := map[int]kind{unix.SOCK_STREAM: kindStream, unix.SOCK_DGRAM: kindDatagram, unix.SOCK_SEQPACKET: kindSeqpacket, unix.SOCK_RAW: kindRaw}
+	f := facts{kind: kinds[sotype]}
+	if f.kind == "" {
+		return facts{other: fmt.Sprintf("a socket of type %d", sotype)}
+	}
+	f.setAddress(fd)
+	f.listening = isListening(fd)
+	_, err = unix.Getpeername(fd)
+	f.connected = err == nil
+	if f.family == familyInet6 {
+		only, err := unix.GetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY)
+		f.v6only = err == nil && only != 0
+	}
+	if f.kind == kindRaw {
+		f.protocol = socketProtocol(fd)
+	}
+	return f
+}
+
+func isListening(fd int) bool {
+	n, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ACCEPTCONN)
+	return err == nil && n != 0
+}
+
+func (f *facts) setAddress(fd int) {
+	sa, err := unix.Getsockname(fd)
+	if err != nil {
+		f.other = "a socket without a name: " + err.Error()
+		return
+	}
+	switch sa := sa.(type) {
+	case *unix.SockaddrInet4:
+		f.family = familyInet
+		f.address = netip.AddrPortFrom(netip.AddrFrom4(sa.Addr), uint16(sa.Port))
+	case *unix.SockaddrInet6:
+		f.family = familyInet6
+		ip := netip.AddrFrom16(sa.Addr)
+		if sa.ZoneId != 0 {
+			ip = ip.WithZone(zoneName(sa.ZoneId))
+		}
+		f.address = netip.AddrPortFrom(ip, uint16(sa.Port))
+	case *unix.SockaddrUnix:
+		f.family, f.path = familyUnix, sa.Name
+	default:
+		f.other = "a socket of a family other than IPv4, IPv6 and unix"
+	}
+}
+
+// notSocket says what a descriptor is that is no socket.
+func notSocket(fd int) string {
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		if errors.Is(err, unix.EBADF) {
+			return "closed"
+		}
+		return "unusable: " + err.Error()
+	}
+	switch st.Mode & unix.S_IFMT {
+	case unix.S_IFREG:
+		return "a file"
+	case unix.S_IFIFO:
+		return "a pipe"
+	case unix.S_IFDIR:
+		return "a directory"
+	case unix.S_IFCHR, unix.S_IFBLK:
+		return "a device"
+	}
+	return "no socket (mode " + strconv.FormatUint(uint64(st.Mode), 8) + ")"
+}
+
+// cameByExec reports whether the descriptor is open and was inherited: execve closes what has FD_CLOEXEC, and everything
+// that Go opens has it. So a descriptor with the flag was opened by this very process, and is none of ours to touch.
+func cameByExec(fd int) error {
+	flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0)
+	if err != nil {
+		return fmt.Errorf("descriptor %d is closed", fd)
+	}
+	if flags&unix.FD_CLOEXEC != 0 {
+		return fmt.Errorf("descriptor %d was opened by this process and not passed to it", fd)
+	}
+	return nil
+}
+
+func closeFD(fd int) error { return unix.Close(fd) }
+
+func setCloexec(first, count int) {
+	if count == 0 || closeRangeCloexec(first, first+count-1) == nil {
+		return
+	}
+	for fd := first; fd < first+count; fd++ {
+		unix.CloseOnExec(fd)
+	}
+}
+
+func zoneName(index uint32) string {
+	if ifi, err := net.InterfaceByIndex(int(index)); err == nil {
+		return ifi.Name
+	}
+	return strconv.Itoa(int(index))
+}

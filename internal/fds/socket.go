@@ -1,0 +1,88 @@
+package fds
+
+import (
+	"io"
+	"net"
+	"os"
+	"syscall"
+)
+
+// Conn is what all listeners and packet connections of package net have.
+type Conn interface {
+	syscall.Conn
+	io.Closer
+}
+
+// Socket is one socket of a Set. It has one descriptor, that of its Conn.
+type Socket struct {
+	set       *Set
+	conn      Conn
+	record    Record
+	config    net.ListenConfig
+	inherited bool
+	// file is the identity of the path of a unix socket that is ours to remove, and nil for all others.
+	file os.FileInfo
+}
+
+// Conn is the listener or packet connection of package net. Whoever closes it instead of the Socket leaves its path, if it
+// has one, to be removed later.
+func (s *Socket) Conn() Conn { return s.conn }
+
+// Record says what was asked for.
+func (s *Socket) Record() Record { return s.record }
+
+// Config is what was asked for.
+func (s *Socket) Config() net.ListenConfig { return s.config }
+
+// Inherited reports whether the socket came from another process.
+func (s *Socket) Inherited() bool { return s.inherited }
+
+// Addr is the socket's own address.
+func (s *Socket) Addr() net.Addr {
+	switch c := s.conn.(type) {
+	case net.Listener:
+		return c.Addr()
+	case net.PacketConn:
+		return c.LocalAddr()
+	}
+	return nil
+}
+
+// Close closes the socket and takes it out of its Set. The path of a unix socket is removed unless a successor serves it.
+func (s *Socket) Close() error {
+	s.set.drop(s)
+	return s.conn.Close()
+}
+
+func (s *Socket) open() bool {
+	raw, err := s.conn.SyscallConn()
+	return err == nil && raw.Control(func(uintptr) {}) == nil
+}
+
+// path of a unix socket, also of an abstract one; "" for all others.
+func (s *Socket) path() string {
+	if a, ok := s.Addr().(*net.UnixAddr); ok && a != nil {
+		return a.Name
+	}
+	return ""
+}
+
+func isPath(name string) bool { return name != "" && name[0] != '@' }
+
+// ownPath makes the path of a unix socket ours to remove, unless the socket was given to us.
+func (s *Socket) ownPath() {
+	if p := s.path(); isPath(p) && !s.record.Given && s.file == nil {
+		s.file, _ = os.Lstat(p)
+	}
+}
+
+// removePath removes the path if it is ours and still the one that we saw.
+func (s *Socket) removePath() {
+	if s.file == nil {
+		return
+	}
+	if now, err := os.Lstat(s.path()); err == nil && os.SameFile(now, s.file) {
+		_ = os.Remove(s.path())
+	}
+	s.file = nil
+}

@@ -1,0 +1,107 @@
+package handoff
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"time"
+)
+
+// Link is one end of the connection between two generations. One goroutine at a time may send, and one receive; Close,
+// CloseRead and both of these can be called at once.
+type Link struct {
+	conn *net.UnixConn
+	buf  []byte // received, and not yet returned
+}
+
+var past = time.Unix(1, 0)
+
+// Send writes a message. When ctx ends it returns the cause; the other side may then have got a part, and nothing more can
+// be sent.
+func (l *Link) Send(ctx context.Context, m Message) error {
+	frame, err := encode(m)
+	if err != nil {
+		return err
+	}
+	defer onDone(ctx, l.conn.SetWriteDeadline)()
+	if _, err := l.conn.Write(frame); err != nil {
+		return fmt.Errorf("send %s: %w", Name(m), causeOf(ctx, err))
+	}
+	return nil
+}
+
+// Receive reads a message. The error is io.EOF when the other process has closed its end, or has ended; it matches
+// io.ErrUnexpectedEOF too if that was in the middle of a message, and [ErrProtocol] if the bytes are no message. When ctx
+// ends it is the cause, and what has come of a message so far is kept for the next call.
+func (l *Link) Receive(ctx context.Context) (Message, error) {
+	defer onDone(ctx, l.conn.SetReadDeadline)()
+	if err := l.fill(ctx, headerLen); err != nil {
+		return nil, err
+	}
+	n, err := frameLen(l.buf)
+	if err != nil {
+		return nil, err
+	}
+	if err := l.fill(ctx, n); err != nil {
+		return nil, err
+	}
+	m, err := decode(l.buf[:n])
+	l.buf = append(l.buf[:0], l.buf[n:]...)
+	return m, err
+}
+
+// errTruncated matches io.EOF as well: a process that dies in the middle of a message is a process that dies.
+var errTruncated = fmt.Errorf("%w, in the middle of a message: %w", io.EOF, io.ErrUnexpectedEOF)
+
+// fill reads until the buffer has n bytes. It grows with what has come, not with what a header promises.
+func (l *Link) fill(ctx context.Context, n int) error {
+	chunk := make([]byte, min(max(n-len(l.buf), 512), 64<<10))
+	for len(l.buf) < n {
+		got, err := l.conn.Read(chunk)
+		l.buf = append(l.buf, chunk[:got]...)
+		if err == nil || got > 0 {
+			continue
+		}
+		if isEnd(err) {
+			if len(l.buf) > 0 {
+				return errTruncated
+			}
+			return io.EOF
+		}
+		return fmt.Errorf("receive: %w", causeOf(ctx, err))
+	}
+	return nil
+}
+
+// CloseRead ends a Receive with io.EOF, once it has returned what had come before. It is for the case that the other process
+// has ended, while something that it started still holds its end of the connection.
+func (l *Link) CloseRead() { _ = l.conn.CloseRead() }
+
+// Close closes this end. The other side reads io.EOF.
+func (l *Link) Close() error { return l.conn.Close() }
+
+// onDone sets a deadline when ctx ends; the returned function undoes it.
+func onDone(ctx context.Context, setDeadline func(time.Time) error) (undo func()) {
+	finished := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(finished)
+		_ = setDeadline(past)
+	})
+	return func() {
+		if !stop() {
+			<-finished
+			_ = setDeadline(time.Time{})
+		}
+	}
+}
+
+// causeOf tells a deadline that onDone has set from other errors.
+func causeOf(ctx context.Context, err error) error {
+	if errors.Is(err, os.ErrDeadlineExceeded) && ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return err
+}

@@ -1,0 +1,21 @@
+//go:build !unix
+
+package process
+
+import (
+	"errors"
+	"fmt"
+	"runtime"
+)
+
+func start(Spec) (int, error) {
+	return 0, fmt.Errorf("passing sockets to a process on %s: %w", runtime.GOOS, errors.ErrUnsupported)
+}
+
+func isBusy(error) bool { return false }
+
+// Stdio gives nothing: no process can be started here.
+func Stdio() []uintptr { return nil }
+
+// Supported reports whether a process can be started with the sockets of this one.
+const Supported = false

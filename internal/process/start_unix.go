@@ -1,0 +1,32 @@
+//go:build unix
+
+package process
+
+import (
+	"errors"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+func start(spec Spec) (int, error) {
+	pid, _, err := syscall.StartProcess(spec.Path, spec.Args, &syscall.ProcAttr{Dir: spec.Dir, Env: spec.Env, Files: spec.Files})
+	return pid, err
+}
+
+func isBusy(err error) bool { return errors.Is(err, syscall.ETXTBSY) }
+
+// Stdio gives the descriptors of the standard streams for [Spec.Files]; one that is closed stays closed in the child.
+func Stdio() []uintptr {
+	files := make([]uintptr, 3)
+	for fd := range files {
+		files[fd] = uintptr(fd)
+		if _, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err != nil {
+			files[fd] = ^uintptr(0)
+		}
+	}
+	return files
+}
+
+// Supported reports whether a process can be started with the sockets of this one.
+const Supported = true

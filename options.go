@@ -1,0 +1,246 @@
+package grace
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// Option changes how a [Manager] works. A later option overrides an earlier one of the same name, except that every
+// observer is told. Options print as the call that made them.
+type Option interface {
+	fmt.Stringer
+	apply(*options) error
+}
+
+// Defaults of the options.
+const (
+	DefaultUpgradeTimeout = time.Minute
+	DefaultDrainTimeout   = 30 * time.Second
+)
+
+// options are the settings of a Manager.
+type options struct {
+	observers       []Observer
+	listenConfig    net.ListenConfig
+	upgradeTimeout  time.Duration
+	drainTimeout    time.Duration
+	pidFile         string
+	upgradeSignals  []os.Signal
+	shutdownSignals []os.Signal
+	executable      string
+	args            []string // without the program's name
+	dir             string
+	env             func(context.Context) ([]string, error)
+}
+
+func newOptions(opts []Option) (options, error) {
+	o := options{
+		upgradeTimeout:  DefaultUpgradeTimeout,
+		drainTimeout:    DefaultDrainTimeout,
+		upgradeSignals:  defaultUpgradeSignals(),
+		shutdownSignals: []os.Signal{syscall.SIGTERM, os.Interrupt},
+		args:            slices.Clone(os.Args[min(1, len(os.Args)):]),
+	}
+	var errs []error
+	for _, opt := range opts {
+		if opt == nil {
+			errs = append(errs, errors.New("grace: an Option is nil"))
+			continue
+		}
+		if err := opt.apply(&o); err != nil {
+			errs = append(errs, fmt.Errorf("grace: %s: %w", opt, err))
+		}
+	}
+	for _, sig := range o.upgradeSignals {
+		if slices.Contains(o.shutdownSignals, sig) {
+			errs = append(errs, fmt.Errorf("grace: %s is both in WithUpgradeSignals and in WithShutdownSignals", sig))
+		}
+	}
+	return o, errors.Join(errs...)
+}
+
+// option is what all functions named With... return.
+type option struct {
+	call string
+	set  func(*options) error
+}
+
+func (o option) String() string          { return o.call }
+func (o option) apply(to *options) error { return o.set(to) }
+
+func newOption(name string, set func(*options) error, values ...any) Option {
+	shown := make([]string, len(values))
+	for i, v := range values {
+		shown[i] = fmt.Sprint(v)
+	}
+	return option{call: name + "(" + strings.Join(shown, ", ") + ")", set: set}
+}
+
+// WithLogger logs every event to the logger. By default nothing is logged.
+func WithLogger(l *slog.Logger) Option {
+	return newOption("WithLogger", func(o *options) error {
+		if l == nil {
+			return errors.New("the logger is nil")
+		}
+		o.observers = append(o.observers, logObserver{l})
+		return nil
+	})
+}
+
+// WithObserver tells the observer of every event.
+func WithObserver(obs Observer) Option {
+	return newOption("WithObserver", func(o *options) error {
+		if obs == nil {
+			return errors.New("the observer is nil")
+		}
+		o.observers = append(o.observers, obs)
+		return nil
+	})
+}
+
+// WithListenConfig sets how new sockets are bound, and what keep-alive the connections of a listener have, also of an
+// inherited one. The default is the zero [net.ListenConfig]. The option [ListenConfig] overrides it for one socket.
+func WithListenConfig(c net.ListenConfig) Option {
+	return newOption("WithListenConfig", func(o *options) error {
+		o.listenConfig = c
+		return nil
+	})
+}
+
+// WithUpgradeTimeout bounds how long a successor may take to become ready, the OnUpgrade hooks included. It must be positive;
+// the default is one minute.
+func WithUpgradeTimeout(d time.Duration) Option {
+	return newOption("WithUpgradeTimeout", func(o *options) error {
+		o.upgradeTimeout = d
+		return positive(d)
+	}, d)
+}
+
+// WithDrainTimeout bounds how long the OnDrain hooks may take together. It must be positive; the default is 30 seconds.
+func WithDrainTimeout(d time.Duration) Option {
+	return newOption("WithDrainTimeout", func(o *options) error {
+		o.drainTimeout = d
+		return positive(d)
+	}, d)
+}
+
+func positive(d time.Duration) error {
+	if d <= 0 {
+		return fmt.Errorf("%v is not positive", d)
+	}
+	return nil
+}
+
+// WithPIDFile keeps the number of the serving process in a file: for service managers that cannot be told of a new main
+// process in another way. The file is replaced atomically, never before a handoff is committed, and removed at the end if it
+// still names this process. Its directory must exist. By default there is no file.
+func WithPIDFile(path string) Option {
+	return newOption("WithPIDFile", func(o *options) (err error) {
+		if path == "" {
+			return errors.New("the path is empty")
+		}
+		o.pidFile, err = filepath.Abs(path)
+		return err
+	}, path)
+}
+
+// WithUpgradeSignals sets the signals on which [Manager.Run] upgrades; none of them if called without any. The default is
+// SIGHUP and SIGUSR2, and none on Windows.
+func WithUpgradeSignals(signals ...os.Signal) Option {
+	return newOption("WithUpgradeSignals", func(o *options) error {
+		o.upgradeSignals = signals
+		return checkSignals(signals)
+	}, anys(signals)...)
+}
+
+// WithShutdownSignals sets the signals on which [Manager.Run] shuts down; none of them if called without any. The default is
+// SIGTERM and SIGINT. A program that does not call Run should switch them off: they are claimed in [New].
+func WithShutdownSignals(signals ...os.Signal) Option {
+	return newOption("WithShutdownSignals", func(o *options) error {
+		o.shutdownSignals = signals
+		return checkSignals(signals)
+	}, anys(signals)...)
+}
+
+func checkSignals(signals []os.Signal) error {
+	for _, sig := range signals {
+		switch {
+		case sig == nil, sig == syscall.Signal(0):
+			return errors.New("a signal is nil or zero")
+		case uncatchable(sig):
+			return fmt.Errorf("no process can catch %s", sig)
+		}
+	}
+	return nil
+}
+
+// WithExecutable sets the file that successors execute. A relative path is taken from the present directory. The file is
+// looked at anew at each upgrade, so that a symbolic link can be turned and a file be replaced.
+//
+// The default is the path by which this process was started, and the file that it executes where that path leads elsewhere.
+func WithExecutable(path string) Option {
+	return newOption("WithExecutable", func(o *options) (err error) {
+		if path == "" {
+			return errors.New("the path is empty")
+		}
+		o.executable, err = filepath.Abs(path)
+		return err
+	}, path)
+}
+
+// WithArgs sets the arguments of successors, without the program's name. The default is those of this process.
+func WithArgs(args ...string) Option {
+	return newOption("WithArgs", func(o *options) error {
+		for _, a := range args {
+			if strings.ContainsRune(a, 0) {
+				return fmt.Errorf("argument %q has a zero byte", a)
+			}
+		}
+		o.args = slices.Clone(args)
+		return nil
+	}, anys(args)...)
+}
+
+// WithDir sets the directory in which successors start. The default is the one in which [New] was called.
+func WithDir(path string) Option {
+	return newOption("WithDir", func(o *options) (err error) {
+		info, err := os.Stat(path)
+		if err != nil {
+			return err
+		}
+		if !info.IsDir() {
+			return fmt.Errorf("%s is no directory", path)
+		}
+		o.dir, err = filepath.Abs(path)
+		return err
+	}, path)
+}
+
+// WithEnv asks a function for the environment of each successor, in the form of [os.Environ]; its error fails the upgrade.
+// The variables that announce sockets are added. The default is the environment of this process when [New] was called.
+func WithEnv(env func(context.Context) ([]string, error)) Option {
+	return newOption("WithEnv", func(o *options) error {
+		if env == nil {
+			return errors.New("the function is nil")
+		}
+		o.env = env
+		return nil
+	})
+}
+
+func anys[T any](values []T) []any {
+	out := make([]any, len(values))
+	for i, v := range values {
+		out[i] = v
+	}
+	return out
+}

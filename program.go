@@ -1,0 +1,79 @@
+package grace
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+
+	"github.com/go-grace/grace/internal/fds"
+	"github.com/go-grace/grace/internal/handoff"
+)
+
+// program is what successors execute, as it was when this process started.
+type program struct {
+	path    string
+	args    []string // with the program's name first
+	dir     string
+	env     []string
+	envFunc func(context.Context) ([]string, error) // nil: env
+}
+
+func newProgram(o options) (program, error) {
+	p := program{path: o.executable, dir: o.dir, env: slices.Clone(os.Environ()), envFunc: o.env}
+	if p.path == "" {
+		path, err := executable()
+		if err != nil {
+			return program{}, fmt.Errorf("grace: cannot tell what this process executes, use WithExecutable: %w", err)
+		}
+		p.path = path
+	}
+	if p.dir == "" {
+		p.dir, _ = os.Getwd() // a directory that was removed: successors start where this process is
+	}
+	name := p.path
+	if len(os.Args) > 0 {
+		name = os.Args[0]
+	}
+	p.args = append([]string{name}, o.args...)
+	return p, nil
+}
+
+// executable gives the path by which this process was started, so that a symbolic link in it is followed anew at each
+// upgrade. Where this path leads to another file, as when a supervisor has given us another name, it is the path of the file.
+func executable() (string, error) {
+	self, err := os.Executable()
+	if len(os.Args) == 0 {
+		return self, err
+	}
+	named, lookErr := exec.LookPath(os.Args[0])
+	if lookErr != nil || err == nil && !sameFile(named, self) {
+		return self, err
+	}
+	return filepath.Abs(named)
+}
+
+// sameFile also accepts a named file where the one that we execute has been removed or replaced since: the kernel then knows
+// only the path that it had.
+func sameFile(named, self string) bool {
+	a, errA := os.Stat(named)
+	b, errB := os.Stat(self)
+	if errA != nil || errB != nil {
+		return errA == nil
+	}
+	return os.SameFile(a, b)
+}
+
+// environment of the next successor, without the announcements that only one process may read.
+func (p program) environment(ctx context.Context) ([]string, error) {
+	env := p.env
+	if p.envFunc != nil {
+		var err error
+		if env, err = p.envFunc(ctx); err != nil {
+			return nil, fmt.Errorf("WithEnv: %w", err)
+		}
+	}
+	return handoff.Unannounced(fds.Unannounced(env)), nil
+}

@@ -1,0 +1,84 @@
+package grace
+
+import (
+	"os"
+	"os/signal"
+	"sync"
+)
+
+// signals keeps what came from outside until Run takes it.
+type signals struct {
+	upgrade  chan os.Signal // one is enough: several in a row ask for one upgrade
+	shutdown chan os.Signal // the first shutdown signal
+	forced   chan struct{}  // closed at the second one, while Run runs
+
+	raw     chan os.Signal
+	stopped chan struct{}
+	ended   chan struct{} // closed when relay has returned
+	stop    sync.Once
+
+	mu      sync.Mutex
+	running bool // Run listens
+}
+
+// claimSignals takes the signals from their default action, which for most of them is the end of the process.
+func claimSignals(upgrade, shutdown []os.Signal) *signals {
+	s := &signals{
+		upgrade:  make(chan os.Signal, 1),
+		shutdown: make(chan os.Signal, 1),
+		forced:   make(chan struct{}),
+		raw:      make(chan os.Signal, 2),
+		stopped:  make(chan struct{}),
+		ended:    make(chan struct{}),
+	}
+	if len(upgrade) > 0 {
+		signal.Notify(s.upgrade, upgrade...)
+	}
+	if len(shutdown) == 0 {
+		close(s.ended)
+		return s
+	}
+	signal.Notify(s.raw, shutdown...)
+	go s.relay() // ends with release
+	return s
+}
+
+// relay passes the first shutdown signal on. The second one forces the end: Run returns at once; before Run, as in a start-up
+// that hangs, the signal has its default action.
+func (s *signals) relay() {
+	defer close(s.ended)
+	select {
+	case sig := <-s.raw:
+		s.shutdown <- sig
+	case <-s.stopped:
+		return
+	}
+	select {
+	case sig := <-s.raw:
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if !s.running {
+			raiseDefault(sig)
+			return
+		}
+		close(s.forced)
+	case <-s.stopped:
+	}
+}
+
+// run says that Run takes the signals from now on.
+func (s *signals) run() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.running = true
+}
+
+// release gives the signals their default action again.
+func (s *signals) release() {
+	s.stop.Do(func() {
+		signal.Stop(s.upgrade)
+		signal.Stop(s.raw)
+		close(s.stopped)
+	})
+	<-s.ended
+}
