@@ -27,36 +27,30 @@ func (g *gate) open() {
 
 // turnstile is the gate as one socket sees it, whose owner may close it or set a deadline while it waits.
 type turnstile struct {
-	gate   *gate
-	closed chan struct{}
-	once   sync.Once
+	gate *gate
 
 	mu       sync.Mutex
+	closed   bool
 	deadline time.Time
-	changed  chan struct{} // closed when the deadline is changed
-}
-
-func newTurnstile(g *gate) *turnstile {
-	return &turnstile{gate: g, closed: make(chan struct{}), changed: make(chan struct{})}
+	changed  chan struct{} // closed when closed or deadline change; nil while nobody waits
 }
 
 // pass waits until the gate is open. Once it is, it costs one atomic load.
 func (t *turnstile) pass() error {
-	if t.gate.isOpen.Load() {
-		return nil
-	}
-	for {
-		again, err := t.wait()
-		if !again {
+	for !t.gate.isOpen.Load() {
+		if err := t.wait(); err != nil {
 			return err
 		}
 	}
+	return nil
 }
 
-func (t *turnstile) wait() (again bool, err error) {
-	t.mu.Lock()
-	deadline, changed := t.deadline, t.changed
-	t.mu.Unlock()
+// wait returns nil when something has changed.
+func (t *turnstile) wait() error {
+	closed, deadline, changed := t.look()
+	if closed {
+		return net.ErrClosed
+	}
 	var expired <-chan time.Time
 	if !deadline.IsZero() {
 		timer := time.NewTimer(time.Until(deadline))
@@ -65,22 +59,37 @@ func (t *turnstile) wait() (again bool, err error) {
 	}
 	select {
 	case <-t.gate.opened:
-		return false, nil
-	case <-t.closed:
-		return false, net.ErrClosed
-	case <-expired:
-		return false, os.ErrDeadlineExceeded
+		return nil
 	case <-changed:
-		return true, nil
+		return nil
+	case <-expired:
+		return os.ErrDeadlineExceeded
 	}
 }
 
-func (t *turnstile) setDeadline(d time.Time) {
+func (t *turnstile) look() (closed bool, deadline time.Time, changed <-chan struct{}) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.deadline = d
-	close(t.changed)
-	t.changed = make(chan struct{})
+	if t.changed == nil {
+		t.changed = make(chan struct{})
+	}
+	return t.closed, t.deadline, t.changed
 }
 
-func (t *turnstile) close() { t.once.Do(func() { close(t.closed) }) }
+func (t *turnstile) setDeadline(d time.Time) {
+	t.change(func() { t.deadline = d })
+}
+
+func (t *turnstile) close() {
+	t.change(func() { t.closed = true })
+}
+
+func (t *turnstile) change(set func()) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	set()
+	if t.changed != nil {
+		close(t.changed)
+		t.changed = nil
+	}
+}

@@ -71,7 +71,7 @@ func (m *Manager) Listen(ctx context.Context, network, address string, opts ...L
 // ListenTCP is [net.ListenTCP] with a socket chosen as by [Manager.Listen]. The listener is the standard library's own, so
 // it accepts at once, in a successor too, and has the default keep-alive if it is inherited.
 func (m *Manager) ListenTCP(ctx context.Context, network string, laddr *net.TCPAddr, opts ...ListenOption) (*net.TCPListener, error) {
-	sock, err := m.open(ctx, tcpNetworks, network, ipAddress(laddr == nil, laddr), opts)
+	sock, err := m.openBare(ctx, tcpNetworks, network, ipAddress(laddr == nil, laddr), opts)
 	if err != nil {
 		return nil, err
 	}
@@ -85,7 +85,7 @@ func (m *Manager) ListenUnix(ctx context.Context, network string, laddr *net.Uni
 	if laddr == nil {
 		return nil, listenError(fds.Ask{Network: network}, errMissingAddress)
 	}
-	sock, err := m.open(ctx, unixNetworks, network, laddr.Name, opts)
+	sock, err := m.openBare(ctx, unixNetworks, network, laddr.Name, opts)
 	if err != nil {
 		return nil, err
 	}
@@ -109,7 +109,7 @@ func (m *Manager) ListenPacket(ctx context.Context, network, address string, opt
 // ListenUDP is [net.ListenUDP] with a socket chosen as by [Manager.Listen]. The connection is the standard library's own, so
 // it reads at once, in a successor too.
 func (m *Manager) ListenUDP(ctx context.Context, network string, laddr *net.UDPAddr, opts ...ListenOption) (*net.UDPConn, error) {
-	sock, err := m.open(ctx, udpNetworks, network, ipAddress(laddr == nil, laddr), opts)
+	sock, err := m.openBare(ctx, udpNetworks, network, ipAddress(laddr == nil, laddr), opts)
 	if err != nil {
 		return nil, err
 	}
@@ -122,7 +122,7 @@ func (m *Manager) ListenUnixgram(ctx context.Context, network string, laddr *net
 	if laddr == nil {
 		return nil, listenError(fds.Ask{Network: network}, errMissingAddress)
 	}
-	sock, err := m.open(ctx, unixgramNetworks, network, laddr.Name, opts)
+	sock, err := m.openBare(ctx, unixgramNetworks, network, laddr.Name, opts)
 	if err != nil {
 		return nil, err
 	}
@@ -149,6 +149,16 @@ func ipAddress(isNil bool, a net.Addr) string {
 
 var errMissingAddress = &net.AddrError{Err: "missing address"}
 
+// openBare opens a socket of which the caller gets the standard library's own listener or connection.
+func (m *Manager) openBare(ctx context.Context, networks []string, network, address string, opts []ListenOption) (*fds.Socket, error) {
+	return m.open(ctx, networks, network, address, append(slices.Clip(opts), bare))
+}
+
+var bare = listenOption(func(ask *fds.Ask) error {
+	ask.Bare = true
+	return nil
+})
+
 // open is what all Listen functions have in common.
 func (m *Manager) open(ctx context.Context, networks []string, network, address string, opts []ListenOption) (*fds.Socket, error) {
 	ask := fds.Ask{Network: network, Address: address, Config: m.opts.listenConfig}
@@ -164,7 +174,9 @@ func (m *Manager) open(ctx context.Context, networks []string, network, address 
 	if err != nil {
 		return nil, listenError(ask, err)
 	}
-	m.emit(SocketOpened{Socket: describeSocket(sock)})
+	if len(m.opts.observers) > 0 {
+		m.emit(SocketOpened{Socket: describeSocket(sock)})
+	}
 	return sock, nil
 }
 

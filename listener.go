@@ -10,12 +10,11 @@ import (
 
 // newListener wraps what Listen returns.
 func newListener(sock *fds.Socket, g *gate) net.Listener {
-	t := newTurnstile(g)
 	switch ln := sock.Conn().(type) {
 	case *net.TCPListener:
-		return &tcpListener{TCPListener: ln, sock: sock, turnstile: t, keepAlive: lostKeepAlive(sock)}
+		return &tcpListener{TCPListener: ln, sock: sock, turnstile: turnstile{gate: g}, keepAlive: lostKeepAlive(sock)}
 	case *net.UnixListener:
-		return &unixListener{UnixListener: ln, sock: sock, turnstile: t}
+		return &unixListener{UnixListener: ln, sock: sock, turnstile: turnstile{gate: g}}
 	}
 	panic("grace: a stream socket is neither TCP nor unix") // Set.Open returns nothing else
 }
@@ -23,7 +22,7 @@ func newListener(sock *fds.Socket, g *gate) net.Listener {
 type tcpListener struct {
 	*net.TCPListener
 	sock      *fds.Socket
-	turnstile *turnstile
+	turnstile turnstile
 	keepAlive func(*net.TCPConn) error // nil where package net sees to it
 }
 
@@ -59,7 +58,7 @@ func (l *tcpListener) Close() error {
 type unixListener struct {
 	*net.UnixListener
 	sock      *fds.Socket
-	turnstile *turnstile
+	turnstile turnstile
 }
 
 func (l *unixListener) Accept() (net.Conn, error) {

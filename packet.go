@@ -10,7 +10,7 @@ import (
 
 // newPacketConn wraps what ListenPacket returns.
 func newPacketConn(sock *fds.Socket, g *gate) net.PacketConn {
-	p := packetSocket{sock: sock, turnstile: newTurnstile(g)}
+	p := &packetSocket{sock: sock, turnstile: turnstile{gate: g}}
 	switch c := sock.Conn().(type) {
 	case *net.UDPConn:
 		return &udpConn{UDPConn: c, packetSocket: p}
@@ -25,7 +25,7 @@ func newPacketConn(sock *fds.Socket, g *gate) net.PacketConn {
 // packetSocket is what the three kinds have in common.
 type packetSocket struct {
 	sock      *fds.Socket
-	turnstile *turnstile
+	turnstile turnstile
 }
 
 // pass waits for the gate, like a read of the socket would.
@@ -44,7 +44,7 @@ func (p *packetSocket) Close() error {
 
 type udpConn struct {
 	*net.UDPConn
-	packetSocket
+	*packetSocket
 }
 
 func (c *udpConn) Close() error { return c.packetSocket.Close() }
@@ -103,7 +103,7 @@ func (c *udpConn) ReadMsgUDPAddrPort(b, oob []byte) (n, oobn, flags int, addr ne
 
 type unixgramConn struct {
 	*net.UnixConn
-	packetSocket
+	*packetSocket
 }
 
 func (c *unixgramConn) Close() error { return c.packetSocket.Close() }
@@ -148,7 +148,7 @@ func (c *unixgramConn) ReadMsgUnix(b, oob []byte) (n, oobn, flags int, addr *net
 
 type ipConn struct {
 	*net.IPConn
-	packetSocket
+	*packetSocket
 }
 
 func (c *ipConn) Close() error { return c.packetSocket.Close() }

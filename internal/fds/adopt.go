@@ -17,11 +17,11 @@ func adopt(ask Ask, h *heir) (Conn, error) {
 		return nil, err
 	}
 	stream := kind == kindStream || kind == kindSeqpacket
-	if stream && !isListening(h.fd) { // FileListener takes connected sockets too
+	if stream && h.record.Given && !isListening(h.fd) { // FileListener takes connected sockets too
 		return nil, wrongKind(ask, h)
 	}
 	if h.file == nil {
-		h.file = os.NewFile(uintptr(h.fd), ask.String())
+		h.file = os.NewFile(uintptr(h.fd), ask.Address)
 	}
 	conn, err := fileConn(h.file, stream)
 	if err != nil {

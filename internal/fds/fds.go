@@ -35,17 +35,19 @@ type Ask struct {
 	Address string
 	Name    string // "" where the caller gave none
 	Config  net.ListenConfig
+	// Bare says that the caller gives the Conn away, so that it can be closed without the Socket.
+	Bare bool
 }
 
 // Record describes a socket to the next generation.
 type Record struct {
-	Name    string `json:"name,omitempty"`
-	Network string `json:"network,omitempty"` // as it was asked for; "" if nobody asked yet
-	Address string `json:"address,omitempty"`
+	Name    string
+	Network string // as it was asked for; "" if nobody asked yet
+	Address string
 	// Ordinal tells apart sockets for which the same was asked, such as several on port 0: the lowest number that was free.
-	Ordinal int `json:"ordinal,omitempty"`
+	Ordinal int
 	// Given is set on a socket that no generation of ours bound: it came from a service manager or an unknown parent.
-	Given bool `json:"given,omitempty"`
+	Given bool
 }
 
 // key is what an Ask and the Record of an earlier generation's Ask have in common.

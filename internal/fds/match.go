@@ -16,13 +16,13 @@ type heir struct {
 	file    *os.File // owns fd once somebody has tried to adopt it
 	record  Record
 	claimed bool
-	learned bool // facts are known
-	facts   facts
+	facts   *facts // nil until somebody wants to know
 }
 
-func (h *heir) learn() facts {
-	if !h.learned {
-		h.facts, h.learned = inspect(h.fd), true
+func (h *heir) learn() *facts {
+	if h.facts == nil {
+		f := inspect(h.fd)
+		h.facts = &f
 	}
 	return h.facts
 }
@@ -37,7 +37,7 @@ func (h *heir) String() string {
 
 // estate is what a process inherited: its heirs, with the indexes that find one.
 type estate struct {
-	heirs  []*heir
+	heirs  []heir
 	left   int // heirs that are not claimed
 	exact  map[Record]*heir
 	named  map[string][]*heir
@@ -45,10 +45,10 @@ type estate struct {
 }
 
 func newEstate(records []Record) *estate {
-	e := &estate{left: len(records), exact: make(map[Record]*heir, len(records)), named: make(map[string][]*heir)}
+	e := &estate{heirs: make([]heir, len(records)), left: len(records), exact: make(map[Record]*heir, len(records)), named: make(map[string][]*heir)}
 	for i, r := range records {
-		h := &heir{fd: First + i, record: r}
-		e.heirs = append(e.heirs, h)
+		h := &e.heirs[i]
+		h.fd, h.record = First+i, r
 		if r.Network != "" {
 			e.exact[r.plain()] = h
 		}
@@ -107,7 +107,7 @@ func checkKind(ask Ask, h *heir) error {
 		return err
 	}
 	w := wants{family: fam, kind: kind, proto: protocolOf(ask.Network)}
-	if w.fit(h.learn()) == 0 || (fam == familyUnix) != (h.facts.family == familyUnix) {
+	if w.fit(*h.learn()) == 0 || (fam == familyUnix) != (h.facts.family == familyUnix) {
 		return wrongKind(ask, h)
 	}
 	return nil
@@ -121,13 +121,13 @@ func wrongKind(ask Ask, h *heir) error {
 func (e *estate) findPlace(ask Ask, w wants) (*heir, error) {
 	var best, blocking *heir
 	for _, h := range e.at(w) {
-		if h.claimed || !w.meets(h.facts) {
+		if h.claimed || !w.meets(*h.facts) {
 			continue
 		}
-		switch fit := w.fit(h.facts); {
-		case fit > 0 && (best == nil || fit > w.fit(best.facts)):
+		switch fit := w.fit(*h.facts); {
+		case fit > 0 && (best == nil || fit > w.fit(*best.facts)):
 			best = h
-		case fit == 0 && w.blockedBy(h.facts):
+		case fit == 0 && w.blockedBy(*h.facts):
 			blocking = h
 		}
 	}
@@ -146,9 +146,9 @@ func (w wants) blockedBy(f facts) bool {
 func (e *estate) at(w wants) []*heir {
 	if e.places == nil {
 		e.places = make(map[string][]*heir)
-		for _, h := range e.heirs {
-			if !h.claimed {
-				p := near(h.learn())
+		for i := range e.heirs {
+			if h := &e.heirs[i]; !h.claimed {
+				p := near(*h.learn())
 				e.places[p] = append(e.places[p], h)
 			}
 		}

@@ -22,6 +22,7 @@ const (
 
 // Set owns the sockets of a process.
 type Set struct {
+	pinned   sync.RWMutex // locked while descriptors are lent: no Socket can be closed
 	mu       sync.Mutex
 	phase    phase
 	returned chan struct{} // while lent; closed when that ends
@@ -47,8 +48,7 @@ func Inherit(a Announced, records []Record) (*Set, error) {
 	if !known {
 		records = given(a)
 	}
-	err := checkAll(a.Count, records, known)
-	if err != nil {
+	if err := checkAll(a.Count, records, known); err != nil {
 		Discard(a)
 		return nil, err
 	}
@@ -82,19 +82,19 @@ func given(a Announced) []Record {
 }
 
 func checkAll(count int, records []Record, known bool) error {
-	if known && len(records) != count {
-		return fmt.Errorf("%w: %s counts %d descriptors, and the parent describes %d", ErrEnvironment, envCount, count, len(records))
+	if known {
+		if len(records) != count {
+			return fmt.Errorf("%w: %s counts %d descriptors, and the parent describes %d", ErrEnvironment, envCount, count, len(records))
+		}
+		return nil // it has just passed what it describes
 	}
 	for fd := First; fd < First+count; fd++ {
 		if err := cameByExec(fd); err != nil {
 			return fmt.Errorf("%w: %s=%d, but %w", ErrEnvironment, envCount, count, err)
 		}
-		if known {
-			continue
-		}
 		if f := inspect(fd); !f.servable() {
-			h := heir{fd: fd, record: records[fd-First]}
-			return fmt.Errorf("%w: %s is %s: only listening and datagram sockets can be taken over", ErrEnvironment, &h, f)
+			h := &heir{fd: fd, record: records[fd-First]}
+			return fmt.Errorf("%w: %s is %s: only listening and datagram sockets can be taken over", ErrEnvironment, h, f)
 		}
 	}
 	return nil
@@ -175,7 +175,7 @@ func (s *Set) obtain(ctx context.Context, ask Ask, ordinal int) (*Socket, error)
 		s.disclaim(h)
 		return nil, err
 	}
-	return &Socket{record: record, config: ask.Config, inherited: true, conn: conn}, nil
+	return &Socket{record: record, config: ask.Config, bare: ask.Bare, inherited: true, conn: conn}, nil
 }
 
 // claim marks the heir that the Ask means. Names are looked up with mu released.
@@ -265,13 +265,63 @@ func (s *Set) drop(sock *Socket) bool {
 }
 
 // Lend calls use with the descriptors of all sockets that are open, and with their records; the descriptors are valid until
-// use returns, whoever closes them meanwhile. The sockets stay lent until TakeBack or HandOver is called.
+// use returns, and whoever closes one waits for that. The sockets stay lent until TakeBack or HandOver is called.
 func (s *Set) Lend(use func(fds []uintptr, records []Record) error) error {
 	s.mu.Lock()
 	s.phase, s.returned = phaseLent, make(chan struct{})
 	socks := slices.Clone(s.held)
 	s.mu.Unlock()
-	return borrow(socks, make([]uintptr, 0, len(socks)), make([]Record, 0, len(socks)), use)
+	s.pinned.Lock()
+	defer s.pinned.Unlock()
+	l := &loan{fds: make([]uintptr, 0, len(socks)), records: make([]Record, 0, len(socks))}
+	return l.collect(socks, func() error {
+		arrange(l.fds, l.records)
+		return use(l.fds, l.records)
+	})
+}
+
+// loan collects what is lent.
+type loan struct {
+	fds     []uintptr
+	records []Record
+}
+
+// collect adds the sockets that are open, and calls use. A bare socket can be closed by its owner at any time, and its number
+// be used again; so use is then called inside of RawConn.Control, which keeps the descriptor, one call nested in another.
+func (l *loan) collect(socks []*Socket, use func() error) error {
+	for i, sock := range socks {
+		raw, err := sock.conn.SyscallConn()
+		if err != nil {
+			continue
+		}
+		var inner error
+		err = raw.Control(func(fd uintptr) {
+			l.fds, l.records = append(l.fds, fd), append(l.records, sock.record)
+			if sock.bare {
+				inner = l.collect(socks[i+1:], use)
+			}
+		})
+		if err == nil && sock.bare {
+			return inner
+		}
+	}
+	return use()
+}
+
+// arrange puts each descriptor whose number is one of those that the child will see at the place where it keeps that number.
+// The others have higher numbers than any of those, and so none has to be moved out of the way of another when the child is
+// started: that would take a second number for each, and thousands of sockets would meet the limit on descriptors.
+func arrange(fds []uintptr, records []Record) {
+	for i := range fds {
+		for {
+			home := int(fds[i]) - First
+			if home < 0 || home >= len(fds) || home == i {
+				break
+			}
+			fds[i], fds[home] = fds[home], fds[i]
+			records[i], records[home] = records[home], records[i]
+		}
+	}
 }
 
 // borrow nests one RawConn.Control in another, so that no descriptor can be closed, and its number used again, before use has
@@ -334,8 +384,8 @@ func (s *Set) Settle() []Record {
 		sock.ownPath()
 	}
 	var closed []Record
-	for _, h := range s.estate.heirs {
-		if !h.claimed {
+	for i := range s.estate.heirs {
+		if h := &s.estate.heirs[i]; !h.claimed {
 			closed = append(closed, s.abandon(h))
 		}
 	}
@@ -345,7 +395,7 @@ func (s *Set) Settle() []Record {
 
 // abandon closes an heir, and removes its path if it was an earlier generation's and no socket of ours has it.
 func (s *Set) abandon(h *heir) Record {
-	f := h.learn()
+	f := *h.learn()
 	record := h.record
 	if record.Network == "" {
 		record.Network, record.Address = string(f.family), f.place()
@@ -383,8 +433,8 @@ func (s *Set) Close() error {
 			errs = append(errs, err)
 		}
 	}
-	for _, h := range s.estate.heirs {
-		if !h.claimed {
+	for i := range s.estate.heirs {
+		if h := &s.estate.heirs[i]; !h.claimed {
 			h.close()
 		}
 	}

@@ -20,6 +20,7 @@ type Socket struct {
 	record    Record
 	config    net.ListenConfig
 	inherited bool
+	bare      bool // it can be closed unseen
 	// file is the identity of the path of a unix socket that is ours to remove, and nil for all others.
 	file os.FileInfo
 }
@@ -50,6 +51,8 @@ func (s *Socket) Addr() net.Addr {
 
 // Close closes the socket and takes it out of its Set. The path of a unix socket is removed unless a successor serves it.
 func (s *Socket) Close() error {
+	s.set.pinned.RLock() // not while the descriptor is lent by its number
+	defer s.set.pinned.RUnlock()
 	s.set.drop(s)
 	return s.conn.Close()
 }

@@ -9,9 +9,9 @@
 //	Drained                                -->
 //	(end of file when it exits)
 //
-// A message is a frame: four bytes with the length of what follows, most significant first; one byte for the type; the body
-// in JSON. Unknown fields of a body are ignored, so that fields can be added; anything else that a peer does not know needs
-// a new [Version].
+// A message is a frame: four bytes with the length of what follows, most significant first; one byte for the type; the fields,
+// see codec.go. Unknown fields are ignored, so that fields can be added; anything else that a peer does not know needs a new
+// [Version].
 //
 // The package knows what is said, not what follows from it; that is for package grace.
 package handoff
@@ -19,7 +19,6 @@ package handoff
 import (
 	"bytes"
 	"encoding/binary"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -36,6 +35,10 @@ var ErrProtocol = errors.New("handoff protocol violated")
 // Message is one of the structs of this file.
 type Message interface {
 	kind() kind
+	// encode appends the fields, each with a tag; those that are zero can be left out.
+	encode(*encoder)
+	// set reads one field. It ignores a tag that it does not know.
+	set(tag byte, value decoder)
 }
 
 // kind is the type byte of a frame.
@@ -53,14 +56,14 @@ const (
 
 // Hello tells the successor who it is and what it was given.
 type Hello struct {
-	Version    int    `json:"version"`
-	PID        int    `json:"pid"`        // of the old process
-	Generation int    `json:"generation"` // of the successor
-	Handoff    string `json:"handoff"`    // identifies this handoff in the logs of both
+	Version    int
+	PID        int    // of the old process
+	Generation int    // of the successor
+	Handoff    string // identifies this handoff in the logs of both
 	// Timeout is how long the old process waits for Ready, from when it sent this.
-	Timeout time.Duration `json:"timeout"`
+	Timeout time.Duration
 	// Sockets describes the passed descriptors, in their order.
-	Sockets []fds.Record `json:"sockets"`
+	Sockets []fds.Record
 }
 
 // Ready says that the successor can serve. It waits for Commit or Abort.
@@ -68,7 +71,7 @@ type Ready struct{}
 
 // Failed says that the successor will not serve, and why. It then exits.
 type Failed struct {
-	Reason string `json:"reason"`
+	Reason string
 }
 
 // Commit tells the successor to serve.
@@ -79,13 +82,13 @@ type Serving struct{}
 
 // Abort tells the successor that the old process serves on. The successor must exit.
 type Abort struct {
-	Reason string `json:"reason"`
+	Reason string
 }
 
 // Drained says that the old process has finished its work and is about to exit.
 type Drained struct {
-	Duration time.Duration `json:"duration"`
-	Error    string        `json:"error,omitempty"` // of the drain hooks
+	Duration time.Duration
+	Error    string // of the drain hooks
 }
 
 func (*Hello) kind() kind   { return kindHello }
@@ -95,6 +98,96 @@ func (*Commit) kind() kind  { return kindCommit }
 func (*Serving) kind() kind { return kindServing }
 func (*Abort) kind() kind   { return kindAbort }
 func (*Drained) kind() kind { return kindDrained }
+
+func (*Ready) encode(*encoder)     {}
+func (*Ready) set(byte, decoder)   {}
+func (*Commit) encode(*encoder)    {}
+func (*Commit) set(byte, decoder)  {}
+func (*Serving) encode(*encoder)   {}
+func (*Serving) set(byte, decoder) {}
+
+func (m *Hello) encode(e *encoder) {
+	e.int(1, m.Version)
+	e.int(2, m.PID)
+	e.int(3, m.Generation)
+	e.string(4, m.Handoff)
+	e.int(5, int(m.Timeout/time.Microsecond))
+	for i := range m.Sockets {
+		e.nested(6, func(e *encoder) { encodeRecord(e, &m.Sockets[i]) })
+	}
+}
+
+func (m *Hello) set(tag byte, value decoder) {
+	switch tag {
+	case 1:
+		m.Version = value.int()
+	case 2:
+		m.PID = value.int()
+	case 3:
+		m.Generation = value.int()
+	case 4:
+		m.Handoff = value.string()
+	case 5:
+		m.Timeout = time.Duration(value.int()) * time.Microsecond
+	case 6:
+		var r fds.Record
+		value.fields(func(tag byte, value decoder) { setRecord(&r, tag, value) })
+		m.Sockets = append(m.Sockets, r)
+	}
+}
+
+func encodeRecord(e *encoder, r *fds.Record) {
+	e.string(1, r.Name)
+	e.string(2, r.Network)
+	e.string(3, r.Address)
+	e.int(4, r.Ordinal)
+	e.bool(5, r.Given)
+}
+
+func setRecord(r *fds.Record, tag byte, value decoder) {
+	switch tag {
+	case 1:
+		r.Name = value.string()
+	case 2:
+		r.Network = value.string()
+	case 3:
+		r.Address = value.string()
+	case 4:
+		r.Ordinal = value.int()
+	case 5:
+		r.Given = value.bool()
+	}
+}
+
+func (m *Failed) encode(e *encoder) { e.string(1, m.Reason) }
+
+func (m *Failed) set(tag byte, value decoder) {
+	if tag == 1 {
+		m.Reason = value.string()
+	}
+}
+
+func (m *Abort) encode(e *encoder) { e.string(1, m.Reason) }
+
+func (m *Abort) set(tag byte, value decoder) {
+	if tag == 1 {
+		m.Reason = value.string()
+	}
+}
+
+func (m *Drained) encode(e *encoder) {
+	e.int(1, int(m.Duration/time.Microsecond))
+	e.string(2, m.Error)
+}
+
+func (m *Drained) set(tag byte, value decoder) {
+	switch tag {
+	case 1:
+		m.Duration = time.Duration(value.int()) * time.Microsecond
+	case 2:
+		m.Error = value.string()
+	}
+}
 
 // blank gives an empty message of the kind, or nil if there is none.
 func blank(k kind) Message {
@@ -148,17 +241,15 @@ func Reason(err error) string {
 
 // encode gives the frame of a message.
 func encode(m Message) ([]byte, error) {
-	body, err := json.Marshal(m)
-	if err != nil {
-		return nil, fmt.Errorf("encode %s: %w", Name(m), err)
+	e := &encoder{buf: make([]byte, headerLen, 256)}
+	m.encode(e)
+	body := len(e.buf) - headerLen
+	if body > maxBody(m.kind()) {
+		return nil, fmt.Errorf("%w: %s would have %d bytes, more than %d", ErrProtocol, Name(m), body, maxBody(m.kind()))
 	}
-	if len(body) > maxBody(m.kind()) {
-		return nil, fmt.Errorf("%w: %s would have %d bytes, more than %d", ErrProtocol, Name(m), len(body), maxBody(m.kind()))
-	}
-	frame := make([]byte, headerLen, headerLen+len(body))
-	binary.BigEndian.PutUint32(frame, uint32(len(body)+1))
-	frame[4] = byte(m.kind())
-	return append(frame, body...), nil
+	binary.BigEndian.PutUint32(e.buf, uint32(body+1))
+	e.buf[4] = byte(m.kind())
+	return e.buf, nil
 }
 
 // frameLen reads the length of the frame at the start of b, of which at least the header is there.
@@ -177,7 +268,7 @@ func frameLen(b []byte) (int, error) {
 // decode reads a whole frame.
 func decode(frame []byte) (Message, error) {
 	m := blank(kind(frame[4]))
-	if err := json.Unmarshal(frame[headerLen:], m); err != nil {
+	if err := decodeFields(string(frame[headerLen:]), m.set); err != nil {
 		return nil, fmt.Errorf("%w: body of %s: %w", ErrProtocol, Name(m), err)
 	}
 	if h, ok := m.(*Hello); ok && h.Version != Version {

@@ -1,0 +1,196 @@
+package grace
+
+import (
+	"context"
+	"io"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/go-grace/grace/internal/fds"
+	"github.com/go-grace/grace/internal/handoff"
+)
+
+// fakeLink is a link of channels: it works in the time of a synctest bubble, which a socket does not.
+type fakeLink struct {
+	in     chan handoff.Message // to the process under test
+	out    chan handoff.Message // from it
+	eof    chan struct{}        // closed when the other side is gone
+	once   sync.Once
+	closed chan struct{}
+}
+
+func newFakeLink() *fakeLink {
+	return &fakeLink{in: make(chan handoff.Message, 16), out: make(chan handoff.Message, 16), eof: make(chan struct{}), closed: make(chan struct{})}
+}
+
+func (l *fakeLink) Send(ctx context.Context, m handoff.Message) error {
+	select {
+	case <-l.eof:
+		return io.ErrClosedPipe
+	case <-l.closed:
+		return io.ErrClosedPipe
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case l.out <- m:
+		return nil
+	}
+}
+
+func (l *fakeLink) Receive(ctx context.Context) (handoff.Message, error) {
+	select {
+	case m := <-l.in: // before the end, as a socket has it
+		return m, nil
+	default:
+	}
+	select {
+	case m := <-l.in:
+		return m, nil
+	case <-l.eof:
+		return nil, io.EOF
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+}
+
+func (l *fakeLink) CloseRead() {}
+
+func (l *fakeLink) Close() error {
+	l.once.Do(func() { close(l.closed) })
+	return nil
+}
+
+// hangUp is the end of the other process.
+func (l *fakeLink) hangUp() { close(l.eof) }
+
+// fakeChild is a process that dies when it is killed, unless it is immortal.
+type fakeChild struct {
+	exited   chan struct{}
+	immortal bool
+	killed   bool
+	once     sync.Once
+}
+
+func (c *fakeChild) PID() int                { return 4711 }
+func (c *fakeChild) Exited() <-chan struct{} { return c.exited }
+func (c *fakeChild) State() string           { return "exit status 7" }
+
+func (c *fakeChild) Kill() error {
+	c.killed = true
+	if !c.immortal {
+		c.die()
+	}
+	return nil
+}
+
+func (c *fakeChild) die() { c.once.Do(func() { close(c.exited) }) }
+
+// fakeSuccessor runs as a successor would; the script says how.
+type fakeSuccessor struct {
+	*fakeLink
+	*fakeChild
+	got []string // what the old process has said
+}
+
+func (f *fakeSuccessor) Close() error { return f.fakeLink.Close() }
+
+// say sends a message to the old process.
+func (f *fakeSuccessor) say(m handoff.Message) { f.in <- m }
+
+// hear receives a message from the old process, or "end" if there will be none.
+func (f *fakeSuccessor) hear() string {
+	select {
+	case m := <-f.out:
+		f.got = append(f.got, handoff.Name(m))
+	case <-f.exited:
+		f.got = append(f.got, "end")
+	}
+	return f.got[len(f.got)-1]
+}
+
+// upright does what a successor should.
+func upright(f *fakeSuccessor) {
+	f.hear()
+	f.say(&handoff.Ready{})
+	if f.hear() == "Commit" {
+		f.say(&handoff.Serving{})
+	}
+}
+
+// rig is a serving Manager with fake successors, and what its hooks have seen.
+type rig struct {
+	*Manager
+	script     func(*fakeSuccessor)
+	immortal   bool
+	successors []*fakeSuccessor
+	mu         sync.Mutex
+	calls      []string
+}
+
+func newRig(t *testing.T, opts ...Option) *rig {
+	t.Helper()
+	r := &rig{script: upright}
+	r.Manager = newFakeManager(t, inheritance{generation: 1, sockets: fds.New()}, r.launch, opts...)
+	r.appendHooks("a")
+	r.appendHooks("b")
+	if err := r.Ready(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	r.takeCalls()
+	return r
+}
+
+func newFakeManager(t *testing.T, from inheritance, launch launcher, opts ...Option) *Manager {
+	t.Helper()
+	o, err := newOptions(append([]Option{WithUpgradeSignals(), WithShutdownSignals()}, opts...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return newManager(o, program{}, from, launch)
+}
+
+func (r *rig) launch(context.Context, program, []uintptr, []fds.Record) (*successor, error) {
+	f := &fakeSuccessor{fakeLink: newFakeLink(), fakeChild: &fakeChild{exited: make(chan struct{}), immortal: r.immortal}}
+	r.successors = append(r.successors, f)
+	go r.script(f)
+	return &successor{child: f.fakeChild, link: f.fakeLink}, nil
+}
+
+// finish ends everything that a bubble would wait for.
+func (r *rig) finish(t *testing.T) {
+	t.Helper()
+	for _, f := range r.successors {
+		f.die()
+	}
+	if err := r.Shutdown(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+func (r *rig) called(what string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.calls = append(r.calls, what)
+}
+
+func (r *rig) takeCalls() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	calls := strings.Join(r.calls, " ")
+	r.calls = slices.Delete(r.calls, 0, len(r.calls))
+	return calls
+}
+
+func (r *rig) appendHooks(name string) {
+	note := func(kind string) func(context.Context) error {
+		return func(context.Context) error {
+			r.called(kind + ":" + name)
+			return nil
+		}
+	}
+	r.Append(Hook{
+		Name: name, OnUpgrade: note("upgrade"), OnReady: note("ready"), OnDrain: note("drain"),
+		OnUpgradeFailed: func(ctx context.Context, _ error) error { return note("failed")(ctx) },
+	})
+}

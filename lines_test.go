@@ -1,0 +1,266 @@
+//go:build linux
+
+package grace
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// config is what a test tells the service that it starts. Successors get the same.
+type config struct {
+	Listen    []endpoint
+	PIDFile   string
+	ModeFile  string // read by each generation as it starts: how it is to misbehave, see misbehave
+	Timeout   time.Duration
+	Drain     time.Duration
+	Exe       string
+	NoSignals bool
+	Count     int // of listeners, in benchmarks
+}
+
+type endpoint struct{ Name, Network, Address string }
+
+// linesMain is a service that answers each line with its own line: what was said, the generation and the pid. While it drains
+// it says "close" too, and clients leave. Some lines are commands.
+func linesMain(c config) error {
+	if c.mode() == "exit" {
+		os.Exit(3)
+	}
+	if c.mode() == "never-new" {
+		select {}
+	}
+	m, err := New(c.options()...)
+	if err != nil {
+		return err
+	}
+	s := &lineServer{m: m, config: c, listeners: map[string]net.Listener{}}
+	for _, e := range c.Listen {
+		if err := s.listen(e); err != nil {
+			return err
+		}
+	}
+	m.Append(Hook{Name: "lines", OnReady: s.misbehave, OnDrain: s.drain})
+	return m.Run(context.Background())
+}
+
+func (c config) mode() string {
+	mode, _ := os.ReadFile(c.ModeFile)
+	return string(mode)
+}
+
+func (c config) options() []Option {
+	opts := []Option{WithObserver(ObserverFunc(printRecord))}
+	if c.PIDFile != "" {
+		opts = append(opts, WithPIDFile(c.PIDFile))
+	}
+	if c.Timeout != 0 {
+		opts = append(opts, WithUpgradeTimeout(c.Timeout))
+	}
+	if c.Drain != 0 {
+		opts = append(opts, WithDrainTimeout(c.Drain))
+	}
+	if c.Exe != "" {
+		opts = append(opts, WithExecutable(c.Exe))
+	}
+	if c.NoSignals {
+		opts = append(opts, WithUpgradeSignals(), WithShutdownSignals())
+	}
+	return opts
+}
+
+// printed is a Record on the standard output of a service, for the test to read.
+type printed struct {
+	Generation, PID int
+	Role            Role
+	Handoff         string
+	Event           string
+	Err             string
+	Detail          string
+}
+
+func printRecord(r Record) {
+	p := printed{Generation: r.Generation, PID: r.PID, Role: r.Role, Handoff: r.Handoff, Event: strings.TrimPrefix(fmt.Sprintf("%T", r.Event), "grace.")}
+	_, _, attrs := r.Event.describe()
+	for _, a := range attrs {
+		if a.Key == "error" {
+			p.Err = a.Value.String()
+		} else {
+			p.Detail += a.String() + " "
+		}
+	}
+	line, _ := json.Marshal(p)
+	_, _ = os.Stdout.Write(append(line, '\n')) // one write: generations share the pipe
+}
+
+type lineServer struct {
+	m        *Manager
+	config   config
+	work     sync.WaitGroup
+	draining atomic.Bool
+
+	mu        sync.Mutex
+	listeners map[string]net.Listener
+}
+
+func (s *lineServer) listen(e endpoint) error {
+	var opts []ListenOption
+	if e.Name != "" {
+		opts = append(opts, Name(e.Name))
+	}
+	ln, err := s.m.Listen(context.Background(), e.Network, e.Address, opts...)
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	s.listeners[ln.Addr().Network()+" "+ln.Addr().String()] = ln
+	s.mu.Unlock()
+	s.work.Go(func() {
+		for c, err := ln.Accept(); err == nil; c, err = ln.Accept() {
+			s.work.Go(func() { s.serve(c) })
+		}
+	})
+	return nil
+}
+
+// misbehave is the last step of the start-up.
+func (s *lineServer) misbehave(ctx context.Context) error {
+	switch mode := s.config.mode(); mode {
+	case "exit-after-listen":
+		os.Exit(4)
+	case "panic":
+		panic("as told")
+	case "hang":
+		<-ctx.Done()
+		select {}
+	case "hook-error":
+		return errors.New("the database is not there")
+	case "kill-parent":
+		p, _ := s.m.Parent()
+		return unix.Kill(p.PID, unix.SIGKILL)
+	}
+	return nil
+}
+
+func (s *lineServer) drain(ctx context.Context) error {
+	s.draining.Store(true)
+	s.mu.Lock()
+	for _, ln := range s.listeners {
+		_ = ln.Close()
+	}
+	s.mu.Unlock()
+	done := make(chan struct{})
+	go func() { s.work.Wait(); close(done) }()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+func (s *lineServer) serve(c net.Conn) {
+	defer c.Close()
+	in := bufio.NewScanner(c)
+	for in.Scan() {
+		answer := s.answer(in.Text())
+		if s.draining.Load() {
+			answer += " close"
+		}
+		if _, err := fmt.Fprintln(c, answer); err != nil {
+			return
+		}
+	}
+}
+
+func (s *lineServer) answer(line string) string {
+	command, arg, _ := strings.Cut(line, " ")
+	switch command {
+	case "upgrade":
+		return s.upgrade(arg)
+	case "status":
+		st := s.m.Status()
+		return toJSON(map[string]any{"generation": st.Generation, "state": st.State, "sockets": len(st.Sockets), "parent": st.Parent, "successor": st.Successor})
+	case "census":
+		return toJSON(takeCensus())
+	case "close":
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return fmt.Sprint(s.listeners[arg].Close())
+	case "listen":
+		network, address, _ := strings.Cut(arg, " ")
+		return fmt.Sprint(s.listen(endpoint{Network: network, Address: address}))
+	}
+	return line + " " + strconv.Itoa(s.m.generation) + " " + strconv.Itoa(os.Getpid())
+}
+
+// upgrade takes how long to wait before it cancels.
+func (s *lineServer) upgrade(arg string) string {
+	ctx := context.Background()
+	if d, err := time.ParseDuration(arg); err == nil {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, d, errors.New("cancelled by the test"))
+		defer cancel()
+	}
+	if err := s.m.Upgrade(ctx); err != nil {
+		return toJSON(err.Error())
+	}
+	return "upgraded"
+}
+
+func toJSON(v any) string {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err.Error()
+	}
+	return string(b)
+}
+
+// census is everything that must not grow.
+type census struct {
+	Descriptors []string // what each is, and whether it blocks
+	Goroutines  int
+	Children    int
+	Env         []string
+}
+
+func takeCensus() census {
+	var c census
+	entries, _ := os.ReadDir("/proc/self/fd")
+	for _, e := range entries {
+		target, err := os.Readlink("/proc/self/fd/" + e.Name())
+		fd, _ := strconv.Atoi(e.Name())
+		flags, flagErr := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
+		if err != nil || flagErr != nil {
+			continue // the descriptor of ReadDir itself
+		}
+		mode := "blocking"
+		if flags&unix.O_NONBLOCK != 0 {
+			mode = "nonblocking"
+		}
+		c.Descriptors = append(c.Descriptors, target+" "+mode)
+	}
+	slices.Sort(c.Descriptors)
+	c.Goroutines = runtime.NumGoroutine()
+	c.Children = len(children())
+	for _, e := range os.Environ() {
+		if strings.HasPrefix(e, "LISTEN_") || strings.HasPrefix(e, "GRACE_LINK") {
+			c.Env = append(c.Env, e)
+		}
+	}
+	return c
+}

@@ -1,0 +1,95 @@
+//go:build linux
+
+package grace
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
+)
+
+// The test binary starts itself as the services under test: envMain chooses what it then does.
+const (
+	envMain   = "GRACE_TEST_MAIN"
+	envConfig = "GRACE_TEST_CONFIG"
+)
+
+// mains are the programs that this binary can be.
+var mains = map[string]func(config) error{
+	"lines": linesMain,
+	"floor": floorMain,
+	"many":  manyMain,
+}
+
+var usedMains sync.Map
+
+func TestMain(m *testing.M) {
+	if name := os.Getenv(envMain); name != "" {
+		runMain(name)
+	}
+	// Orphans become our children, so that tests can wait for every generation and learn how it ended.
+	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+		fmt.Fprintln(os.Stderr, "become a subreaper:", err)
+		os.Exit(1)
+	}
+	code := m.Run()
+	if code == 0 {
+		code = checkLeftovers()
+	}
+	os.Exit(code)
+}
+
+// runMain does not return.
+func runMain(name string) {
+	var c config
+	err := json.Unmarshal([]byte(os.Getenv(envConfig)), &c)
+	if err == nil {
+		err = mains[name](c)
+	}
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "%s: %v\n", name, err)
+		os.Exit(1)
+	}
+	os.Exit(0)
+}
+
+// checkLeftovers looks for goroutines and processes that tests have left, and for mains that none of them has used.
+func checkLeftovers() int {
+	var problems []string
+	if err := goleak.Find(); err != nil {
+		problems = append(problems, err.Error())
+	}
+	if kids := children(); len(kids) > 0 {
+		problems = append(problems, fmt.Sprintf("processes left over: %v", kids))
+	}
+	if !slices.ContainsFunc(os.Args, func(a string) bool { return strings.HasPrefix(a, "-test.run=") }) {
+		for name := range maps.Keys(mains) {
+			if _, ok := usedMains.Load(name); !ok && name != "floor" && name != "many" { // these two are for benchmarks
+				problems = append(problems, "no test uses the main "+name)
+			}
+		}
+	}
+	for _, p := range problems {
+		fmt.Fprintln(os.Stderr, p)
+	}
+	return min(len(problems), 1)
+}
+
+// children lists the processes whose parent is this one, zombies included.
+func children() []string {
+	var kids []string
+	threads, _ := os.ReadDir("/proc/self/task")
+	for _, t := range threads {
+		list, _ := os.ReadFile("/proc/self/task/" + t.Name() + "/children")
+		kids = append(kids, strings.Fields(string(list))...)
+	}
+	return kids
+}
