@@ -55,6 +55,15 @@ func linesMain(c config) error {
 		}
 	}
 	m.Append(Hook{Name: "lines", OnReady: s.misbehave, OnDrain: s.drain})
+	switch c.mode() {
+	case "early-hangup":
+		_ = os.WriteFile(c.ModeFile, nil, 0o600) // only this generation
+		_ = unix.Kill(os.Getpid(), unix.SIGHUP)
+	case "early-terminate":
+		_ = unix.Kill(os.Getpid(), unix.SIGTERM)
+	case "hang-before-run":
+		time.Sleep(time.Hour)
+	}
 	return m.Run(context.Background())
 }
 
@@ -147,6 +156,8 @@ func (s *lineServer) misbehave(ctx context.Context) error {
 	case "hang":
 		<-ctx.Done()
 		select {}
+	case "hang-politely":
+		<-ctx.Done()
 	case "hook-error":
 		return errors.New("the database is not there")
 	case "kill-parent":
