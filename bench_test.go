@@ -221,17 +221,3 @@ func BenchmarkAccept(b *testing.B) {
 		})
 	}
 }
-
-func newTestManager(t testing.TB, opts ...Option) *Manager {
-	t.Helper()
-	m, err := New(append([]Option{WithUpgradeSignals(), WithShutdownSignals()}, opts...)...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := m.Shutdown(context.Background()); err != nil {
-			t.Error(err)
-		}
-	})
-	return m
-}

@@ -194,3 +194,18 @@ func (r *rig) appendHooks(name string) {
 		OnUpgradeFailed: func(ctx context.Context, _ error) error { return note("failed")(ctx) },
 	})
 }
+
+// newTestManager gives a first generation, which ends with the test.
+func newTestManager(t testing.TB, opts ...Option) *Manager {
+	t.Helper()
+	m, err := New(append([]Option{WithUpgradeSignals(), WithShutdownSignals()}, opts...)...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := m.Shutdown(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+	return m
+}

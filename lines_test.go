@@ -28,10 +28,24 @@ type config struct {
 	ModeFile  string // read by each generation as it starts: how it is to misbehave, see misbehave
 	Timeout   time.Duration
 	Drain     time.Duration
-	Exe       string
 	NoSignals bool
 	Count     int // of listeners, in benchmarks
+
+	KeepAlive string // of the connections: "off", "idle" or "config"
+
+	// How the first generation is started; "" and nil are the usual.
+	Start string
+	Dir   string
+	Args  []string
+
+	// How it starts others.
+	NextArgs []string
+	NextDir  string
+	NextMark string
 }
+
+// envMark is a variable that a service may pass to its successors.
+const envMark = "GRACE_TEST_MARK"
 
 type endpoint struct{ Name, Network, Address string }
 
@@ -83,8 +97,19 @@ func (c config) options() []Option {
 	if c.Drain != 0 {
 		opts = append(opts, WithDrainTimeout(c.Drain))
 	}
-	if c.Exe != "" {
-		opts = append(opts, WithExecutable(c.Exe))
+	switch c.KeepAlive {
+	case "off":
+		opts = append(opts, WithListenConfig(net.ListenConfig{KeepAlive: -1}))
+	case "idle":
+		opts = append(opts, WithListenConfig(net.ListenConfig{KeepAlive: 77 * time.Second}))
+	case "config":
+		config := net.KeepAliveConfig{Enable: true, Idle: 33 * time.Second, Interval: 11 * time.Second, Count: 3}
+		opts = append(opts, WithListenConfig(net.ListenConfig{KeepAliveConfig: config}))
+	}
+	if c.NextArgs != nil {
+		opts = append(opts, WithArgs(c.NextArgs...), WithDir(c.NextDir), WithEnv(func(context.Context) ([]string, error) {
+			return append(os.Environ(), envMark+"="+c.NextMark), nil
+		}))
 	}
 	if c.NoSignals {
 		opts = append(opts, WithUpgradeSignals(), WithShutdownSignals())
@@ -188,7 +213,7 @@ func (s *lineServer) serve(c net.Conn) {
 	defer c.Close()
 	in := bufio.NewScanner(c)
 	for in.Scan() {
-		answer := s.answer(in.Text())
+		answer := s.answer(c, in.Text())
 		if s.draining.Load() {
 			answer += " close"
 		}
@@ -198,7 +223,7 @@ func (s *lineServer) serve(c net.Conn) {
 	}
 }
 
-func (s *lineServer) answer(line string) string {
+func (s *lineServer) answer(conn net.Conn, line string) string {
 	command, arg, _ := strings.Cut(line, " ")
 	switch command {
 	case "upgrade":
@@ -208,6 +233,14 @@ func (s *lineServer) answer(line string) string {
 		return toJSON(map[string]any{"generation": st.Generation, "state": st.State, "sockets": len(st.Sockets), "parent": st.Parent, "successor": st.Successor})
 	case "census":
 		return toJSON(takeCensus())
+	case "exe":
+		exe, _ := os.Readlink("/proc/self/exe")
+		dir, _ := os.Getwd()
+		return toJSON(map[string]any{"Exe": exe, "Args": os.Args, "Dir": dir, "Mark": os.Getenv(envMark)})
+	case "wander":
+		return fmt.Sprint(os.Chdir("/"), os.Setenv(envMark, "changed"))
+	case "keepalive":
+		return keepAlive(conn)
 	case "close":
 		s.mu.Lock()
 		defer s.mu.Unlock()

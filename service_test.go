@@ -51,11 +51,12 @@ func launch(t testing.TB, name string, c config) *service {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command("/proc/self/exe")
+	cmd := exec.Command("/proc/self/exe", c.Args...)
 	cmd.Args[0] = os.Args[0]
-	if c.Exe != "" {
-		cmd = exec.Command(c.Exe)
+	if c.Start != "" {
+		cmd = exec.Command(c.Start, c.Args...)
 	}
+	cmd.Dir = c.Dir
 	// The race detector would have every generation sleep for a second before it exits.
 	cmd.Env = append(os.Environ(), "GORACE=atexit_sleep_ms=0", envMain+"="+name, envConfig+"="+toJSON(c))
 	cmd.Stdout, cmd.Stderr = in, os.Stderr
@@ -267,10 +268,15 @@ func (s *service) upgrade() {
 
 func (s *service) census() (c census) {
 	s.t.Helper()
-	if err := json.Unmarshal([]byte(s.ask("census")), &c); err != nil {
-		s.t.Fatal(err)
-	}
+	decode(s.t, s.ask("census"), &c)
 	return c
+}
+
+func decode(t testing.TB, answer string, into any) {
+	t.Helper()
+	if err := json.Unmarshal([]byte(strings.TrimSuffix(answer, " close")), into); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // awaitExit waits for the end of one generation.

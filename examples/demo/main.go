@@ -1,0 +1,143 @@
+// Demo shows what the library is for: it replaces an HTTP server ten times under load, and no request fails; then it does the
+// same by stopping and starting the server, for comparison. It needs nothing but the loopback network, and takes about 12
+// seconds:
+//
+//	go run ./examples/demo
+//
+// Begin to read at server.go, which is the service, and drain.go, how it finishes its work. The rest is the demonstration:
+// this file tells its story, lineage.go starts and replaces the servers, load.go and client.go put load on them.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+)
+
+// settings are how the demo runs.
+type settings struct {
+	upgrades int
+	pause    time.Duration // before each upgrade, and after the last
+}
+
+func main() {
+	var err error
+	if len(os.Args) > 1 && (os.Args[1] == serveCommand || os.Args[1] == servePlainCommand) {
+		err = serveAs(os.Args[1], os.Args[2:]) // the demo has started this process
+	} else {
+		err = demonstrate()
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "demo:", err)
+		os.Exit(1)
+	}
+}
+
+func demonstrate() error {
+	var set settings
+	flag.IntVar(&set.upgrades, "upgrades", 10, "how often to replace the server, in each way")
+	flag.DurationVar(&set.pause, "pause", 500*time.Millisecond, "how long each server serves")
+	flag.Parse()
+	if set.upgrades < 1 || set.pause <= 0 || flag.NArg() > 0 {
+		return errors.New("-upgrades and -pause must be positive, and nothing else can be said")
+	}
+	ctx, restore := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer restore()
+	context.AfterFunc(ctx, restore) // who interrupts twice does not want to wait
+	return tell(ctx, set)
+}
+
+// tell is the story.
+func tell(ctx context.Context, set settings) error {
+	fmt.Printf("Load: %d clients on keep-alive connections, %d that connect for each request. None tries again.\n",
+		keepAliveClients, connectingClients)
+
+	fmt.Printf("\ngrace: each server starts the next one (SIGHUP), %d times\n", set.upgrades)
+	graceful, err := replaceByUpgrade(ctx, set)
+	if err != nil {
+		return fmt.Errorf("grace: %w", err)
+	}
+	fmt.Printf("\nstop-and-start: SIGTERM, http.Server.Shutdown, then a new server on the same port, %d times\n", set.upgrades)
+	plain, err := replaceByRestart(ctx, set)
+	if err != nil {
+		return fmt.Errorf("stop-and-start: %w", err)
+	}
+
+	fmt.Printf("\n%s\n%s\n", graceful, plain)
+	return graceful.verdict(set.upgrades)
+}
+
+// replaceByUpgrade has the server replace itself under load.
+func replaceByUpgrade(ctx context.Context, set settings) (o outcome, err error) {
+	table := newTable("took over in", "drained in")
+	servers, err := start(ctx, table, serveCommand, anyPort)
+	if err != nil {
+		return o, err
+	}
+	defer func() { err = firstOf(err, servers.stop()) }()
+	load := startLoad(servers.addr)
+	defer load.stop()
+
+	for range set.upgrades {
+		if err := servers.rest(ctx, set.pause); err != nil {
+			return o, err
+		}
+		if err := servers.upgrade(ctx); err != nil {
+			return o, err
+		}
+	}
+	if err := servers.rest(ctx, set.pause); err != nil {
+		return o, err
+	}
+	return outcome{way: "grace", upgrades: servers.upgrades, tally: load.stop()}, nil
+}
+
+// replaceByRestart stops and starts the server under the same load.
+func replaceByRestart(ctx context.Context, set settings) (o outcome, err error) {
+	table := newTable("was down for")
+	server, err := start(ctx, table, servePlainCommand, anyPort, "1")
+	if err != nil {
+		return o, err
+	}
+	defer func() { err = firstOf(err, server.stop()) }()
+	load := startLoad(server.addr)
+	defer load.stop()
+
+	o = outcome{way: "stop-and-start"}
+	for o.upgrades < set.upgrades {
+		if err := server.rest(ctx, set.pause); err != nil {
+			return o, err
+		}
+		down := time.Now()
+		if err := server.stop(); err != nil {
+			return o, err
+		}
+		next, err := start(ctx, table, servePlainCommand, server.addr, fmt.Sprint(o.upgrades+2))
+		if err != nil {
+			return o, err
+		}
+		server = next
+		server.serving.tookOver = time.Since(down)
+		o.upgrades++
+	}
+	if err := server.rest(ctx, set.pause); err != nil {
+		return o, err
+	}
+	o.tally = load.stop()
+	return o, nil
+}
+
+// firstOf is for what fails while the consequences of a failure are cleared away: the first error says why.
+func firstOf(errs ...error) error {
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,99 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/go-grace/grace"
+)
+
+// serve is the service: an HTTP server that is replaced on SIGHUP without losing a connection.
+func serve(ctx context.Context, addr string) error {
+	m, err := grace.New(grace.WithObserver(grace.ObserverFunc(observe)))
+	if err != nil {
+		return err
+	}
+	ln, err := m.Listen(ctx, "tcp", addr) // binds in the first process, and takes over in those that follow
+	if err != nil {
+		return err
+	}
+	site := &site{generation: m.Status().Generation}
+	d := newDrainer(&http.Server{Handler: site, ReadHeaderTimeout: 5 * time.Second}, ln)
+	m.Append(grace.Hook{Name: "http", OnDrain: d.drain})
+
+	ctx, cancel := context.WithCancel(ctx)
+	go func() { // ends when the listener is closed, for which drain waits
+		defer cancel() // a server that no longer accepts must not stay
+		d.serve()      // holds connections back until the handoff is committed
+	}()
+	if err := m.Run(ctx); err != nil { // says that we are ready, upgrades on SIGHUP, returns when all is drained
+		return err
+	}
+	send(report{What: left, Generation: site.generation, Requests: site.served.Load()})
+	return nil
+}
+
+// observe tells the demo what happens. A service would rather write a log: see [grace.WithLogger].
+func observe(r grace.Record) {
+	switch e := r.Event.(type) {
+	case grace.SocketOpened:
+		send(report{What: listening, Generation: r.Generation, Addr: e.Addr.String()})
+	case grace.ReadyFinished:
+		if e.Err == nil {
+			send(report{What: serving, Generation: r.Generation})
+		}
+	case grace.SuccessorStarted:
+		send(report{What: started, Generation: r.Generation, Successor: e.PID})
+	case grace.UpgradeFinished:
+		if e.Err != nil {
+			send(report{What: failed, Generation: r.Generation, Error: e.Err.Error()})
+			return
+		}
+		send(report{What: upgraded, Generation: r.Generation, Successor: e.Successor, Took: e.Duration})
+	case grace.DrainFinished:
+		send(report{What: drained, Generation: r.Generation, Took: e.Duration})
+	}
+}
+
+// servePlain is the same service without the library, for comparison: it ends on SIGTERM as the documentation of
+// [http.Server.Shutdown] shows.
+func servePlain(ctx context.Context, addr string, generation int) error {
+	ln, err := listenPatiently(ctx, addr)
+	if err != nil {
+		return err
+	}
+	site := &site{generation: generation}
+	srv := &http.Server{Handler: site, ReadHeaderTimeout: 5 * time.Second}
+	result := make(chan error, 1)
+	go func() { result <- srv.Serve(ln) }() // ends with Shutdown
+	send(report{What: listening, Generation: generation, Addr: ln.Addr().String()})
+	send(report{What: serving, Generation: generation})
+
+	select {
+	case err := <-result:
+		return err
+	case <-ctx.Done():
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace.DefaultDrainTimeout)
+	defer cancel()
+	if err := srv.Shutdown(ctx); err != nil {
+		return fmt.Errorf("shut down: %w", err)
+	}
+	send(report{What: left, Generation: generation, Requests: site.served.Load()})
+	return nil
+}
+
+// listenPatiently binds the port. It is tried for a while, as a supervisor would do it: while nobody listens, any process of
+// the machine may get this port for a connection of its own.
+func listenPatiently(ctx context.Context, addr string) (net.Listener, error) {
+	for deadline := time.Now().Add(5 * time.Second); ; {
+		ln, err := new(net.ListenConfig).Listen(ctx, "tcp", addr)
+		if err == nil || time.Now().After(deadline) || ctx.Err() != nil {
+			return ln, err
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}

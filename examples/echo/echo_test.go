@@ -1,0 +1,85 @@
+//go:build linux
+
+package main
+
+import (
+	"errors"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// TestEcho upgrades three times. Each generation has a connection of its own, which it serves to the end.
+func TestEcho(t *testing.T) {
+	s := startService(t)
+	traffic := startTraffic(s.addr)
+	conns := []conn{mustDial(t, s.addr)}
+	if err := conns[0].echo("before the upgrades"); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		old := s.serving()
+		s.upgrade(t)
+		conns = append(conns, dialPast(t, old, s.addr))
+	}
+	for i, c := range conns {
+		if err := c.echo("after the upgrades"); err != nil {
+			t.Errorf("connection of generation %d: %v", i+1, err)
+		}
+	}
+	traffic.end(t)
+	endOneByOne(t, s, conns)
+
+	select {
+	case <-s.ended:
+	case <-time.After(patience):
+		t.Error("a process is left behind")
+	}
+	if err := <-s.exit; err != nil {
+		t.Errorf("the first process ended with %v", err)
+	}
+}
+
+// dialPast opens a connection to the service, and proves that another process than the old one serves it: that one is stopped
+// meanwhile.
+func dialPast(t *testing.T, old int, addr string) conn {
+	t.Helper()
+	signalTo(t, old, syscall.SIGSTOP)
+	defer signalTo(t, old, syscall.SIGCONT)
+	eventually(t, "stop of the old process", func() bool { return state(old) == "T" })
+	c := mustDial(t, addr)
+	if err := c.echo("just after the upgrade"); err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func signalTo(t *testing.T, pid int, sig syscall.Signal) {
+	t.Helper()
+	if err := syscall.Kill(pid, sig); err != nil {
+		t.Fatalf("send %v to process %d: %v", sig, pid, err)
+	}
+}
+
+// endOneByOne closes the connections. A draining process ends when its connection is closed, and not earlier.
+func endOneByOne(t *testing.T, s *service, conns []conn) {
+	t.Helper()
+	pids := s.generations()
+	if len(pids) != len(conns) {
+		t.Fatalf("there were the generations %v, not %d", pids, len(conns))
+	}
+	for i, pid := range pids {
+		if i == len(pids)-1 { // it serves, and would go on
+			signalTo(t, pid, syscall.SIGTERM)
+		}
+		for _, younger := range pids[i:] {
+			if gone(younger) {
+				t.Errorf("process %d has ended before its connection", younger)
+			}
+		}
+		if err := errors.Join(conns[i].echo("good bye"), conns[i].Close()); err != nil {
+			t.Errorf("connection of generation %d: %v", i+1, err)
+		}
+		eventually(t, "end of a process whose connection is closed", func() bool { return gone(pid) })
+	}
+}
