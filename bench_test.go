@@ -215,7 +215,9 @@ func BenchmarkAccept(b *testing.B) {
 					b.Fatal(err)
 				}
 				in.Close()
-				out.(*net.TCPConn).SetLinger(0) // else the ports run out
+				if err := out.(*net.TCPConn).SetLinger(0); err != nil { // else the ports run out
+					b.Fatal(err)
+				}
 				out.Close()
 			}
 		})

@@ -33,9 +33,10 @@ func (l *fakeLink) Send(ctx context.Context, m handoff.Message) error {
 		return io.ErrClosedPipe
 	case <-ctx.Done():
 		return context.Cause(ctx)
-	case l.out <- m:
-		return nil
+	default:
 	}
+	l.out <- m
+	return nil
 }
 
 func (l *fakeLink) Receive(ctx context.Context) (handoff.Message, error) {

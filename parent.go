@@ -199,8 +199,11 @@ func (m *Manager) awaitCommit(ctx context.Context) error {
 	}
 }
 
-// accept answers Commit. The PID file comes first: the old process can still take it back.
+// accept answers Commit, unless the caller has given up. The PID file comes first: the old process can still take it back.
 func (m *Manager) accept(ctx context.Context) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
 	if err := m.pidFile.write(); err != nil {
 		return err
 	}

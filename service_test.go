@@ -125,7 +125,7 @@ func (s *service) pids() []int {
 	defer s.mu.Unlock()
 	var pids []int
 	for _, p := range s.events {
-		if p.PID != 0 && !slices.Contains(pids, p.PID) {
+		if p.PID > 1 && !slices.Contains(pids, p.PID) {
 			pids = append(pids, p.PID)
 		}
 	}

@@ -1,0 +1,44 @@
+package grace
+
+import (
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// README shows a program that exists, and names tests that exist.
+func TestReadmeTellsTheTruth(t *testing.T) {
+	readme := read(t, "README.md")
+	if program := read(t, "examples/echo/main.go"); !strings.Contains(readme, strings.TrimSpace(program)) {
+		t.Error("the listing is not examples/echo/main.go")
+	}
+	var tests strings.Builder
+	entries, err := os.ReadDir(".")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		if strings.HasSuffix(e.Name(), "_test.go") {
+			tests.WriteString(read(t, e.Name()))
+		}
+	}
+	names := regexp.MustCompile("`(Test[A-Za-z0-9]+)`").FindAllStringSubmatch(readme, -1)
+	if len(names) == 0 {
+		t.Error("no guarantee is proved")
+	}
+	for _, name := range names {
+		if !strings.Contains(tests.String(), "func "+name[1]+"(t *testing.T)") {
+			t.Errorf("there is no test %s", name[1])
+		}
+	}
+}
+
+func read(t *testing.T, name string) string {
+	t.Helper()
+	content, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(content)
+}
