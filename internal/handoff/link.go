@@ -22,6 +22,9 @@ var past = time.Unix(1, 0)
 // Send writes a message. When ctx ends it returns the cause; the other side may then have got a part, and nothing more can
 // be sent.
 func (l *Link) Send(ctx context.Context, m Message) error {
+	if ctx.Err() != nil {
+		return fmt.Errorf("send %s: %w", Name(m), context.Cause(ctx))
+	}
 	frame, err := encode(m)
 	if err != nil {
 		return err
@@ -37,6 +40,9 @@ func (l *Link) Send(ctx context.Context, m Message) error {
 // io.ErrUnexpectedEOF too if that was in the middle of a message, and [ErrProtocol] if the bytes are no message. When ctx
 // ends it is the cause, and what has come of a message so far is kept for the next call.
 func (l *Link) Receive(ctx context.Context) (Message, error) {
+	if ctx.Err() != nil {
+		return nil, fmt.Errorf("receive: %w", context.Cause(ctx))
+	}
 	defer onDone(ctx, l.conn.SetReadDeadline)()
 	if err := l.fill(ctx, headerLen); err != nil {
 		return nil, err
