@@ -148,7 +148,7 @@ func newFakeManager(t *testing.T, from inheritance, launch launcher, opts ...Opt
 	if err != nil {
 		t.Fatal(err)
 	}
-	return newManager(o, program{}, from, launch)
+	return newManager(o, program{}, from, launch, claimSignals(nil, nil))
 }
 
 func (r *rig) launch(context.Context, program, []uintptr, []fds.Record) (*successor, error) {

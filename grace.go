@@ -65,19 +65,24 @@ func New(opts ...Option) (*Manager, error) {
 	if err != nil {
 		return nil, err
 	}
+	// The runtime starts threads to catch signals, which takes as long as all else that is done here.
+	claimed := make(chan *signals, 1)
+	go func() { claimed <- claimSignals(o.upgradeSignals, o.shutdownSignals) }() // ends at once
 	prog, err := newProgram(o)
+	var inherited inheritance
+	if err == nil {
+		inherited, err = inherit()
+	}
+	sig := <-claimed
 	if err != nil {
+		sig.release()
 		return nil, err
 	}
-	inherited, err := inherit()
-	if err != nil {
-		return nil, err
-	}
-	return newManager(o, prog, inherited, startProcess), nil
+	return newManager(o, prog, inherited, startProcess, sig), nil
 }
 
 // newManager puts a Manager together.
-func newManager(o options, prog program, from inheritance, launch launcher) *Manager {
+func newManager(o options, prog program, from inheritance, launch launcher, sig *signals) *Manager {
 	m := &Manager{
 		opts:       o,
 		generation: from.generation,
@@ -85,7 +90,7 @@ func newManager(o options, prog program, from inheritance, launch launcher) *Man
 		sockets:    from.sockets,
 		gate:       newGate(),
 		life:       newLifecycle(),
-		signals:    claimSignals(o.upgradeSignals, o.shutdownSignals),
+		signals:    sig,
 		pidFile:    pidFile{o.pidFile},
 		parent:     from.parent,
 		launch:     launch,

@@ -61,11 +61,11 @@ type Socket struct {
 // removed by Close, or when the process stops, unless the socket was handed over, or had been given to us by a service
 // manager; SetUnlinkOnClose should not be called.
 func (m *Manager) Listen(ctx context.Context, network, address string, opts ...ListenOption) (net.Listener, error) {
-	sock, err := m.open(ctx, streams, network, address, opts)
+	sock, config, err := m.open(ctx, streams, network, address, opts)
 	if err != nil {
 		return nil, err
 	}
-	return newListener(sock, m.gate), nil
+	return newListener(sock, m.gate, config), nil
 }
 
 // ListenTCP is [net.ListenTCP] with a socket chosen as by [Manager.Listen]. The listener is the standard library's own, so
@@ -99,7 +99,7 @@ func (m *Manager) ListenUnix(ctx context.Context, network string, laddr *net.Uni
 // the handoff is committed, since two processes that read one socket take each other's packets. After that the old process
 // should stop reading soon; what it has read, it should answer.
 func (m *Manager) ListenPacket(ctx context.Context, network, address string, opts ...ListenOption) (net.PacketConn, error) {
-	sock, err := m.open(ctx, packets, network, address, opts)
+	sock, _, err := m.open(ctx, packets, network, address, opts)
 	if err != nil {
 		return nil, err
 	}
@@ -151,7 +151,8 @@ var errMissingAddress = &net.AddrError{Err: "missing address"}
 
 // openBare opens a socket of which the caller gets the standard library's own listener or connection.
 func (m *Manager) openBare(ctx context.Context, networks []string, network, address string, opts []ListenOption) (*fds.Socket, error) {
-	return m.open(ctx, networks, network, address, append(slices.Clip(opts), bare))
+	sock, _, err := m.open(ctx, networks, network, address, append(slices.Clip(opts), bare))
+	return sock, err
 }
 
 var bare = listenOption(func(ask *fds.Ask) error {
@@ -160,24 +161,24 @@ var bare = listenOption(func(ask *fds.Ask) error {
 })
 
 // open is what all Listen functions have in common.
-func (m *Manager) open(ctx context.Context, networks []string, network, address string, opts []ListenOption) (*fds.Socket, error) {
+func (m *Manager) open(ctx context.Context, networks []string, network, address string, opts []ListenOption) (*fds.Socket, net.ListenConfig, error) {
 	ask := fds.Ask{Network: network, Address: address, Config: m.opts.listenConfig}
 	for _, opt := range opts {
 		if err := opt.applyListen(&ask); err != nil {
-			return nil, listenError(ask, err)
+			return nil, ask.Config, listenError(ask, err)
 		}
 	}
 	if !slices.Contains(networks, fds.Protocol(network)) {
-		return nil, listenError(ask, net.UnknownNetworkError(network))
+		return nil, ask.Config, listenError(ask, net.UnknownNetworkError(network))
 	}
 	sock, err := m.sockets.Open(ctx, ask)
 	if err != nil {
-		return nil, listenError(ask, err)
+		return nil, ask.Config, listenError(ask, err)
 	}
 	if len(m.opts.observers) > 0 {
 		m.emit(SocketOpened{Socket: describeSocket(sock)})
 	}
-	return sock, nil
+	return sock, ask.Config, nil
 }
 
 // listenError has the form of the errors of package net.

@@ -126,7 +126,7 @@ func gated(t *testing.T) (*gate, *tcpListener, *udpConn) {
 		t.Fatal(err)
 	}
 	g := newGate()
-	return g, newListener(ln, g).(*tcpListener), newPacketConn(pc, g).(*udpConn)
+	return g, newListener(ln, g, net.ListenConfig{}).(*tcpListener), newPacketConn(pc, g).(*udpConn)
 }
 
 func TestGateHoldsUntilItOpens(t *testing.T) {

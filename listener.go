@@ -9,10 +9,10 @@ import (
 )
 
 // newListener wraps what Listen returns.
-func newListener(sock *fds.Socket, g *gate) net.Listener {
+func newListener(sock *fds.Socket, g *gate, config net.ListenConfig) net.Listener {
 	switch ln := sock.Conn().(type) {
 	case *net.TCPListener:
-		return &tcpListener{TCPListener: ln, sock: sock, turnstile: turnstile{gate: g}, keepAlive: lostKeepAlive(sock)}
+		return &tcpListener{TCPListener: ln, sock: sock, turnstile: turnstile{gate: g}, keepAlive: lostKeepAlive(sock.Inherited(), config)}
 	case *net.UnixListener:
 		return &unixListener{UnixListener: ln, sock: sock, turnstile: turnstile{gate: g}}
 	}
@@ -92,12 +92,10 @@ func acceptError(ln net.Listener, err error) error {
 
 // lostKeepAlive gives what is to be done to each connection of an inherited listener, on which package net sets its default
 // keep-alive (golang.org/issue/23378); nil if there is nothing to do.
-func lostKeepAlive(sock *fds.Socket) func(*net.TCPConn) error {
-	if !sock.Inherited() {
-		return nil
-	}
-	config := sock.Config()
+func lostKeepAlive(inherited bool, config net.ListenConfig) func(*net.TCPConn) error {
 	switch {
+	case !inherited:
+		return nil
 	case config.KeepAliveConfig.Enable:
 		return func(c *net.TCPConn) error { return c.SetKeepAliveConfig(config.KeepAliveConfig) }
 	case config.KeepAlive < 0:

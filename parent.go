@@ -88,12 +88,21 @@ func inheritFrom(l link, announced fds.Announced) (inheritance, error) {
 		fds.Discard(announced)
 		return inheritance{}, err
 	}
-	set, err := fds.Inherit(announced, append([]fds.Record{}, hello.Sockets...))
+	set, err := fds.Inherit(announced, known(hello.Sockets))
 	if err != nil {
 		return inheritance{}, err
 	}
+	hello.Sockets = nil // they are the Set's
 	p := &parent{link: l, watch: watchParent(hello.PID), hello: hello, deadline: time.Now().Add(hello.Timeout)}
 	return inheritance{generation: hello.Generation, handoff: hello.Handoff, sockets: set, parent: p}, nil
+}
+
+// known makes a description of no sockets differ from no description.
+func known(records []fds.Record) []fds.Record {
+	if records == nil {
+		return []fds.Record{}
+	}
+	return records
 }
 
 func receiveHello(ctx context.Context, l link) (*handoff.Hello, error) {

@@ -23,7 +23,7 @@ func bind(ctx context.Context, ask Ask, record Record) (*Socket, error) {
 		// A path may be removed only when no successor serves it, and this the Set knows; the listener does not.
 		ln.SetUnlinkOnClose(false)
 	}
-	sock := &Socket{record: record, config: ask.Config, bare: ask.Bare, conn: conn}
+	sock := &Socket{record: record, bare: ask.Bare, conn: conn}
 	sock.ownPath()
 	return sock, nil
 }

@@ -14,7 +14,7 @@ import (
 type heir struct {
 	fd      int
 	file    *os.File // owns fd once somebody has tried to adopt it
-	record  Record
+	record  *Record
 	claimed bool
 	facts   *facts // nil until somebody wants to know
 }
@@ -46,8 +46,8 @@ type estate struct {
 
 func newEstate(records []Record) *estate {
 	e := &estate{heirs: make([]heir, len(records)), left: len(records), exact: make(map[Record]*heir, len(records)), named: make(map[string][]*heir)}
-	for i, r := range records {
-		h := &e.heirs[i]
+	for i := range records {
+		h, r := &e.heirs[i], &records[i]
 		h.fd, h.record = First+i, r
 		if r.Network != "" {
 			e.exact[r.plain()] = h

@@ -41,8 +41,8 @@ func New() *Set {
 // Inherit takes the announced descriptors into a new Set, which owns them from then on: each is open, was passed through
 // exec, and is made close-on-exec. On error, those that are ours to close are closed.
 //
-// Records describe them where a parent of our own kind sent such a description; without, each has to be a socket that a
-// Listen function can return.
+// Records describe them where a parent of our own kind sent such a description, and are the Set's from then on; without (nil),
+// each has to be a socket that a Listen function can return.
 func Inherit(a Announced, records []Record) (*Set, error) {
 	known := records != nil
 	if !known {
@@ -93,7 +93,7 @@ func checkAll(count int, records []Record, known bool) error {
 			return fmt.Errorf("%w: %s=%d, but %w", ErrEnvironment, envCount, count, err)
 		}
 		if f := inspect(fd); !f.servable() {
-			h := &heir{fd: fd, record: records[fd-First]}
+			h := &heir{fd: fd, record: &records[fd-First]}
 			return fmt.Errorf("%w: %s is %s: only listening and datagram sockets can be taken over", ErrEnvironment, h, f)
 		}
 	}
@@ -175,7 +175,7 @@ func (s *Set) obtain(ctx context.Context, ask Ask, ordinal int) (*Socket, error)
 		s.disclaim(h)
 		return nil, err
 	}
-	return &Socket{record: record, config: ask.Config, bare: ask.Bare, inherited: true, conn: conn}, nil
+	return &Socket{record: record, bare: ask.Bare, inherited: true, conn: conn}, nil
 }
 
 // claim marks the heir that the Ask means. Names are looked up with mu released.
@@ -396,7 +396,7 @@ func (s *Set) Settle() []Record {
 // abandon closes an heir, and removes its path if it was an earlier generation's and no socket of ours has it.
 func (s *Set) abandon(h *heir) Record {
 	f := *h.learn()
-	record := h.record
+	record := *h.record
 	if record.Network == "" {
 		record.Network, record.Address = string(f.family), f.place()
 	}

@@ -18,7 +18,6 @@ type Socket struct {
 	set       *Set
 	conn      Conn
 	record    Record
-	config    net.ListenConfig
 	inherited bool
 	bare      bool // it can be closed unseen
 	// file is the identity of the path of a unix socket that is ours to remove, and nil for all others.
@@ -31,9 +30,6 @@ func (s *Socket) Conn() Conn { return s.conn }
 
 // Record says what was asked for.
 func (s *Socket) Record() Record { return s.record }
-
-// Config is what was asked for.
-func (s *Socket) Config() net.ListenConfig { return s.config }
 
 // Inherited reports whether the socket came from another process.
 func (s *Socket) Inherited() bool { return s.inherited }

@@ -55,7 +55,7 @@ func (l *Link) Receive(ctx context.Context) (Message, error) {
 		return nil, err
 	}
 	m, err := decode(l.buf[:n])
-	l.buf = append(l.buf[:0], l.buf[n:]...)
+	l.buf = append([]byte(nil), l.buf[n:]...) // no large Hello is kept
 	return m, err
 }
 
