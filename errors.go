@@ -31,7 +31,8 @@ var (
 	// ErrForced is returned by Run when a second shutdown signal has cut the drain short.
 	ErrForced = errors.New("grace: a second signal has cut the drain short")
 
-	// ErrTimeout is the cause of an upgrade whose successor was not ready within the upgrade timeout.
+	// ErrTimeout is the cause of an upgrade whose successor was not ready within the upgrade timeout, and of what a successor
+	// waits for in vain.
 	ErrTimeout = errors.New("grace: the upgrade has timed out")
 
 	// ErrWrongKind is matched by the error of a Listen function that finds its socket among the inherited ones, but of

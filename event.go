@@ -50,7 +50,7 @@ type SocketOpened struct {
 	Socket
 }
 
-// SocketsAbandoned says that a successor has closed inherited sockets for which its program did not ask.
+// SocketsAbandoned says that a process which began to serve has closed inherited sockets for which its program did not ask.
 type SocketsAbandoned struct {
 	Sockets []string
 }

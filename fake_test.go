@@ -151,7 +151,7 @@ func newFakeManager(t *testing.T, from inheritance, launch launcher, opts ...Opt
 	return newManager(o, program{}, from, launch, claimSignals(nil, nil))
 }
 
-func (r *rig) launch(context.Context, program, []uintptr, []fds.Record) (*successor, error) {
+func (r *rig) launch(context.Context, program, []string, []uintptr, []fds.Record) (*successor, error) {
 	f := &fakeSuccessor{fakeLink: newFakeLink(), fakeChild: &fakeChild{exited: make(chan struct{}), immortal: r.immortal}}
 	r.successors = append(r.successors, f)
 	go r.script(f)

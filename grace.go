@@ -60,22 +60,26 @@ type Status struct {
 // The error names every option that is wrong. [ErrEnvironment] and [ErrProtocol] are matched by the errors about what the
 // process was started with. After an error nothing is left open or claimed. A Manager that is not needed any more is ended by
 // [Manager.Shutdown].
+//
+// If the options are wrong, what the process was started with is closed too, and an old process that waits for this one is
+// told why.
 func New(opts ...Option) (*Manager, error) {
 	o, err := newOptions(opts)
+	var prog program
+	if err == nil {
+		prog, err = newProgram(o)
+	}
 	if err != nil {
+		disinherit(err)
 		return nil, err
 	}
 	// The runtime starts threads to catch signals, which takes as long as all else that is done here.
 	claimed := make(chan *signals, 1)
 	go func() { claimed <- claimSignals(o.upgradeSignals, o.shutdownSignals) }() // ends at once
-	prog, err := newProgram(o)
-	var inherited inheritance
-	if err == nil {
-		inherited, err = inherit()
-	}
+	inherited, err := inherit()
 	sig := <-claimed
 	if err != nil {
-		sig.release()
+		sig.disclaim()
 		return nil, err
 	}
 	return newManager(o, prog, inherited, startProcess, sig), nil
@@ -115,8 +119,9 @@ func (m *Manager) Append(h Hook) { m.hooks.append(h) }
 // returns nil, this process is the one that serves, and inherited sockets for which no Listen function has asked are closed.
 //
 // After an error the process does not serve. A first generation may call Ready again; a successor must exit, and the old
-// process serves on. [ErrAborted] is matched if that one gave up. If the context ends, its cause is matched. Calls after the
-// first successful one return nil.
+// process serves on. [ErrAborted] is matched if that one gave up, and [ErrTimeout] if the OnReady hooks took longer than the
+// upgrade timeout, that of the old process in a successor. If the context ends, its cause is matched. Ready returns nil at once
+// in a process that serves, and [ErrUpgraded] or [ErrShutdown] in one that drains.
 func (m *Manager) Ready(ctx context.Context) error {
 	ctx, op, err := m.life.beginReady(ctx)
 	if errors.Is(err, errAlreadyReady) {
@@ -144,6 +149,9 @@ func (m *Manager) becomeReady(ctx context.Context) error {
 	defer cancel()
 	if err := m.hooks.ready(ctx); err != nil {
 		return err
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
 	}
 	if err := m.pidFile.write(); err != nil {
 		return err
@@ -185,28 +193,32 @@ func (m *Manager) Upgrade(ctx context.Context) error {
 	a := newAttempt(m)
 	m.emit(UpgradeStarted{})
 	start := time.Now()
-	if err = a.run(ctx); err != nil {
-		op.end(StateServing)
-	} else {
-		op.end(StateDraining)
+	err = a.run(ctx)
+	next := StateDraining
+	if err != nil {
+		next = StateServing
+	}
+	op.end(next)
+	m.emit(UpgradeFinished{Duration: time.Since(start), Successor: a.pid(), Err: err})
+	if next == StateDraining {
 		go m.drain(true) // ends with the drain, for which Wait waits
 	}
-	m.emit(UpgradeFinished{Duration: time.Since(start), Successor: a.pid(), Err: err})
 	return err
 }
 
 // Shutdown ends the service in this process, without a successor. An upgrade that is under way is cancelled. It runs the
 // OnDrain hooks, closes all sockets, and returns when that is done, with the errors of the hooks. If the context ends
-// earlier, so does the context of the hooks, and its cause is in the error too.
+// earlier, so does the context of the hooks, and its cause is in the error too. (A successor that has just been told to serve
+// is waited for, up to 10 seconds, and one that has to be killed, up to 6.)
 //
 // If a drain is under way already, after an upgrade or another Shutdown, Shutdown waits for its end. In a successor that was
-// not ready, it tells the old process to serve on.
+// not ready, it first tells the old process to serve on, which then ends this one.
 func (m *Manager) Shutdown(ctx context.Context) error {
+	stop := context.AfterFunc(ctx, func() { m.hurry(context.Cause(ctx)) })
+	defer stop()
 	if m.life.beginShutdown() {
 		go m.drain(false) // ends with the drain, for which Wait waits
 	}
-	stop := context.AfterFunc(ctx, func() { m.hurry(context.Cause(ctx)) })
-	defer stop()
 	<-m.life.drained // soon, once the context of the drain has ended
 	if ctx.Err() != nil {
 		return errors.Join(context.Cause(ctx), m.life.err)
@@ -232,12 +244,13 @@ func (m *Manager) Wait(ctx context.Context) error {
 func (m *Manager) drain(upgraded bool) {
 	ctx, cancel := context.WithTimeout(m.draining, m.opts.drainTimeout)
 	defer cancel()
+	if m.parent != nil {
+		m.parent.renounce()
+	}
 	m.emit(DrainStarted{Upgraded: upgraded, Timeout: m.opts.drainTimeout})
 	start := time.Now()
-	err := errors.Join(m.hooks.drain(ctx), m.sockets.Close())
-	if !upgraded {
-		err = errors.Join(err, m.pidFile.remove())
-	}
+	err := errors.Join(m.hooks.drain(ctx), m.sockets.Close(), m.pidFile.remove())
+	m.gate.open() // who waits at it finds the socket closed
 	took := time.Since(start)
 	m.emit(DrainFinished{Duration: took, Err: err})
 	if s := m.successor.Load(); s != nil {
@@ -260,13 +273,15 @@ func (m *Manager) drain(upgraded bool) {
 // return at once, with [ErrForced]. The program should exit when Run returns.
 func (m *Manager) Run(ctx context.Context) error {
 	m.signals.run()
-	upgrades := &upgrades{m: m}
-	err := m.runUntilDone(ctx, upgrades)
-	upgrades.wait()
+	var upgrades sync.WaitGroup
+	err := m.runUntilDone(ctx, &upgrades)
+	if !errors.Is(err, ErrForced) {
+		upgrades.Wait()
+	}
 	return err
 }
 
-func (m *Manager) runUntilDone(ctx context.Context, up *upgrades) error {
+func (m *Manager) runUntilDone(ctx context.Context, upgrades *sync.WaitGroup) error {
 	if sig, err := m.readyOrSignal(ctx); err != nil || sig != nil {
 		return errors.Join(err, m.end(sig))
 	}
@@ -274,7 +289,7 @@ func (m *Manager) runUntilDone(ctx context.Context, up *upgrades) error {
 		select {
 		case sig := <-m.signals.upgrade:
 			m.emit(SignalReceived{sig})
-			up.start(ctx)
+			upgrades.Go(func() { m.upgradeOnSignal(ctx) }) // ends with Upgrade
 		case sig := <-m.signals.shutdown:
 			return m.end(sig)
 		case <-ctx.Done():
@@ -316,29 +331,23 @@ func (m *Manager) end(sig os.Signal) error {
 			return err
 		case sig := <-m.signals.shutdown: // the first one, while this process drains after an upgrade: it is about to end anyway
 			m.emit(SignalReceived{sig})
+		case sig := <-m.signals.upgrade:
+			m.emit(SignalReceived{sig})
+			m.emit(Warned{errors.New("upgrade signal ignored: this process drains")})
 		case <-m.signals.forced:
 			m.hurry(ErrForced)
-			return ErrForced
+			return errors.Join(ErrForced, m.pidFile.remove())
 		}
 	}
 }
 
-// upgrades runs the upgrades that signals ask for.
-type upgrades struct {
-	m  *Manager
-	wg sync.WaitGroup
+// upgradeOnSignal upgrades unless an upgrade runs already. The outcome of an upgrade that has begun is an event of its own.
+func (m *Manager) upgradeOnSignal(ctx context.Context) {
+	var failed *UpgradeError
+	if err := m.Upgrade(ctx); err != nil && !errors.As(err, &failed) {
+		m.emit(Warned{fmt.Errorf("upgrade signal ignored: %w", err)})
+	}
 }
-
-// start runs an upgrade unless one runs already; its outcome is told to the observers.
-func (u *upgrades) start(ctx context.Context) {
-	u.wg.Go(func() { // ends with Upgrade
-		if err := u.m.Upgrade(ctx); errors.Is(err, ErrUpgradeInProgress) || errors.Is(err, errors.ErrUnsupported) {
-			u.m.emit(Warned{fmt.Errorf("upgrade signal ignored: %w", err)})
-		}
-	})
-}
-
-func (u *upgrades) wait() { u.wg.Wait() }
 
 // Parent gives the process that this one succeeds, while it lives.
 func (m *Manager) Parent() (Process, bool) {

@@ -14,7 +14,7 @@ import (
 // They run one after another, in the order in which their hooks were appended; OnDrain and OnUpgradeFailed, which undo what
 // others have done, in reverse. Each gets a context with a deadline, and is left behind if it has not returned a second after
 // that. After an error of OnUpgrade or OnReady, the functions that would follow are not called; those of the other kinds all
-// run. Every error is part of what the caller gets.
+// run. Every error is part of what the caller gets, but for those of OnParentExit, which nobody calls for: they are events.
 type Hook struct {
 	// Name stands in events and errors.
 	Name string

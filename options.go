@@ -157,7 +157,7 @@ func WithPIDFile(path string) Option {
 // SIGHUP and SIGUSR2, and none on Windows.
 func WithUpgradeSignals(signals ...os.Signal) Option {
 	return newOption("WithUpgradeSignals", func(o *options) error {
-		o.upgradeSignals = signals
+		o.upgradeSignals = slices.Clone(signals)
 		return checkSignals(signals)
 	}, anys(signals)...)
 }
@@ -166,7 +166,7 @@ func WithUpgradeSignals(signals ...os.Signal) Option {
 // SIGTERM and SIGINT. A program that does not call Run should switch them off: they are claimed in [New].
 func WithShutdownSignals(signals ...os.Signal) Option {
 	return newOption("WithShutdownSignals", func(o *options) error {
-		o.shutdownSignals = signals
+		o.shutdownSignals = slices.Clone(signals)
 		return checkSignals(signals)
 	}, anys(signals)...)
 }

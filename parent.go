@@ -24,6 +24,7 @@ type parent struct {
 	hello    *handoff.Hello
 	deadline time.Time // for OnReady
 	served   atomic.Bool
+	failed   error // of the first call of Ready; there is no second try
 }
 
 // watched is a process that is no child of this one.
@@ -62,6 +63,16 @@ func inherit() (inheritance, error) {
 		return inheritance{}, fmt.Errorf("grace: %w", err)
 	}
 	return from, nil
+}
+
+// disinherit gives up what the process was started with, because New fails.
+func disinherit(reason error) {
+	if announced, err := fds.TakeAnnounced(); err == nil {
+		fds.Discard(announced)
+	}
+	if l, err := handoff.TakeLink(); err == nil && l != nil {
+		refuse(l, reason)
+	}
 }
 
 // inheritAnnounced makes a first generation, with the sockets of a service manager if there are any.
@@ -163,17 +174,24 @@ func (p *parent) lives() bool {
 	}
 }
 
-// leave ends the connection. A parent that still waits for us learns that it has to serve on.
-func (p *parent) leave() {
+// renounce tells a parent that still waits for us that it has to serve on.
+func (p *parent) renounce() {
 	if !p.served.Load() {
 		refuse(p.link, ErrShutdown)
 	}
+}
+
+// leave ends the connection.
+func (p *parent) leave() {
 	_ = p.link.Close()
 	p.watch.Close()
 }
 
 // succeed is Ready in a successor.
 func (m *Manager) succeed(ctx context.Context) error {
+	if m.parent.failed != nil {
+		return m.parent.failed
+	}
 	hookCtx, cancel := context.WithDeadlineCause(ctx, m.parent.deadline, ErrTimeout)
 	defer cancel()
 	err := m.hooks.ready(hookCtx)
@@ -181,6 +199,7 @@ func (m *Manager) succeed(ctx context.Context) error {
 		err = m.awaitCommit(ctx)
 	}
 	if err != nil {
+		m.parent.failed = err
 		refuse(m.parent.link, err)
 		return err
 	}
@@ -222,11 +241,28 @@ func (m *Manager) accept(ctx context.Context) error {
 	return nil
 }
 
+// lastWord reads what the old process has said before its end: whether it has given the handoff up.
+func (p *parent) lastWord(ctx context.Context) error {
+	for {
+		msg, err := p.link.Receive(ctx)
+		if err != nil {
+			return nil //nolint:nilerr // there is no more to hear
+		}
+		if abort, ok := msg.(*handoff.Abort); ok {
+			return fmt.Errorf("%w: %s", ErrAborted, abort.Reason)
+		}
+	}
+}
+
 // bereaved finds out what the end of the link means. If the old process is dead, this one serves. If it lives, it has given
 // the handoff up, and is about to kill this process.
 func (m *Manager) bereaved(ctx context.Context, err error) error {
 	if ctx.Err() != nil || errors.Is(err, ErrProtocol) {
 		return err
+	}
+	// Whoever gives a handoff up says so before it closes its end: that may be here, unread, where a Send has failed.
+	if abort := m.parent.lastWord(ctx); abort != nil {
+		return abort
 	}
 	select {
 	case <-m.parent.watch.Gone():
@@ -248,13 +284,18 @@ func (m *Manager) followParent(ctx context.Context) {
 		if err != nil {
 			break
 		}
-		if d, ok := msg.(*handoff.Drained); ok {
-			exit.Drained, exit.Drain = true, d.Duration
-			if d.Error != "" {
-				exit.Err = errors.New(d.Error)
+		switch msg := msg.(type) {
+		case *handoff.Drained:
+			exit.Drained, exit.Drain = true, msg.Duration
+			if msg.Error != "" {
+				exit.Err = errors.New(msg.Error)
 			}
+		case *handoff.Abort: // it has waited too long for Serving, and could not kill us
+			m.emit(Warned{fmt.Errorf("%w, after this process began to serve: shutting down: %s", ErrAborted, msg.Reason)})
+			go func() { _ = m.Shutdown(context.Background()) }() // ends with the drain
 		}
 	}
+	_ = m.parent.link.Close() // there is nothing more to hear
 	select {
 	case <-m.parent.watch.Gone():
 	case <-ctx.Done():

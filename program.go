@@ -70,10 +70,16 @@ func sameFile(named, self string) bool {
 func (p program) environment(ctx context.Context) ([]string, error) {
 	env := p.env
 	if p.envFunc != nil {
-		var err error
-		if env, err = p.envFunc(ctx); err != nil {
+		got := make(chan []string, 1)
+		err := callWithin(ctx, func(ctx context.Context) error {
+			env, err := p.envFunc(ctx)
+			got <- env
+			return err
+		})
+		if err != nil {
 			return nil, fmt.Errorf("WithEnv: %w", err)
 		}
+		env = <-got
 	}
 	return handoff.Unannounced(fds.Unannounced(env)), nil
 }

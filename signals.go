@@ -73,12 +73,18 @@ func (s *signals) run() {
 	s.running = true
 }
 
-// release gives the signals their default action again.
+// release gives the shutdown signals their default action again. Those for upgrades stay claimed: one that comes late must not
+// kill a process that is about to exit.
 func (s *signals) release() {
 	s.stop.Do(func() {
-		signal.Stop(s.upgrade)
 		signal.Stop(s.raw)
 		close(s.stopped)
 	})
 	<-s.ended
+}
+
+// disclaim gives all signals their default action again.
+func (s *signals) disclaim() {
+	signal.Stop(s.upgrade)
+	s.release()
 }

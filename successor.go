@@ -45,14 +45,10 @@ type successor struct {
 }
 
 // launcher starts a successor with the descriptors that records describe.
-type launcher func(ctx context.Context, prog program, sockets []uintptr, records []fds.Record) (*successor, error)
+type launcher func(ctx context.Context, prog program, env []string, sockets []uintptr, records []fds.Record) (*successor, error)
 
 // startProcess is the launcher outside of tests.
-func startProcess(ctx context.Context, prog program, sockets []uintptr, records []fds.Record) (*successor, error) {
-	env, err := prog.environment(ctx)
-	if err != nil {
-		return nil, err
-	}
+func startProcess(ctx context.Context, prog program, env []string, sockets []uintptr, records []fds.Record) (*successor, error) {
 	ours, theirs, err := handoff.Pair()
 	if err != nil {
 		return nil, err
@@ -145,7 +141,11 @@ func (a *attempt) run(ctx context.Context) error {
 		{StepReady, a.awaitReady},
 		{StepCommit, a.commit},
 	} {
-		if err := step.do(ctx); err != nil {
+		err := context.Cause(ctx)
+		if err == nil {
+			err = step.do(ctx)
+		}
+		if err != nil {
 			return a.rollBack(step.name, err)
 		}
 	}
@@ -163,9 +163,13 @@ func (a *attempt) start(ctx context.Context) error {
 	hello := &handoff.Hello{
 		Version: handoff.Version, PID: os.Getpid(), Generation: m.generation + 1, Handoff: m.handoffID(),
 	}
-	err := m.sockets.Lend(func(sockets []uintptr, records []fds.Record) (err error) {
+	env, err := m.program.environment(ctx) // not while the sockets are lent: it is the user's code
+	if err != nil {
+		return err
+	}
+	err = m.sockets.Lend(func(sockets []uintptr, records []fds.Record) (err error) {
 		hello.Sockets = records
-		a.succ, err = m.launch(ctx, m.program, sockets, records)
+		a.succ, err = m.launch(ctx, m.program, env, sockets, records)
 		return err
 	})
 	if err != nil {
@@ -177,7 +181,11 @@ func (a *attempt) start(ctx context.Context) error {
 	if deadline, ok := ctx.Deadline(); ok {
 		hello.Timeout = time.Until(deadline)
 	}
-	return a.succ.link.Send(ctx, hello)
+	err = a.succ.link.Send(ctx, hello)
+	if err != nil && ctx.Err() == nil {
+		return errors.Join(a.awaitReady(ctx), err) // it may have said why it has gone
+	}
+	return err
 }
 
 // hearOut lets a receiver come to an end once the successor has ended: something that the successor started may still hold
@@ -238,7 +246,7 @@ func (a *attempt) rollBack(step Step, cause error) error {
 	}
 	a.m.sockets.TakeBack()
 	errs = append(errs, a.m.pidFile.restore())
-	ctx, cancel := context.WithTimeout(context.Background(), a.m.opts.upgradeTimeout)
+	ctx, cancel := context.WithTimeout(a.m.draining, a.m.opts.upgradeTimeout)
 	defer cancel()
 	errs = append(errs, a.m.hooks.upgradeFailed(ctx, a.ran, cause))
 	upgradeErr.Err = join(errs)

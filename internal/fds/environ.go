@@ -45,9 +45,12 @@ func TakeAnnounced() (Announced, error) {
 	return parseAnnounced(count, names, named)
 }
 
+// maxCount is more descriptors than any kernel gives a process (fs.nr_open); numbers beyond it are not worth counting to.
+const maxCount = 1 << 30
+
 func parseAnnounced(count, names string, named bool) (Announced, error) {
 	n, err := strconv.Atoi(count)
-	if err != nil || n < 0 {
+	if err != nil || n < 0 || n > maxCount {
 		return Announced{}, fmt.Errorf("%w: %s=%q is not a count of descriptors", ErrEnvironment, envCount, count)
 	}
 	a := Announced{Count: n}

@@ -24,9 +24,9 @@ var (
 	// ErrEnvironment is matched by every error about LISTEN_FDS and its relatives.
 	ErrEnvironment = errors.New("descriptors announced by the environment are unusable")
 	// ErrHandedOver is returned by Open once the sockets belong to a successor.
-	ErrHandedOver = fmt.Errorf("sockets were handed to a successor: %w", net.ErrClosed)
+	ErrHandedOver = fmt.Errorf("grace: a successor serves instead of this process: %w", net.ErrClosed)
 	// ErrClosed is returned by Open after Close.
-	ErrClosed = fmt.Errorf("socket set is closed: %w", net.ErrClosed)
+	ErrClosed = fmt.Errorf("grace: the service is shut down: %w", net.ErrClosed)
 )
 
 // Ask is what the caller of a Listen function wants.

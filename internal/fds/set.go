@@ -227,9 +227,12 @@ func (s *Set) add(ctx context.Context, sock *Socket) error {
 // prune forgets the sockets that were closed without our help: a socket of one of the typed Listen functions is the standard
 // library's own, and does not tell us. It looks at all of them, but only when their number has doubled.
 func (s *Set) prune() {
-	if len(s.held) < 2*s.pruned+64 {
-		return
+	if len(s.held) >= 2*s.pruned+64 {
+		s.forgetClosed()
 	}
+}
+
+func (s *Set) forgetClosed() {
 	s.held = slices.DeleteFunc(s.held, func(sock *Socket) bool {
 		gone := !sock.open()
 		if gone {
@@ -268,6 +271,7 @@ func (s *Set) drop(sock *Socket) bool {
 // use returns, and whoever closes one waits for that. The sockets stay lent until TakeBack or HandOver is called.
 func (s *Set) Lend(use func(fds []uintptr, records []Record) error) error {
 	s.mu.Lock()
+	s.forgetClosed() // while their paths are ours to remove
 	s.phase, s.returned = phaseLent, make(chan struct{})
 	socks := slices.Clone(s.held)
 	s.mu.Unlock()
@@ -322,25 +326,6 @@ func arrange(fds []uintptr, records []Record) {
 			records[i], records[home] = records[home], records[i]
 		}
 	}
-}
-
-// borrow nests one RawConn.Control in another, so that no descriptor can be closed, and its number used again, before use has
-// returned. A socket that was closed is left out.
-func borrow(socks []*Socket, fds []uintptr, records []Record, use func([]uintptr, []Record) error) error {
-	for i, sock := range socks {
-		raw, err := sock.conn.SyscallConn()
-		if err != nil {
-			continue
-		}
-		var inner error
-		err = raw.Control(func(fd uintptr) {
-			inner = borrow(socks[i+1:], append(fds, fd), append(records, sock.record), use)
-		})
-		if err == nil {
-			return inner
-		}
-	}
-	return use(fds, records)
 }
 
 // TakeBack ends a loan that came to nothing.

@@ -3,6 +3,8 @@ package handoff
 import (
 	"encoding/binary"
 	"errors"
+	"math"
+	"time"
 )
 
 // A field is a tag of one byte, the length of the value as a varint, and the value: text, a number as a varint (zigzag), or
@@ -26,6 +28,10 @@ func (e *encoder) int(tag byte, v int) {
 	var num [binary.MaxVarintLen64]byte
 	n := binary.PutVarint(num[:], int64(v))
 	e.buf = append(append(e.buf, tag, byte(n)), num[:n]...)
+}
+
+func (e *encoder) duration(tag byte, v time.Duration) {
+	e.int(tag, int(v/time.Microsecond))
 }
 
 func (e *encoder) bool(tag byte, v bool) {
@@ -66,6 +72,16 @@ func (d decoder) int() int {
 		return 0
 	}
 	return int(v)
+}
+
+// duration reads microseconds; there is none below zero.
+func (d decoder) duration() time.Duration {
+	v := int64(d.int())
+	if v < 0 || v > math.MaxInt64/int64(time.Microsecond) {
+		*d.err = errNumber
+		return 0
+	}
+	return time.Duration(v) * time.Microsecond
 }
 
 func (d decoder) bool() bool { return d.int() != 0 }

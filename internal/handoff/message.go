@@ -111,7 +111,7 @@ func (m *Hello) encode(e *encoder) {
 	e.int(2, m.PID)
 	e.int(3, m.Generation)
 	e.string(4, m.Handoff)
-	e.int(5, int(m.Timeout/time.Microsecond))
+	e.duration(5, m.Timeout)
 	for i := range m.Sockets {
 		e.nested(6, func(e *encoder) { encodeRecord(e, &m.Sockets[i]) })
 	}
@@ -128,7 +128,7 @@ func (m *Hello) set(tag byte, value decoder) {
 	case 4:
 		m.Handoff = value.string()
 	case 5:
-		m.Timeout = time.Duration(value.int()) * time.Microsecond
+		m.Timeout = value.duration()
 	case 6:
 		var r fds.Record
 		value.fields(func(tag byte, value decoder) { setRecord(&r, tag, value) })
@@ -176,14 +176,14 @@ func (m *Abort) set(tag byte, value decoder) {
 }
 
 func (m *Drained) encode(e *encoder) {
-	e.int(1, int(m.Duration/time.Microsecond))
+	e.duration(1, m.Duration)
 	e.string(2, m.Error)
 }
 
 func (m *Drained) set(tag byte, value decoder) {
 	switch tag {
 	case 1:
-		m.Duration = time.Duration(value.int()) * time.Microsecond
+		m.Duration = value.duration()
 	case 2:
 		m.Error = value.string()
 	}

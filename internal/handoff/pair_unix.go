@@ -12,6 +12,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/go-grace/grace/internal/fds"
 )
 
 // envLink names the descriptor of the successor's end.
@@ -68,9 +70,10 @@ func TakeLink() (*Link, error) {
 	if err := os.Unsetenv(envLink); err != nil {
 		return nil, err
 	}
-	fd, err := strconv.Atoi(value)
-	if err != nil || fd < 0 {
-		return nil, fmt.Errorf("%s=%q is not the number of a descriptor", envLink, value)
+	n, err := strconv.ParseInt(value, 10, 32) // the kernel would look at 32 bits
+	fd := int(n)
+	if err != nil || fd < fds.First {
+		return nil, fmt.Errorf("%s=%q is not the number of a descriptor beyond the standard streams", envLink, value)
 	}
 	// What was inherited is not close-on-exec, and all that Go opens is: another descriptor is not ours to take.
 	if flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err != nil || flags&unix.FD_CLOEXEC != 0 {

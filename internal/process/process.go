@@ -71,7 +71,11 @@ func startPatiently(ctx context.Context, spec Spec) (pid int, err error) {
 }
 
 func (c *Child) wait() {
-	c.state, _ = c.proc.Wait()
+	state, err := c.proc.Wait()
+	if err != nil {
+		_ = c.proc.Release() // somebody else has waited for it; Wait releases only what it has waited for
+	}
+	c.state = state
 	close(c.exited)
 }
 

@@ -21,7 +21,7 @@ func Stdio() []uintptr {
 	files := make([]uintptr, 3)
 	for fd := range files {
 		files[fd] = uintptr(fd)
-		if _, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err != nil {
+		if flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err != nil || flags&unix.FD_CLOEXEC != 0 {
 			files[fd] = ^uintptr(0)
 		}
 	}
