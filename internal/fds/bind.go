@@ -12,10 +12,11 @@ import (
 
 // bind opens a new socket.
 func bind(ctx context.Context, ask Ask, record Record) (*Socket, error) {
-	conn, err := listen(ctx, ask)
-	if errors.Is(err, syscall.EADDRINUSE) && isUnix(ask) {
-		conn, err = replaceStale(ctx, ask, err)
+	open := listen
+	if isUnix(ask) {
+		open = listenPath
 	}
+	conn, err := open(ctx, ask)
 	if err != nil {
 		return nil, err
 	}
@@ -23,7 +24,7 @@ func bind(ctx context.Context, ask Ask, record Record) (*Socket, error) {
 		// A path may be removed only when no successor serves it, and this the Set knows; the listener does not.
 		ln.SetUnlinkOnClose(false)
 	}
-	sock := &Socket{record: record, bare: ask.Bare, conn: conn}
+	sock := &Socket{key: ask.key(), record: record, bare: ask.Bare, conn: conn}
 	sock.ownPath()
 	return sock, nil
 }
@@ -48,22 +49,35 @@ func listen(ctx context.Context, ask Ask) (Conn, error) {
 	return ln.(Conn), nil
 }
 
-// replaceStale binds a path that a process left behind when it crashed: a socket file on which nobody answers. The look at
-// the file and its removal are done under a lock on the directory, so that of several processes that start at once none
-// removes what another has just bound.
-func replaceStale(ctx context.Context, ask Ask, inUse error) (Conn, error) {
-	unlock, err := lockDir(ctx, filepath.Dir(ask.Address))
-	if err != nil {
-		return nil, errors.Join(inUse, err)
+// listenPath binds the path of a unix socket. One that a process left behind when it crashed, a socket file on which nobody
+// answers, is replaced.
+//
+// All of this is done under a lock on the directory, so that of several processes that start at once none removes what another
+// has just bound: between its bind(2) and its listen(2), nobody answers there either. A directory that cannot be opened, which
+// a socket can be bound in all the same, is not locked, and then nothing in it is removed.
+func listenPath(ctx context.Context, ask Ask) (Conn, error) {
+	unlock, lockErr := lockDir(ctx, filepath.Dir(ask.Address))
+	if lockErr == nil {
+		defer unlock()
 	}
-	defer unlock()
-	if err := checkStale(ctx, ask); err != nil {
-		return nil, fmt.Errorf("%w: %w", inUse, err)
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	conn, err := listen(ctx, ask)
+	if !errors.Is(err, syscall.EADDRINUSE) {
+		return conn, err
+	}
+	if err := errors.Join(lockErr, checkStale(ctx, ask)); err != nil {
+		return nil, fmt.Errorf("%w: %w", inUse(ask), err)
 	}
 	if err := os.Remove(ask.Address); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("%w: it is left over from a process that has ended, and cannot be removed: %w", inUse, err)
+		return nil, fmt.Errorf("%w: it is left over from a process that has ended, and cannot be removed: %w", inUse(ask), err)
 	}
 	return listen(ctx, ask)
+}
+
+func inUse(ask Ask) error {
+	return fmt.Errorf("bind %s: %w", ask.Address, syscall.EADDRINUSE)
 }
 
 // checkStale reports why the path must not be removed, or nil.

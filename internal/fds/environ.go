@@ -45,12 +45,15 @@ func TakeAnnounced() (Announced, error) {
 	return parseAnnounced(count, names, named)
 }
 
-// maxCount is more descriptors than any kernel gives a process (fs.nr_open); numbers beyond it are not worth counting to.
-const maxCount = 1 << 30
+// maxCount is how many descriptors Linux gives a process at the most, unless fs.nr_open was raised.
+const maxCount = 1 << 20
 
 func parseAnnounced(count, names string, named bool) (Announced, error) {
 	n, err := strconv.Atoi(count)
-	if err != nil || n < 0 || n > maxCount {
+	if n > maxCount {
+		return Announced{Count: maxCount}, fmt.Errorf("%w: %s=%q is more than a process can have", ErrEnvironment, envCount, count)
+	}
+	if err != nil || n < 0 {
 		return Announced{}, fmt.Errorf("%w: %s=%q is not a count of descriptors", ErrEnvironment, envCount, count)
 	}
 	a := Announced{Count: n}

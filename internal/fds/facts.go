@@ -179,7 +179,7 @@ func (w wants) fit(f facts) int {
 	if w.kind != f.kind || !f.servable() || w.kind == kindRaw && f.protocol != 0 && w.proto != f.protocol {
 		return 0
 	}
-	dual := f.family == familyInet6 && !f.v6only
+	dual := f.family == familyInet6 && !f.v6only && (f.address.Addr().IsUnspecified() || f.address.Addr().Is4In6())
 	switch w.family {
 	case familyUnix:
 		return 3

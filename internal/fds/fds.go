@@ -48,6 +48,8 @@ type Record struct {
 	Ordinal int
 	// Given is set on a socket that no generation of ours bound: it came from a service manager or an unknown parent.
 	Given bool
+	// File is the identity of the file of a unix socket that we bound, by which its path is removed at the end; "" for others.
+	File string
 }
 
 // key is what an Ask and the Record of an earlier generation's Ask have in common.

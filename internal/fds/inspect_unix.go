@@ -33,6 +33,7 @@ func inspect(fd int) facts {
 	}
 	if f.kind == kindRaw {
 		f.protocol = socketProtocol(fd)
+		f.address = netip.AddrPortFrom(f.address.Addr(), 0) // where the kernel tells the protocol once more
 	}
 	return f
 }

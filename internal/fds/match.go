@@ -61,7 +61,7 @@ func newEstate(records []Record) *estate {
 
 // plain is the part of a record that an Ask can repeat.
 func (r Record) plain() Record {
-	r.Given = false
+	r.Given, r.File = false, ""
 	return r
 }
 
@@ -70,9 +70,10 @@ func (r Record) plain() Record {
 // socket that an earlier generation bound must also have the address that is asked for: else a changed address would be
 // ignored.
 
-// findWords looks for the name and for the words of the Ask; nil without an error means that neither is there.
-func (e *estate) findWords(ask Ask, ordinal int) (*heir, error) {
-	if h, err := e.findNamed(ask); h != nil || err != nil {
+// findWords looks for the name and for the words of the Ask; nil without an error means that neither is there. Where several
+// given sockets have the name, those with the words or the address of the Ask come first; address is nil if it is not known.
+func (e *estate) findWords(ask Ask, ordinal int, address *wants) (*heir, error) {
+	if h, err := e.findNamed(ask, ordinal, address); h != nil || err != nil {
 		return h, err
 	}
 	wanted := Record{Name: ask.Name, Network: ask.Network, Address: ask.Address, Ordinal: ordinal}
@@ -82,20 +83,25 @@ func (e *estate) findWords(ask Ask, ordinal int) (*heir, error) {
 	return nil, nil
 }
 
-func (e *estate) findNamed(ask Ask) (*heir, error) {
+func (e *estate) findNamed(ask Ask, ordinal int, address *wants) (best *heir, wrong error) {
 	if ask.Name == "" {
 		return nil, nil
 	}
-	var wrong error
 	for _, h := range e.named[ask.Name] {
 		if h.claimed || !h.record.Given {
 			continue
 		}
-		err := checkKind(ask, h)
-		if err == nil {
+		switch err := checkKind(ask, h); {
+		case err != nil:
+			wrong = err
+		case h.record.Network == ask.Network && h.record.Address == ask.Address && h.record.Ordinal == ordinal:
 			return h, nil
+		case best == nil, address != nil && address.meets(*h.facts) && !address.meets(*best.facts):
+			best = h
 		}
-		wrong = err
+	}
+	if best != nil {
+		return best, nil
 	}
 	return nil, wrong
 }

@@ -29,4 +29,10 @@ func (o ordinals) free(k key, ordinal int) {
 	s := o[k]
 	s.used[ordinal] = false
 	s.low = min(s.low, ordinal)
+	for len(s.used) > 0 && !s.used[len(s.used)-1] {
+		s.used = s.used[:len(s.used)-1]
+	}
+	if len(s.used) == 0 {
+		delete(o, k) // names may come once and never again
+	}
 }

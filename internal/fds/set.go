@@ -1,11 +1,11 @@
 package fds
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net"
-	"os"
 	"slices"
 	"sync"
 )
@@ -27,6 +27,7 @@ type Set struct {
 	phase    phase
 	returned chan struct{} // while lent; closed when that ends
 	estate   *estate
+	settled  bool // the estate is closed
 	ordinals ordinals
 	held     []*Socket // in the order in which they were opened
 	pruned   int       // len(held) after the last look for sockets that were closed unseen
@@ -60,8 +61,10 @@ func Inherit(a Announced, records []Record) (*Set, error) {
 
 // Discard closes the announced descriptors: those of them that were passed to this process.
 func Discard(a Announced) {
-	for fd := First; fd < First+a.Count && cameByExec(fd) == nil; fd++ {
-		_ = closeFD(fd)
+	for fd := First; fd < First+a.Count; fd++ {
+		if cameByExec(fd) == nil {
+			_ = closeFD(fd)
+		}
 	}
 }
 
@@ -128,6 +131,7 @@ func (s *Set) reserve(ctx context.Context, k key) (int, error) {
 	if err := s.awaitOpen(ctx); err != nil {
 		return 0, err
 	}
+	s.forgetClosed(func(sock *Socket) bool { return sock.bare && sock.key == k }) // its number is free
 	return s.ordinals.take(k), nil
 }
 
@@ -175,12 +179,22 @@ func (s *Set) obtain(ctx context.Context, ask Ask, ordinal int) (*Socket, error)
 		s.disclaim(h)
 		return nil, err
 	}
-	return &Socket{record: record, bare: ask.Bare, inherited: true, conn: conn}, nil
+	if record.Name == "" {
+		record.Name = h.record.Name // the next generation may ask by it
+	}
+	record.File = h.record.File
+	return &Socket{key: ask.key(), record: record, bare: ask.Bare, inherited: true, conn: conn}, nil
 }
 
 // claim marks the heir that the Ask means. Names are looked up with mu released.
 func (s *Set) claim(ctx context.Context, ask Ask, ordinal int) (*heir, error) {
-	h, left, err := s.claimWith(func(e *estate) (*heir, error) { return e.findWords(ask, ordinal) })
+	var address *wants
+	if s.isAmbiguous(ask.Name) {
+		if w, err := parse(ctx, ask); err == nil {
+			address = &w
+		}
+	}
+	h, left, err := s.claimWith(func(e *estate) (*heir, error) { return e.findWords(ask, ordinal, address) })
 	if h != nil || err != nil || left == 0 {
 		return h, err
 	}
@@ -203,11 +217,24 @@ func (s *Set) claimWith(find func(*estate) (*heir, error)) (h *heir, left int, e
 	return h, s.estate.left, err
 }
 
+// isAmbiguous reports whether several heirs have the name.
+func (s *Set) isAmbiguous(name string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return name != "" && len(s.estate.named[name]) > 1
+}
+
+// disclaim gives an heir back that could not be adopted. After the end of the inheritance there is nobody to give it to.
 func (s *Set) disclaim(h *heir) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.settled {
+		h.close()
+		return
+	}
 	h.claimed = false
 	s.estate.left++
+	s.estate.places = nil // it may not be among them
 }
 
 // add makes the Set own the socket. A socket that comes too late is closed again.
@@ -228,28 +255,29 @@ func (s *Set) add(ctx context.Context, sock *Socket) error {
 // library's own, and does not tell us. It looks at all of them, but only when their number has doubled.
 func (s *Set) prune() {
 	if len(s.held) >= 2*s.pruned+64 {
-		s.forgetClosed()
+		s.forgetClosed(func(*Socket) bool { return true })
+		s.pruned = len(s.held)
 	}
 }
 
-func (s *Set) forgetClosed() {
+// forgetClosed forgets those of the sockets that are closed.
+func (s *Set) forgetClosed(of func(*Socket) bool) {
 	s.held = slices.DeleteFunc(s.held, func(sock *Socket) bool {
-		gone := !sock.open()
+		gone := of(sock) && !sock.open()
 		if gone {
 			s.forget(sock)
 		}
 		return gone
 	})
-	s.pruned = len(s.held)
 }
 
 // forget ends what the Set keeps for a socket that is closed, or about to be; mu is held.
 func (s *Set) forget(sock *Socket) {
-	s.ordinals.free(sock.record.key(), sock.record.Ordinal)
-	switch s.phase {
-	case phaseLent:
+	s.ordinals.free(sock.key, sock.record.Ordinal)
+	switch {
+	case s.phase == phaseLent, s.phase == phaseOpen && sock.inherited && !s.settled: // another process may yet serve it
 		s.orphans = append(s.orphans, sock)
-	case phaseOpen:
+	case s.phase == phaseOpen:
 		sock.removePath()
 	}
 }
@@ -270,11 +298,10 @@ func (s *Set) drop(sock *Socket) bool {
 // Lend calls use with the descriptors of all sockets that are open, and with their records; the descriptors are valid until
 // use returns, and whoever closes one waits for that. The sockets stay lent until TakeBack or HandOver is called.
 func (s *Set) Lend(use func(fds []uintptr, records []Record) error) error {
-	s.mu.Lock()
-	s.forgetClosed() // while their paths are ours to remove
-	s.phase, s.returned = phaseLent, make(chan struct{})
-	socks := slices.Clone(s.held)
-	s.mu.Unlock()
+	socks, err := s.beginLoan()
+	if err != nil {
+		return err
+	}
 	s.pinned.Lock()
 	defer s.pinned.Unlock()
 	l := &loan{fds: make([]uintptr, 0, len(socks)), records: make([]Record, 0, len(socks))}
@@ -282,6 +309,21 @@ func (s *Set) Lend(use func(fds []uintptr, records []Record) error) error {
 		arrange(l.fds, l.records)
 		return use(l.fds, l.records)
 	})
+}
+
+// beginLoan gives the sockets that are to be lent.
+func (s *Set) beginLoan() ([]*Socket, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch s.phase {
+	case phaseHanded:
+		return nil, ErrHandedOver
+	case phaseClosed:
+		return nil, ErrClosed
+	}
+	s.forgetClosed(func(*Socket) bool { return true }) // while their paths are ours to remove
+	s.phase, s.returned = phaseLent, make(chan struct{})
+	return slices.Clone(s.held), nil
 }
 
 // loan collects what is lent.
@@ -332,11 +374,13 @@ func arrange(fds []uintptr, records []Record) {
 func (s *Set) TakeBack() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.endLoan(phaseOpen)
-	s.bury()
+	if s.phase == phaseLent {
+		s.endLoan(phaseOpen)
+		s.bury()
+	}
 }
 
-// bury removes the paths of the sockets that were closed during a loan.
+// bury removes the paths of sockets that were closed while another process might have served them.
 func (s *Set) bury() {
 	for _, sock := range s.orphans {
 		sock.removePath()
@@ -365,9 +409,11 @@ func (s *Set) endLoan(next phase) {
 func (s *Set) Settle() []Record {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, sock := range s.held {
+	s.settled = true
+	for _, sock := range slices.Concat(s.held, s.orphans) {
 		sock.ownPath()
 	}
+	s.bury()
 	var closed []Record
 	for i := range s.estate.heirs {
 		if h := &s.estate.heirs[i]; !h.claimed {
@@ -388,7 +434,7 @@ func (s *Set) abandon(h *heir) Record {
 	h.close()
 	taken := slices.ContainsFunc(s.held, func(sock *Socket) bool { return samePath(sock.path(), f.path) })
 	if f.family == familyUnix && !record.Given && !taken && isPath(f.path) {
-		_ = os.Remove(f.path)
+		removeFile(f.path, cmp.Or(record.File, fileID(f.path)))
 	}
 	return record
 }
@@ -402,6 +448,8 @@ func (s *Set) Sockets() []*Socket {
 
 // Close closes every socket, claimed or not, and removes the paths that are ours to remove.
 func (s *Set) Close() error {
+	s.pinned.RLock() // not while descriptors are lent by their numbers
+	defer s.pinned.RUnlock()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.phase == phaseClosed {
@@ -423,6 +471,6 @@ func (s *Set) Close() error {
 			h.close()
 		}
 	}
-	s.held, s.estate, s.phase = nil, newEstate(nil), phaseClosed
+	s.held, s.estate, s.settled, s.phase = nil, newEstate(nil), true, phaseClosed
 	return errors.Join(errs...)
 }

@@ -1,9 +1,9 @@
 package fds
 
 import (
+	"cmp"
 	"io"
 	"net"
-	"os"
 	"syscall"
 )
 
@@ -17,11 +17,11 @@ type Conn interface {
 type Socket struct {
 	set       *Set
 	conn      Conn
+	key       key // what was asked for; its record may have the name that a service manager gave
 	record    Record
 	inherited bool
 	bare      bool // it can be closed unseen
-	// file is the identity of the path of a unix socket that is ours to remove, and nil for all others.
-	file os.FileInfo
+	ours      bool // its path is ours to remove
 }
 
 // Conn is the listener or packet connection of package net. Whoever closes it instead of the Socket leaves its path, if it
@@ -66,22 +66,18 @@ func (s *Socket) path() string {
 	return ""
 }
 
-func isPath(name string) bool { return name != "" && name[0] != '@' }
-
 // ownPath makes the path of a unix socket ours to remove, unless the socket was given to us.
 func (s *Socket) ownPath() {
-	if p := s.path(); isPath(p) && !s.record.Given && s.file == nil {
-		s.file, _ = os.Lstat(p)
+	if p := s.path(); isPath(p) && !s.record.Given && !s.ours {
+		s.ours = true
+		s.record.File = cmp.Or(s.record.File, fileID(p))
 	}
 }
 
 // removePath removes the path if it is ours and still the one that we saw.
 func (s *Socket) removePath() {
-	if s.file == nil {
-		return
+	if s.ours {
+		removeFile(s.path(), s.record.File)
+		s.ours = false
 	}
-	if now, err := os.Lstat(s.path()); err == nil && os.SameFile(now, s.file) {
-		_ = os.Remove(s.path())
-	}
-	s.file = nil
 }

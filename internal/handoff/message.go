@@ -142,6 +142,7 @@ func encodeRecord(e *encoder, r *fds.Record) {
 	e.string(3, r.Address)
 	e.int(4, r.Ordinal)
 	e.bool(5, r.Given)
+	e.string(6, r.File)
 }
 
 func setRecord(r *fds.Record, tag byte, value decoder) {
@@ -156,6 +157,8 @@ func setRecord(r *fds.Record, tag byte, value decoder) {
 		r.Ordinal = value.int()
 	case 5:
 		r.Given = value.bool()
+	case 6:
+		r.File = value.string()
 	}
 }
 

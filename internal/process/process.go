@@ -96,6 +96,11 @@ func (c *Child) State() string {
 
 // Kill ends the process at once. To kill a process that has ended is no error.
 func (c *Child) Kill() error {
+	select {
+	case <-c.exited:
+		return nil
+	default:
+	}
 	if err := c.proc.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return fmt.Errorf("kill process %d: %w", c.pid, err)
 	}

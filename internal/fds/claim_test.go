@@ -1,0 +1,249 @@
+//go:build unix
+
+package fds
+
+import (
+	"context"
+	"errors"
+	"net"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+func TestInspect(t *testing.T) {
+	path := sockPath(t)
+	tcp := listenOn(t, "tcp4", "127.0.0.1:0")
+	client, err := net.Dial("tcp4", tcp.Addr().String())
+	must(t, err)
+	defer client.Close()
+	udp := listenPacketOn(t, "udp4", "127.0.0.1:0")
+	udpClient, err := net.Dial("udp4", udp.LocalAddr().String())
+	must(t, err)
+	defer udpClient.Close()
+	tests := []struct {
+		fd       int
+		says     string
+		servable bool
+	}{
+		{fdOf(t, tcp), "a listening IPv4 stream socket " + tcp.Addr().String(), true},
+		{fdOf(t, client), "a connected IPv4 stream socket " + client.LocalAddr().String(), false},
+		{boundSocket(t), "a not listening IPv4 stream socket 127.0.0.1:", false},
+		{fdOf(t, udp), "an IPv4 datagram socket " + udp.LocalAddr().String(), true},
+		{fdOf(t, udpClient), "a connected IPv4 datagram socket " + udpClient.LocalAddr().String(), false},
+		{fdOf(t, listenOn(t, "unix", path)), "a listening unix stream socket " + path, true},
+		{fdOf(t, listenPacketOn(t, "unixgram", path+"d")), "a unix datagram socket " + path + "d", true},
+		{int(openFile(t, os.Args[0]).Fd()), "a file", false},
+		{int(openFile(t, os.TempDir()).Fd()), "a directory", false},
+		{int(openFile(t, os.DevNull).Fd()), "a device", false},
+		{8191, "closed", false},
+	}
+	for _, tt := range tests {
+		f := inspect(tt.fd)
+		if !strings.HasPrefix(f.String(), tt.says) || f.servable() != tt.servable {
+			t.Errorf("got %q, servable %t; want %q, %t", f, f.servable(), tt.says, tt.servable)
+		}
+	}
+}
+
+// The whole way once more with true sockets, where the kernel's own idea of an address counts.
+func TestOpenTakesWhatWasBoundElsewhere(t *testing.T) {
+	needIPv6(t)
+	tests := []struct{ network, address, asNetwork, asHost string }{
+		{"tcp", "[::]:0", "tcp", ""},
+		{"tcp", "[::]:0", "tcp", "0.0.0.0"},
+		{"tcp", "[::]:0", "tcp4", ""},
+		{"tcp", "[::]:0", "tcp6", "::"},
+		{"tcp4", "0.0.0.0:0", "tcp", "::"},
+		{"tcp4", "0.0.0.0:0", "tcp4", ""},
+		{"tcp6", "[::]:0", "tcp", ""},
+		{"tcp6", "[::]:0", "tcp6", ""},
+		{"tcp", "127.0.0.1:0", "tcp", "localhost"},
+		{"tcp4", "127.0.0.1:0", "tcp", "127.0.0.1"},
+		{"tcp6", "[::1]:0", "tcp", "::1"},
+	}
+	for _, tt := range tests {
+		ln := listenOn(t, tt.network, tt.address)
+		s, _ := heirTo(t, bequest{Record{Given: true}, ln})
+		_, port, err := net.SplitHostPort(ln.Addr().String())
+		must(t, err)
+		ask := Ask{Network: tt.asNetwork, Address: net.JoinHostPort(tt.asHost, port)}
+		if sock := openAsk(t, s, ask); !sock.Inherited() || sock.Addr().String() != ln.Addr().String() {
+			t.Errorf("%s %s, asked for by %s: got %s, inherited %t", tt.network, ln.Addr(), ask, sock.Addr(), sock.Inherited())
+		}
+	}
+}
+
+// A socket of IPv4 and one of IPv6 alone can be bound to the same port, so neither stands for the other.
+func TestOpenBindsBesideTheOtherFamily(t *testing.T) {
+	needIPv6(t)
+	for network, other := range map[string]string{"tcp4": "tcp6", "tcp6": "tcp4"} {
+		eventually(t, "a port that is free in both families", func() bool {
+			ln := listenOn(t, network, ":0")
+			s, numbers := heirTo(t, bequest{Record{Given: true}, ln})
+			_, port, err := net.SplitHostPort(ln.Addr().String())
+			must(t, err)
+			sock, err := s.Open(t.Context(), Ask{Network: other, Address: ":" + port})
+			if errors.Is(err, syscall.EADDRINUSE) {
+				return false // some other process has it
+			}
+			if err != nil || sock.Inherited() || !isOpen(numbers[0]) {
+				t.Errorf("%s while %s was inherited: %v", other, network, err)
+			}
+			return true
+		})
+	}
+}
+
+func TestOpenTakesEachKind(t *testing.T) {
+	dir := sockDir(t)
+	conns := map[string]any{
+		"tcp": listenOn(t, "tcp", "127.0.0.1:0"), "unix": listenOn(t, "unix", dir+"/s"), "udp": listenPacketOn(t, "udp", "127.0.0.1:0"),
+		"unixgram": listenPacketOn(t, "unixgram", dir+"/d"),
+	}
+	if ln, err := net.Listen("unixpacket", dir+"/p"); err == nil { // macOS has none
+		defer ln.Close()
+		conns["unixpacket"] = ln
+	}
+	for network, conn := range conns {
+		s, numbers := heirTo(t, bequest{Record{Name: "it", Given: true}, conn})
+		before := len(openDescriptors())
+		sock := openAsk(t, s, Ask{Name: "it", Network: network, Address: "/nowhere:0"})
+		if got := sock.Addr().Network(); got != network || !sock.Inherited() || !sock.Record().Given {
+			t.Errorf("%s: got a %s socket, inherited %t, given %t", network, got, sock.Inherited(), sock.Record().Given)
+		}
+		if after := len(openDescriptors()); after != before || isOpen(numbers[0]) {
+			t.Errorf("%s: %d descriptors became %d", network, before, after)
+		}
+		if !isNonblocking(t, fdOf(t, conn)) {
+			t.Errorf("%s: the socket, which other processes share, was put into blocking mode", network)
+		}
+	}
+}
+
+// A given socket may be in blocking mode, as those of a service manager are; the runtime's poller needs the other one.
+func TestOpenMakesGivenSocketNonblocking(t *testing.T) {
+	fd := boundSocket(t)
+	must(t, unix.Listen(fd, 1))
+	s := New()
+	defer s.Close()
+	s.estate = newEstate([]Record{{Name: "it", Given: true}})
+	s.estate.heirs[0].fd = dup(t, fd)
+	sock := openAsk(t, s, Ask{Name: "it", Network: "tcp", Address: ":0"})
+	if !isNonblocking(t, fdOf(t, sock.Conn())) {
+		t.Error("Accept would block a thread, and Close would wait for it")
+	}
+}
+
+// A parent that describes a descriptor wrongly gets an error, and the descriptor is closed with the others that nobody took.
+func TestOpenOfFalselyDescribedSocket(t *testing.T) {
+	ln := listenOn(t, "tcp", "127.0.0.1:0")
+	tests := []struct {
+		network string
+		conn    any
+	}{
+		{"tcp", listenPacketOn(t, "udp", "127.0.0.1:0")}, {"tcp", listenOn(t, "unix", sockPath(t))}, {"tcp", openFile(t, os.Args[0])},
+		{"udp", ln}, {"udp", openFile(t, os.Args[0])}, {"unixgram", listenOn(t, "unix", sockPath(t))}, {"unix", listenPacketOn(t, "unixgram", sockPath(t))},
+	}
+	for _, tt := range tests {
+		words := Record{Network: tt.network, Address: ":0"}
+		s, numbers := heirTo(t, bequest{words, tt.conn})
+		before := len(openDescriptors())
+		sock, err := s.Open(t.Context(), Ask{Network: words.Network, Address: words.Address})
+		if err == nil {
+			t.Fatalf("%s: got the socket %s", tt.network, sock.Addr())
+		}
+		if !strings.Contains(err.Error(), tt.network+" :0") || !strings.Contains(err.Error(), "descriptor") {
+			t.Errorf("error %q does not say what was asked for, and which descriptor is wrong", err)
+		}
+		if after := len(openDescriptors()); after != before {
+			t.Errorf("%s: the failure made %d descriptors of %d", tt.network, after, before)
+		}
+		s.Settle()
+		if isOpen(numbers[0]) {
+			t.Errorf("%s: the descriptor is left open", tt.network)
+		}
+	}
+}
+
+// Two goroutines may open sockets while a third one settles the inheritance.
+func TestClaimThatFailsAfterSettleLeavesNothing(t *testing.T) {
+	s, numbers := heirTo(t, bequest{Record{Network: "tcp", Address: ":0"}, openFile(t, os.Args[0])})
+	h, err := s.claim(t.Context(), Ask{Network: "tcp", Address: ":0"}, 0)
+	if h == nil || err != nil {
+		t.Fatal(h, err)
+	}
+	s.Settle()
+	s.disclaim(h)
+	must(t, s.Close())
+	if isOpen(numbers[0]) {
+		t.Error("the descriptor is left open: nobody will ever close it")
+		_ = unix.Close(numbers[0])
+	}
+}
+
+func TestClaimThatFailsCanBeRepeatedByAddress(t *testing.T) {
+	ln, other := listenOn(t, "tcp", "127.0.0.1:0"), listenOn(t, "tcp", "127.0.0.1:0")
+	s, _ := heirTo(t, bequest{Record{Name: "it", Given: true}, ln}, bequest{Record{Given: true}, other})
+	h, err := s.claim(t.Context(), Ask{Name: "it", Network: "tcp", Address: ":0"}, 0)
+	if h == nil || err != nil {
+		t.Fatal(h, err)
+	}
+	open(t, s, "tcp", other.Addr().String()) // looks at the addresses of what is there
+	s.disclaim(h)
+	if sock, err := s.Open(t.Context(), Ask{Network: "tcp", Address: ln.Addr().String()}); err != nil || !sock.Inherited() {
+		t.Errorf("the socket is not found any more: %v", err)
+	}
+}
+
+// A socket that was asked for by address keeps the name that a service manager gave it: a later generation may ask by name.
+func TestGivenSocketKeepsItsName(t *testing.T) {
+	ln := listenOn(t, "tcp", "127.0.0.1:0")
+	s, _ := heirTo(t, bequest{Record{Name: "http", Given: true}, ln})
+	open(t, s, "tcp", ln.Addr().String())
+	if got := Announce(lend(t, s)); len(got) != 2 || got[1] != "LISTEN_FDNAMES=http" {
+		t.Errorf("the next generation is told %q", got)
+	}
+}
+
+func TestOpenBoundsLookupByContext(t *testing.T) {
+	system := net.DefaultResolver
+	defer func() { net.DefaultResolver = system }()
+	asked := make(chan struct{}, 16)
+	net.DefaultResolver = &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		asked <- struct{}{}
+		<-ctx.Done() // a name server that does not answer
+		return nil, ctx.Err()
+	}}
+	s, _ := heirTo(t, bequest{Record{Given: true}, listenOn(t, "tcp", "127.0.0.1:0")})
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	go func() { // ends with the first question
+		<-asked
+		cancel()
+	}()
+	_, err := s.Open(ctx, Ask{Network: "tcp", Address: "host.example:80"})
+	if dns := (*net.DNSError)(nil); !errors.As(err, &dns) {
+		t.Errorf("got %v, want the resolver's error", err)
+	}
+}
+
+// Raw sockets need a privilege (CAP_NET_RAW), and so does this test. The kernel tells their protocol in the place of a port.
+func TestOpenTakesRawSocket(t *testing.T) {
+	pc, err := net.ListenPacket("ip4:icmp", "127.0.0.1")
+	if errors.Is(err, os.ErrPermission) {
+		t.Skipf("raw sockets are not allowed here: %v", err)
+	}
+	must(t, err)
+	defer pc.Close()
+	for _, record := range []Record{{Name: "ping", Given: true}, {Network: "ip4:icmp", Address: "127.0.0.1", Name: "ping"}, {Given: true}} {
+		s, _ := heirTo(t, bequest{record, pc})
+		sock := openAsk(t, s, Ask{Name: "ping", Network: "ip4:icmp", Address: "127.0.0.1"})
+		if !sock.Inherited() {
+			t.Errorf("record %+v: bound a new socket", record)
+		}
+	}
+}

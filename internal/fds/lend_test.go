@@ -1,0 +1,329 @@
+//go:build unix
+
+package fds
+
+import (
+	"context"
+	"errors"
+	"net"
+	"runtime"
+	"slices"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+func TestLend(t *testing.T) {
+	s := newSet(t)
+	ours := []*Socket{open(t, s, "tcp", "127.0.0.1:0"), open(t, s, "udp", "127.0.0.1:0"), open(t, s, "unix", sockPath(t))}
+	before := openDescriptors()
+	refusal := errors.New("no")
+	calls := 0
+	err := s.Lend(func(lent []uintptr, records []Record) error {
+		calls++
+		if len(lent) != len(ours) || len(records) != len(ours) {
+			t.Fatalf("lent are %d descriptors and %d records of %d sockets", len(lent), len(records), len(ours))
+		}
+		for _, sock := range ours { // in whatever order
+			i := slices.Index(records, sock.Record())
+			if i < 0 || inspect(int(lent[i])).place() != sock.Addr().String() {
+				t.Errorf("%s is not lent, or under another's record: %v", sock.Addr(), records)
+			}
+		}
+		if now := openDescriptors(); len(now) != len(before) {
+			t.Errorf("%d descriptors became %d: each socket has one, and it is that one which is lent", len(before), len(now))
+		}
+		return refusal
+	})
+	if err != refusal || calls != 1 {
+		t.Errorf("got %v after %d calls, want the error of the one call", err, calls)
+	}
+}
+
+func TestLendNothing(t *testing.T) {
+	called := false
+	must(t, New().Lend(func(lent []uintptr, records []Record) error {
+		called = len(lent) == 0 && len(records) == 0
+		return nil
+	}))
+	if !called {
+		t.Error("a successor without sockets is a successor too")
+	}
+}
+
+// A service may have thousands of sockets.
+func TestLendMany(t *testing.T) {
+	s := newSet(t)
+	const n = 500
+	for range n {
+		open(t, s, "udp", "127.0.0.1:0")
+	}
+	must(t, s.Lend(func(lent []uintptr, _ []Record) error {
+		slices.Sort(lent)
+		if distinct := slices.Compact(lent); len(distinct) != n {
+			t.Errorf("lent are %d descriptors of %d", len(distinct), n)
+		}
+		return nil
+	}))
+}
+
+// The mode belongs to the socket and not to the descriptor: if a successor or a loan changed it, Accept would block a thread of
+// every process that has the socket.
+func TestLendKeepsNonblockingMode(t *testing.T) {
+	s := newSet(t)
+	sock := open(t, s, "tcp", "127.0.0.1:0")
+	must(t, s.Lend(func(lent []uintptr, _ []Record) error {
+		pid, err := syscall.ForkExec("/bin/true", []string{"true"}, &syscall.ProcAttr{Files: lent})
+		if err == nil {
+			_, err = syscall.Wait4(pid, nil, 0, nil)
+		}
+		return err
+	}))
+	if !isNonblocking(t, fdOf(t, sock.Conn())) {
+		t.Error("the socket is in blocking mode after it was lent")
+	}
+}
+
+// A closed descriptor's number is used again at once, and the successor would get something else by it.
+func TestLentDescriptorOutlivesItsSocket(t *testing.T) {
+	for _, tt := range endings {
+		t.Run(tt.what, func(t *testing.T) {
+			s := newSet(t)
+			sock := openAny(t, s, tt.bare)
+			checkCloseDuringLoan(t, s, sock, func() error { return tt.end(sock) })
+			s.TakeBack()
+			if reaches(t, sock.Addr()) || len(lend(t, s)) != 0 {
+				t.Error("the socket that was closed during the loan is still there")
+			}
+		})
+	}
+	t.Run("the set is closed", func(t *testing.T) {
+		s := newSet(t)
+		checkCloseDuringLoan(t, s, openAny(t, s, false), s.Close)
+	})
+}
+
+// checkCloseDuringLoan closes the socket while it is lent, and looks for a while at its descriptor.
+func checkCloseDuringLoan(t *testing.T, s *Set, sock *Socket, closeIt func() error) {
+	t.Helper()
+	closed := make(chan error, 1)
+	must(t, s.Lend(func(lent []uintptr, _ []Record) error {
+		go func() { closed <- closeIt() }() // ends when the loan does
+		for until := time.Now().Add(50 * time.Millisecond); time.Now().Before(until); runtime.Gosched() {
+			if got := inspect(int(lent[0])).place(); got != sock.Addr().String() {
+				t.Errorf("the lent descriptor of %s is now %q", sock.Addr(), got)
+				break
+			}
+		}
+		return nil
+	}))
+	must(t, <-closed)
+}
+
+// Of the numbers that the child's descriptors will have, none is in use for another of them: starting a child with thousands of
+// sockets then needs no second descriptor for each.
+func TestLentDescriptorsNeedNotBeMoved(t *testing.T) {
+	s := newSet(t)
+	var gaps []*Socket
+	for i := range 100 {
+		if sock := openAny(t, s, i%2 == 0); i%3 == 0 {
+			gaps = append(gaps, sock)
+		}
+	}
+	for _, sock := range gaps {
+		must(t, sock.Close())
+	}
+	for range 10 {
+		openAny(t, s, false)
+	}
+	must(t, s.Lend(func(lent []uintptr, records []Record) error {
+		for i, fd := range lent {
+			if int(fd) != First+i && int(fd) < First+len(lent) {
+				t.Errorf("descriptor %d is to be the child's %d", fd, First+i)
+			}
+		}
+		return nil
+	}))
+}
+
+// opening starts an Open, and gives its result.
+func opening(ctx context.Context, s *Set) <-chan error {
+	result := make(chan error, 1)
+	go func() { // ends with Open
+		_, err := s.Open(ctx, Ask{Network: "tcp", Address: "127.0.0.1:0"})
+		result <- err
+	}()
+	return result
+}
+
+func TestOpenWaitsWhileLent(t *testing.T) {
+	tests := []struct {
+		what string
+		end  func(*Set)
+		want error
+	}{
+		{"taken back", (*Set).TakeBack, nil},
+		{"handed over", (*Set).HandOver, ErrHandedOver},
+		{"closed", func(s *Set) { _ = s.Close() }, ErrClosed},
+	}
+	for _, tt := range tests {
+		synctest.Test(t, func(t *testing.T) {
+			s := New()
+			must(t, s.Lend(func([]uintptr, []Record) error { return nil }))
+			results := []<-chan error{opening(t.Context(), s), opening(t.Context(), s)}
+			synctest.Wait()
+			for _, result := range results {
+				select {
+				case err := <-result:
+					t.Errorf("%s: Open did not wait: %v", tt.what, err)
+				default:
+				}
+			}
+			tt.end(s)
+			for _, result := range results {
+				if err := <-result; !errors.Is(err, tt.want) {
+					t.Errorf("%s: got %v, want %v", tt.what, err, tt.want)
+				}
+			}
+			must(t, s.Close())
+		})
+	}
+}
+
+func TestOpenWaitsNoLongerThanItsContext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := New()
+		defer s.Close()
+		must(t, s.Lend(func([]uintptr, []Record) error { return nil }))
+		cause := errors.New("enough")
+		ctx, cancel := context.WithCancelCause(t.Context())
+		result := opening(ctx, s)
+		synctest.Wait()
+		cancel(cause)
+		if err := <-result; !errors.Is(err, cause) {
+			t.Errorf("got %v, want the context's cause", err)
+		}
+		s.TakeBack()
+		if sock := open(t, s, "tcp", "127.0.0.1:0"); sock.Record().Ordinal != 0 {
+			t.Errorf("the Open that was given up keeps its ordinal: the next has %d", sock.Record().Ordinal)
+		}
+	})
+}
+
+// An Open that had begun before the loan is not part of it, so it must not be seen before the loan has ended.
+func TestOpenThatIsOvertakenByLoan(t *testing.T) {
+	tests := []struct {
+		what string
+		end  func(*Set)
+		want error
+		left int // sockets afterwards
+	}{
+		{"taken back", (*Set).TakeBack, nil, 1},
+		{"handed over", (*Set).HandOver, ErrHandedOver, 0},
+	}
+	for _, tt := range tests {
+		s := newSet(t)
+		path := sockPath(t)
+		bindingNow, goOn := make(chan struct{}), make(chan struct{})
+		slow := net.ListenConfig{Control: func(string, string, syscall.RawConn) error {
+			close(bindingNow)
+			<-goOn
+			return nil
+		}}
+		result := make(chan error, 1)
+		go func() { // ends with Open
+			_, err := s.Open(context.Background(), Ask{Network: "unix", Address: path, Config: slow})
+			result <- err
+		}()
+		<-bindingNow
+		must(t, s.Lend(func(lent []uintptr, _ []Record) error {
+			if len(lent) != 0 {
+				t.Errorf("%s: a socket that is not bound yet was lent", tt.what)
+			}
+			return nil
+		}))
+		close(goOn)
+		eventually(t, "the socket is bound", func() bool { return exists(path) })
+		if got := len(s.Sockets()); got != 0 {
+			t.Errorf("%s: %d sockets during the loan", tt.what, got)
+		}
+		tt.end(s)
+		if err := <-result; !errors.Is(err, tt.want) {
+			t.Errorf("%s: got %v, want %v", tt.what, err, tt.want)
+		}
+		if got := len(s.Sockets()); got != tt.left || exists(path) != (tt.left > 0) {
+			t.Errorf("%s: %d sockets, path exists: %t", tt.what, got, exists(path))
+		}
+	}
+}
+
+func TestHandOver(t *testing.T) {
+	s := newSet(t)
+	sock := open(t, s, "tcp", "127.0.0.1:0")
+	heir := 0
+	must(t, s.Lend(func(lent []uintptr, _ []Record) error {
+		heir = dup(t, int(lent[0])) // what the successor has
+		return nil
+	}))
+	defer unix.Close(heir)
+	s.HandOver()
+	_, err := s.Open(t.Context(), Ask{Network: "tcp", Address: "127.0.0.1:0"})
+	if !errors.Is(err, ErrHandedOver) || !errors.Is(err, net.ErrClosed) {
+		t.Errorf("open afterwards: %v", err)
+	}
+	s.TakeBack()
+	if _, err := s.Open(t.Context(), Ask{Network: "tcp", Address: "127.0.0.1:0"}); !errors.Is(err, ErrHandedOver) {
+		t.Errorf("what was handed over was taken back: %v", err)
+	}
+	must(t, s.Close())
+	if !reaches(t, sock.Addr()) {
+		t.Error("the successor's socket does not listen any more")
+	}
+	if _, err := s.Open(t.Context(), Ask{Network: "tcp", Address: "127.0.0.1:0"}); !errors.Is(err, ErrClosed) {
+		t.Errorf("open after Close: %v", err)
+	}
+}
+
+// Upgrade and Shutdown may cross. What is gone cannot be lent, and must not come back to life.
+func TestLendOfWhatIsGone(t *testing.T) {
+	tests := []struct {
+		what string
+		end  func(*Set)
+		want error
+	}{
+		{"closed", func(s *Set) { _ = s.Close() }, ErrClosed},
+		{"handed over", func(s *Set) {
+			_ = s.Lend(func([]uintptr, []Record) error { return nil })
+			s.HandOver()
+		}, ErrHandedOver},
+	}
+	for _, tt := range tests {
+		s := newSet(t)
+		tt.end(s)
+		if err := s.Lend(func([]uintptr, []Record) error { return nil }); !errors.Is(err, tt.want) {
+			t.Errorf("%s: Lend gives %v, want %v", tt.what, err, tt.want)
+		}
+		s.TakeBack()
+		if _, err := s.Open(t.Context(), Ask{Network: "tcp", Address: "127.0.0.1:0"}); !errors.Is(err, tt.want) {
+			t.Errorf("%s, lent and taken back: Open gives %v, want %v", tt.what, err, tt.want)
+		}
+	}
+}
+
+// A failed upgrade may be followed by another one.
+func TestLendAgain(t *testing.T) {
+	s := newSet(t)
+	open(t, s, "tcp", "127.0.0.1:0")
+	for range 3 {
+		if got := lend(t, s); len(got) != 1 {
+			t.Errorf("lent are %v", got)
+		}
+	}
+	open(t, s, "tcp", "127.0.0.1:0")
+	if got := lend(t, s); len(got) != 2 {
+		t.Errorf("lent are %v", got)
+	}
+}

@@ -1,0 +1,296 @@
+//go:build unix
+
+package fds
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// crashed leaves a path behind, as a process does that is killed.
+func crashed(t *testing.T, ask Ask) {
+	t.Helper()
+	listenAs(t, ask)()
+	if !exists(ask.Address) {
+		t.Fatal("there is no stale path")
+	}
+}
+
+func TestStalePathIsReplaced(t *testing.T) {
+	forEachUnixNetwork(t, func(t *testing.T, ask Ask) {
+		crashed(t, ask)
+		before := len(openDescriptors())
+		s := newSet(t)
+		sock := openAsk(t, s, ask)
+		if !reaches(t, sock.Addr()) {
+			t.Error("the new socket does not have the path")
+		}
+		if now := len(openDescriptors()); now != before+1 {
+			t.Errorf("%d descriptors more, want that of the socket alone", now-before)
+		}
+		must(t, sock.Close())
+		if exists(ask.Address) {
+			t.Error("the path is left over")
+		}
+	})
+}
+
+func TestStaleRelativePathIsReplaced(t *testing.T) {
+	t.Chdir(sockDir(t))
+	crashed(t, Ask{Network: "unix", Address: "s"})
+	open(t, newSet(t), "unix", "s")
+}
+
+func TestLivePathIsKept(t *testing.T) {
+	forEachUnixNetwork(t, func(t *testing.T, ask Ask) {
+		listenAs(t, ask)
+		checkPathIsTaken(t, ask, "a process is listening on "+ask.Address)
+		if !reaches(t, &net.UnixAddr{Name: ask.Address, Net: ask.Network}) {
+			t.Error("the path of a living process was taken from it")
+		}
+	})
+}
+
+// checkPathIsTaken opens a path and wants an error that says why that cannot be.
+func checkPathIsTaken(t *testing.T, ask Ask, says string) {
+	t.Helper()
+	s := newSet(t)
+	before := len(openDescriptors())
+	_, err := s.Open(t.Context(), ask)
+	if !errors.Is(err, syscall.EADDRINUSE) || !strings.Contains(err.Error(), says) {
+		t.Errorf("got %v; want an error that matches EADDRINUSE and says %q", err, says)
+	}
+	if now := len(openDescriptors()); now != before {
+		t.Errorf("%d descriptors are left", now-before)
+	}
+}
+
+// A socket of another kind cannot be asked whether it is alive, so it is taken for alive.
+func TestLivePathOfAnotherKindIsKept(t *testing.T) {
+	for network, other := range map[string]string{"unix": "unixgram", "unixgram": "unix"} {
+		path := sockPath(t)
+		listenAs(t, Ask{Network: other, Address: path})
+		checkPathIsTaken(t, Ask{Network: network, Address: path}, path)
+		if !reaches(t, &net.UnixAddr{Name: path, Net: other}) {
+			t.Errorf("a %s path was taken by %s", other, network)
+		}
+	}
+}
+
+// A server that is so busy that its queue is full refuses for the moment, and is as alive as can be.
+func TestLivePathWithFullQueueIsKept(t *testing.T) {
+	path := sockPath(t)
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM, 0)
+	must(t, err)
+	defer unix.Close(fd)
+	unix.CloseOnExec(fd)
+	must(t, unix.Bind(fd, &unix.SockaddrUnix{Name: path}))
+	must(t, unix.Listen(fd, 0))
+	for range 64 {
+		client, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM, 0)
+		must(t, err)
+		unix.CloseOnExec(client)
+		defer unix.Close(client)
+		must(t, unix.SetNonblock(client, true))
+		if unix.Connect(client, &unix.SockaddrUnix{Name: path}) != nil {
+			break
+		}
+	}
+	was, err := os.Lstat(path)
+	must(t, err)
+	s := newSet(t)
+	if _, err := s.Open(t.Context(), Ask{Network: "unix", Address: path}); !errors.Is(err, syscall.EADDRINUSE) {
+		t.Errorf("got %v, want EADDRINUSE", err)
+	}
+	if now, err := os.Lstat(path); err != nil || !os.SameFile(was, now) {
+		t.Errorf("the path was taken from a busy server: %v", err)
+	}
+}
+
+func TestFileAtPathIsKept(t *testing.T) {
+	forEachUnixNetwork(t, func(t *testing.T, ask Ask) {
+		must(t, os.WriteFile(ask.Address, []byte("mine"), 0o600))
+		checkPathIsTaken(t, ask, ask.Address+" is no socket")
+		if got, err := os.ReadFile(ask.Address); err != nil || string(got) != "mine" {
+			t.Errorf("the file is gone: %v", err)
+		}
+	})
+}
+
+func TestDirectoryAtPathIsKept(t *testing.T) {
+	path := sockPath(t)
+	must(t, os.Mkdir(path, 0o700))
+	checkPathIsTaken(t, Ask{Network: "unix", Address: path}, path+" is no socket")
+	if !exists(path) {
+		t.Error("the directory is gone")
+	}
+}
+
+// Whoever made a link to a socket wants the socket there, and not here.
+func TestLinkAtPathIsKept(t *testing.T) {
+	target := sockPath(t)
+	crashed(t, Ask{Network: "unix", Address: target})
+	path := sockPath(t)
+	must(t, os.Symlink(target, path))
+	checkPathIsTaken(t, Ask{Network: "unix", Address: path}, path+" is no socket")
+	if !exists(path) || !exists(target) {
+		t.Error("the link or its target is gone")
+	}
+}
+
+func TestStalePathThatIsLockedIsWaitedFor(t *testing.T) {
+	ask := Ask{Network: "unix", Address: sockPath(t)}
+	crashed(t, ask)
+	unlock, err := lockDir(t.Context(), filepath.Dir(ask.Address))
+	must(t, err)
+	cause := errors.New("enough")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	s := newSet(t)
+	result := make(chan error, 1)
+	go func() { // ends with Open
+		_, err := s.Open(ctx, ask)
+		result <- err
+	}()
+	cancel(cause)
+	if err := <-result; !errors.Is(err, cause) {
+		t.Errorf("got %v, want the context's cause", err)
+	}
+	unlock()
+	openAsk(t, s, ask)
+}
+
+// startRace lets many Sets of one process open a path at the same instant, and counts those that got it.
+func startRace(t *testing.T, ask Ask) (winners []*Socket) {
+	t.Helper()
+	const n = 16
+	begin := make(chan struct{})
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	for range n {
+		s := newSet(t)
+		wg.Go(func() {
+			<-begin
+			sock, err := s.Open(t.Context(), ask)
+			mu.Lock()
+			defer mu.Unlock()
+			if err == nil {
+				winners = append(winners, sock)
+			} else if !errors.Is(err, syscall.EADDRINUSE) {
+				t.Errorf("a loser got %v, want EADDRINUSE", err)
+			}
+		})
+	}
+	close(begin)
+	wg.Wait()
+	return winners
+}
+
+// Several services that start at once on one path: one gets it, and the others are told so. If two believed that they had it,
+// one of them would wait for ever for clients.
+func TestPathHasOneWinner(t *testing.T) {
+	for _, stale := range []bool{true, false} {
+		for range 30 {
+			ask := Ask{Network: "unix", Address: sockPath(t)}
+			if stale {
+				crashed(t, ask)
+			}
+			winners := startRace(t, ask)
+			if len(winners) != 1 || !reaches(t, winners[0].Addr()) {
+				t.Fatalf("stale path: %t: %d sockets were opened on one path", stale, len(winners))
+			}
+		}
+	}
+}
+
+func init() { registerHelper("race", raceHelper) }
+
+// raceHelper opens a path when its standard input ends, tells whether it got it, and holds it until descriptor 3 ends.
+func raceHelper() error {
+	if _, err := io.Copy(io.Discard, os.Stdin); err != nil {
+		return err
+	}
+	_, err := New().Open(context.Background(), Ask{Network: "unix", Address: os.Getenv("FDS_TEST_PATH")})
+	if err != nil && !errors.Is(err, syscall.EADDRINUSE) {
+		return err
+	}
+	if err := json.NewEncoder(os.Stdout).Encode(err == nil); err != nil {
+		return err
+	}
+	_, err = io.Copy(io.Discard, os.NewFile(First, "held"))
+	return err
+}
+
+func TestPathHasOneWinnerAmongProcesses(t *testing.T) {
+	for i := range 6 {
+		ask := Ask{Network: "unix", Address: sockPath(t)}
+		if i%2 == 0 {
+			crashed(t, ask)
+		}
+		begin, beginWrite, err := os.Pipe()
+		must(t, err)
+		held, heldWrite, err := os.Pipe()
+		must(t, err)
+		var racers []*helper
+		for range 8 {
+			racers = append(racers, start{helper: "race", env: []string{"FDS_TEST_PATH=" + ask.Address}, stdin: begin, files: []uintptr{held.Fd()}}.run(t))
+		}
+		must(t, errors.Join(begin.Close(), held.Close(), beginWrite.Close()))
+		winners := 0
+		for _, racer := range racers {
+			if racer.won(t) {
+				winners++
+			}
+		}
+		if winners != 1 || !reaches(t, &net.UnixAddr{Name: ask.Address, Net: ask.Network}) {
+			t.Errorf("%d of %d processes got the path", winners, len(racers))
+		}
+		must(t, heldWrite.Close())
+	}
+}
+
+// won reads what the helper tells while it still runs.
+func (h *helper) won(t *testing.T) (won bool) {
+	t.Helper()
+	must(t, json.NewDecoder(h.out).Decode(&won))
+	return won
+}
+
+// Between bind(2) and listen(2) a socket looks like a stale one. The lock on the directory covers both calls.
+func TestPathThatIsBoundAndNotYetListening(t *testing.T) {
+	path := sockPath(t)
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM, 0)
+	must(t, err)
+	defer unix.Close(fd)
+	unix.CloseOnExec(fd)
+	unlock, err := lockDir(t.Context(), filepath.Dir(path))
+	must(t, err)
+	must(t, unix.Bind(fd, &unix.SockaddrUnix{Name: path}))
+	s := newSet(t)
+	result := make(chan error, 1)
+	go func() { // ends with Open
+		_, err := s.Open(context.Background(), Ask{Network: "unix", Address: path})
+		result <- err
+	}()
+	select {
+	case err := <-result:
+		t.Errorf("Open did not wait for the lock: %v", err)
+	case <-time.After(50 * time.Millisecond):
+	}
+	must(t, unix.Listen(fd, 1))
+	unlock()
+	if err := <-result; !errors.Is(err, syscall.EADDRINUSE) {
+		t.Errorf("got %v, want EADDRINUSE", err)
+	}
+}

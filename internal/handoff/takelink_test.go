@@ -1,0 +1,178 @@
+//go:build unix
+
+package handoff
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"reflect"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+func init() {
+	helpers["successor"] = successorHelper
+	helpers["deceived"] = deceivedHelper
+}
+
+// successorHelper takes its link, and says what it was told.
+func successorHelper() error {
+	l, err := TakeLink()
+	if err != nil {
+		return err
+	}
+	defer l.Close()
+	if _, ok := os.LookupEnv(envLink); ok {
+		return errors.New("the variable is left for the next child")
+	}
+	if flags, err := unix.FcntlInt(3, unix.F_GETFD, 0); err == nil && flags&unix.FD_CLOEXEC == 0 {
+		return errors.New("the descriptor is left for the next child")
+	}
+	m, err := l.Receive(context.Background())
+	if err != nil {
+		return err
+	}
+	return l.Send(context.Background(), &Failed{Reason: m.(*Hello).Handoff})
+}
+
+// deceivedHelper is told that its standard input is the link. A service manager may well have made that a socket.
+func deceivedHelper() error {
+	_, err := TakeLink()
+	fmt.Print(err != nil, isOpen(0))
+	return nil
+}
+
+func TestTakeLinkInSuccessor(t *testing.T) {
+	link, theirs, err := Pair()
+	must(t, err)
+	defer link.Close()
+	end := startHelper(t, "successor", []string{Announce(3)}, noFile, theirs.Fd())
+	must(t, theirs.Close())
+	must(t, link.Send(within(t), hello()))
+	wantMessage(t, link, &Failed{Reason: hello().Handoff})
+	if m, err := link.Receive(within(t)); err == nil {
+		t.Errorf("after its end: %+v", m)
+	}
+	end()
+}
+
+const noFile = ^uintptr(0)
+
+func TestTakeLinkLeavesStandardStreams(t *testing.T) {
+	link, theirs, err := Pair()
+	must(t, err)
+	defer link.Close()
+	end := startHelper(t, "deceived", []string{Announce(0)}, theirs.Fd())
+	must(t, theirs.Close())
+	if got := end(); got != "true true" {
+		t.Errorf("got %q, want an error and the stream left open", got)
+	}
+}
+
+// The end of a link that Pair makes for the successor reaches the successor alone.
+func TestPairIsCloseOnExec(t *testing.T) {
+	link, theirs, err := Pair()
+	must(t, err)
+	defer link.Close()
+	defer theirs.Close()
+	for _, fd := range []int{int(theirs.Fd()), fdOf(t, link.conn)} {
+		if flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err != nil || flags&unix.FD_CLOEXEC == 0 {
+			t.Errorf("descriptor %d would leak into every child: %v", fd, err)
+		}
+	}
+}
+
+func TestTakeLinkWithoutVariable(t *testing.T) {
+	t.Setenv(envLink, "")
+	must(t, os.Unsetenv(envLink))
+	if l, err := TakeLink(); l != nil || err != nil {
+		t.Errorf("got %v, %v; want nothing", l, err)
+	}
+}
+
+// passed gives a descriptor as execve would leave it to a child. Whoever takes it closes it.
+func passed(t *testing.T, fd int) int {
+	t.Helper()
+	n, err := unix.Dup(fd)
+	must(t, err)
+	return n
+}
+
+func fdOf(t *testing.T, conn syscall.Conn) int {
+	t.Helper()
+	raw, err := conn.SyscallConn()
+	must(t, err)
+	var number int
+	must(t, raw.Control(func(fd uintptr) { number = int(fd) }))
+	return number
+}
+
+func TestTakeLinkRefusesLies(t *testing.T) {
+	link, theirs, err := Pair()
+	must(t, err)
+	defer link.Close()
+	defer theirs.Close()
+	file, err := os.Open(os.Args[0])
+	must(t, err)
+	defer file.Close()
+	good, afile, listener := passed(t, int(theirs.Fd())), passed(t, int(file.Fd())), passed(t, fdOf(t, tcpListener(t)))
+	defer unix.Close(good)
+	defer unix.Close(afile)
+	tests := []struct {
+		what, value, says string
+		keeps             int // a descriptor that is none of a link's business; -1 for none
+	}{
+		{"a word", "three", `GRACE_LINK="three"`, -1},
+		{"nothing", "", `GRACE_LINK=""`, -1},
+		{"a negative number", "-1", `GRACE_LINK="-1"`, -1},
+		{"a number with a blank", " " + strconv.Itoa(good), "GRACE_LINK=", good},
+		{"more than an int", "99999999999999999999", "GRACE_LINK=", -1},
+		{"more than a descriptor", strconv.FormatInt(1<<32+int64(good), 10), "GRACE_LINK", good}, // the kernel sees the low half
+		{"closed", "1000", "GRACE_LINK=1000", -1},
+		{"a file", strconv.Itoa(afile), "no socket", afile},
+		{"opened by this process", strconv.Itoa(int(theirs.Fd())), "no such descriptor was passed", int(theirs.Fd())},
+		{"a TCP socket", strconv.Itoa(listener), "GRACE_LINK=" + strconv.Itoa(listener), -1},
+	}
+	for _, tt := range tests {
+		t.Run(tt.what, func(t *testing.T) {
+			t.Setenv(envLink, tt.value)
+			before := len(openDescriptors())
+			l, err := TakeLink()
+			if l != nil || err == nil || !strings.Contains(err.Error(), tt.says) {
+				t.Fatalf("got %v, %v; want an error that says %q", l, err, tt.says)
+			}
+			if _, ok := os.LookupEnv(envLink); ok {
+				t.Error("the variable is still set")
+			}
+			if now := len(openDescriptors()); now > before {
+				t.Errorf("%d descriptors are left", now-before)
+			}
+			if tt.keeps >= 0 && !isOpen(tt.keeps) {
+				t.Errorf("descriptor %d was closed", tt.keeps)
+			}
+		})
+	}
+}
+
+func tcpListener(t *testing.T) *net.TCPListener {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	t.Cleanup(func() { _ = ln.Close() })
+	return ln.(*net.TCPListener)
+}
+
+func TestUnannounced(t *testing.T) {
+	env := []string{"PATH=/bin", Announce(7), "GRACE_LINKED=1", "GRACE_LINK", envLink + "="}
+	want := []string{"PATH=/bin", "GRACE_LINKED=1", "GRACE_LINK"}
+	if got := Unannounced(env); !reflect.DeepEqual(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}

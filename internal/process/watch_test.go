@@ -1,0 +1,202 @@
+//go:build unix
+
+package process
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+func init() {
+	helpers["parent"] = parentHelper
+	helpers["poll"] = pollHelper
+}
+
+// parentHelper starts the helper that is its argument, prints its number, and exits when its standard input ends. Descriptor 3
+// becomes the grandchild's standard input, and 4 its output.
+func parentHelper() error {
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	c, err := Start(context.Background(), Spec{Path: self, Args: []string{self}, Env: []string{helperEnv + "=" + os.Args[1]}, Files: []uintptr{3, 4, 2}})
+	if err != nil {
+		return err
+	}
+	fmt.Println(c.PID())
+	_, err = io.Copy(io.Discard, os.Stdin)
+	return err
+}
+
+// family is a child and a grandchild.
+type family struct {
+	child      *Child
+	grandchild int
+	endChild   func() // lets the child end
+	endOther   func() // lets the grandchild end
+	output     io.Reader
+}
+
+func startFamily(t *testing.T, helper string) family {
+	t.Helper()
+	helperUsed.Store(helper, true)
+	childIn, endChild := pipe(t)
+	childOut, w := pipe(t)
+	otherIn, endOther := pipe(t)
+	otherOut, ow := pipe(t)
+	spec := helperSpec(t, "parent", helper)
+	spec.Files = []uintptr{childIn.Fd(), w.Fd(), 2, otherIn.Fd(), ow.Fd()}
+	c := startChild(t, spec)
+	must(t, errors.Join(childIn.Close(), w.Close(), otherIn.Close(), ow.Close()))
+	line, err := bufio.NewReader(childOut).ReadString('\n')
+	must(t, err)
+	pid, err := strconv.Atoi(strings.TrimSpace(line))
+	must(t, err)
+	return family{child: c, grandchild: pid, output: otherOut,
+		endChild: func() { _ = endChild.Close() }, endOther: func() { _ = endOther.Close() }}
+}
+
+func watch(t *testing.T, pid int) *Watched {
+	t.Helper()
+	w, err := Watch(pid)
+	must(t, err)
+	t.Cleanup(w.Close)
+	if w.PID() != pid {
+		t.Errorf("process %d is watched instead of %d", w.PID(), pid)
+	}
+	return w
+}
+
+func TestWatchChild(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("without process descriptors only the parent can be watched")
+	}
+	c, stdin := startWaiting(t)
+	w := watch(t, c.PID())
+	if isClosed(w.Gone()) {
+		t.Error("a living process is gone")
+	}
+	must(t, stdin.Close())
+	closes(t, "the end is noticed", w.Gone())
+}
+
+func TestWatchProcessThatIsNoChild(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("without process descriptors only the parent can be watched")
+	}
+	f := startFamily(t, "wait")
+	w := watch(t, f.grandchild)
+	f.endChild()
+	closes(t, "the child ends", f.child.Exited())
+	if isClosed(w.Gone()) {
+		t.Error("the grandchild is gone with its parent")
+	}
+	f.endOther()
+	closes(t, "the end is noticed", w.Gone())
+}
+
+func TestWatchOfEndedProcess(t *testing.T) {
+	c := startChild(t, helperSpec(t, "exit", "0"))
+	<-c.Exited()
+	if w, err := Watch(c.PID()); err == nil || !strings.Contains(err.Error(), strconv.Itoa(c.PID())) {
+		t.Errorf("got %v, %v; want an error with the number of the process", w, err)
+	}
+	for _, pid := range []int{0, -1} {
+		if w, err := Watch(pid); err == nil {
+			w.Close()
+			t.Errorf("process %d is watched", pid)
+		}
+	}
+}
+
+func TestWatchParent(t *testing.T) {
+	w := watch(t, os.Getppid())
+	if isClosed(w.Gone()) {
+		t.Error("the parent is gone, says the watch")
+	}
+}
+
+// A watch that is no longer wanted costs nothing more, whether or not the process has ended.
+func TestWatchClose(t *testing.T) {
+	before, goroutines := len(openDescriptors()), runtime.NumGoroutine()
+	for range 20 {
+		w, err := Watch(os.Getppid())
+		must(t, err)
+		w.Close()
+		w.Close()
+		if isClosed(w.Gone()) {
+			t.Error("a living process is gone because nobody watches it")
+		}
+	}
+	eventually(t, "no descriptor and no goroutine is left", func() bool {
+		return len(openDescriptors()) == before && runtime.NumGoroutine() <= goroutines
+	})
+}
+
+func TestWatchThatHasEndedLeavesNothing(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("without process descriptors only the parent can be watched")
+	}
+	c, stdin := startWaiting(t)
+	before := len(openDescriptors())
+	w, err := Watch(c.PID())
+	must(t, err)
+	must(t, stdin.Close())
+	closes(t, "the end is noticed", w.Gone())
+	closes(t, "the child is reaped", c.Exited())
+	eventually(t, "no descriptor is left", func() bool { return len(openDescriptors()) < before }) // stdin is closed too
+	w.Close()
+}
+
+// pollHelper watches its parent as it is done where there are no process descriptors.
+func pollHelper() error {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	w := &Watched{pid: os.Getppid(), gone: make(chan struct{}), stop: cancel}
+	go w.pollParent(ctx) // ends with the parent or with Close
+	fmt.Println("watching")
+	select {
+	case <-w.Gone():
+		fmt.Println("gone")
+	case <-time.After(time.Minute):
+		fmt.Println("still there")
+	}
+	return nil
+}
+
+func TestWatchParentByPolling(t *testing.T) {
+	f := startFamily(t, "poll")
+	out := bufio.NewReader(f.output)
+	for i, want := range []string{"watching\n", "gone\n"} {
+		if got, err := out.ReadString('\n'); got != want || err != nil {
+			t.Fatalf("got %q, %v; want %q", got, err, want)
+		}
+		if i == 0 {
+			f.endChild()
+		}
+	}
+}
+
+func TestPollingEndsWithClose(t *testing.T) {
+	ctx, cancel := context.WithCancel(context.Background())
+	w := &Watched{pid: os.Getppid(), gone: make(chan struct{}), stop: cancel}
+	ended := make(chan struct{})
+	go func() { // ends with Close
+		defer close(ended)
+		w.pollParent(ctx)
+	}()
+	w.Close()
+	closes(t, "the polling ends", ended)
+	if isClosed(w.Gone()) {
+		t.Error("a living parent is gone because nobody watches it")
+	}
+}
