@@ -177,13 +177,13 @@ func TestInheritRefusesLies(t *testing.T) {
 	}
 }
 
-// Where there is no telling how many descriptors are meant, none is taken. Of more than there can be, all are.
+// Where there is no telling how many descriptors are meant, none can be taken.
 func TestInheritRefusesWhatIsNoCount(t *testing.T) {
 	p := newPassable(t)
-	for count, left := range map[string][]int{"many": {3}, "-1": {3}, strconv.Itoa(math.MaxInt): nil} {
+	for _, count := range []string{"", "many", "-1", strconv.Itoa(math.MaxInt)} {
 		report := runInherit(t, []string{envCount + "=" + count}, p.listener)
-		if !report.IsEnvironment || !slices.Equal(report.Inheritable, left) || report.Variables != nil {
-			t.Errorf("LISTEN_FDS=%s: got %+v; want ErrEnvironment, and the descriptors %v left", count, report, left)
+		if !report.IsEnvironment || !strings.Contains(report.Error, "LISTEN_FDS="+strconv.Quote(count)) || report.Variables != nil {
+			t.Errorf("LISTEN_FDS=%s: got %+v; want ErrEnvironment, and no variable left", count, report)
 		}
 	}
 }

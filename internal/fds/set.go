@@ -182,8 +182,7 @@ func (s *Set) obtain(ctx context.Context, ask Ask, ordinal int) (*Socket, error)
 	if record.Name == "" {
 		record.Name = h.record.Name // the next generation may ask by it
 	}
-	record.File = h.record.File
-	return &Socket{key: ask.key(), record: record, bare: ask.Bare, inherited: true, conn: conn}, nil
+	return &Socket{key: ask.key(), record: record, file: h.record.File, bare: ask.Bare, inherited: true, conn: conn}, nil
 }
 
 // claim marks the heir that the Ask means. Names are looked up with mu released.
@@ -342,7 +341,7 @@ func (l *loan) collect(socks []*Socket, use func() error) error {
 		}
 		var inner error
 		err = raw.Control(func(fd uintptr) {
-			l.fds, l.records = append(l.fds, fd), append(l.records, sock.record)
+			l.fds, l.records = append(l.fds, fd), append(l.records, sock.described())
 			if sock.bare {
 				inner = l.collect(socks[i+1:], use)
 			}

@@ -20,16 +20,28 @@ type Socket struct {
 	key       key // what was asked for; its record may have the name that a service manager gave
 	record    Record
 	inherited bool
-	bare      bool // it can be closed unseen
-	ours      bool // its path is ours to remove
+	bare      bool   // it can be closed unseen
+	ours      bool   // its path is ours to remove
+	file      string // identity of the file at its path; "" if it has none, or was given to us
 }
 
 // Conn is the listener or packet connection of package net. Whoever closes it instead of the Socket leaves its path, if it
 // has one, to be removed later.
 func (s *Socket) Conn() Conn { return s.conn }
 
+// described is the record for the next generation; mu of the Set is held, or nothing can change any more.
+func (s *Socket) described() Record {
+	r := s.record
+	r.File = s.file
+	return r
+}
+
 // Record says what was asked for.
-func (s *Socket) Record() Record { return s.record }
+func (s *Socket) Record() Record {
+	s.set.mu.Lock()
+	defer s.set.mu.Unlock()
+	return s.described()
+}
 
 // Inherited reports whether the socket came from another process.
 func (s *Socket) Inherited() bool { return s.inherited }
@@ -70,14 +82,14 @@ func (s *Socket) path() string {
 func (s *Socket) ownPath() {
 	if p := s.path(); isPath(p) && !s.record.Given && !s.ours {
 		s.ours = true
-		s.record.File = cmp.Or(s.record.File, fileID(p))
+		s.file = cmp.Or(s.file, fileID(p))
 	}
 }
 
 // removePath removes the path if it is ours and still the one that we saw.
 func (s *Socket) removePath() {
 	if s.ours {
-		removeFile(s.path(), s.record.File)
+		removeFile(s.path(), s.file)
 		s.ours = false
 	}
 }
