@@ -5,6 +5,7 @@ package grace
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
@@ -131,6 +132,48 @@ func TestUpgradeCancelledByItsCaller(t *testing.T) {
 	}
 	s.misbehave("")
 	s.upgrade()
+}
+
+// Whenever an upgrade is cancelled, what Upgrade returns is what has become of it.
+func TestUpgradeCancelledAtAnyMoment(t *testing.T) {
+	s := start(t, "lines", tcpOnly)
+	outcomes := map[bool]int{}
+	for range 60 {
+		generation, pid := s.serving()
+		answer := s.ask("upgrade " + time.Duration(rand.IntN(12_000_000)).String())
+		outcomes[answer == "upgraded"]++
+		if answer == "upgraded" {
+			s.await("the next generation", func(p printed) bool {
+				return p.Event == "ReadyFinished" && p.Generation == generation+1 && p.Err == ""
+			})
+		}
+		now, nowPID := s.serving()
+		if answer == "upgraded" && now != generation+1 || answer != "upgraded" && nowPID != pid {
+			t.Fatalf("Upgrade returned %q, and generation %d was followed by %d", answer, generation, now)
+		}
+	}
+	if outcomes[true] == 0 || outcomes[false] == 0 {
+		t.Errorf("no variety: %v", outcomes)
+	}
+}
+
+// A process does not keep the connection to a parent that is gone.
+func TestSecondGenerationHasAsManyDescriptorsAsTheFirst(t *testing.T) {
+	s := start(t, "lines", tcpOnly)
+	sockets := func() (n int) {
+		for _, d := range s.census().Descriptors {
+			if strings.HasPrefix(d, "socket:") {
+				n++
+			}
+		}
+		return n
+	}
+	first := sockets()
+	s.upgrade()
+	s.awaitParentExit(2)
+	if second := sockets(); second != first {
+		t.Errorf("the first generation has %d sockets, and the second %d", first, second)
+	}
 }
 
 func TestSecondUpgradeWhileOneRuns(t *testing.T) {

@@ -52,13 +52,12 @@ type Record struct {
 	File string
 }
 
-// key is what an Ask and the Record of an earlier generation's Ask have in common.
+// key is what tells one Ask from another: sockets of one key are told apart by their ordinals.
 type key struct {
 	name, network, address string
 }
 
-func (a Ask) key() key    { return key{a.Name, a.Network, a.Address} }
-func (r Record) key() key { return key{r.Name, r.Network, r.Address} }
+func (a Ask) key() key { return key{a.Name, a.Network, a.Address} }
 
 // String is for error messages: what was asked for, and by what name.
 func (a Ask) String() string {
