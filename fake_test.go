@@ -41,18 +41,20 @@ func (l *fakeLink) Send(ctx context.Context, m handoff.Message) error {
 
 func (l *fakeLink) Receive(ctx context.Context) (handoff.Message, error) {
 	select {
-	case m := <-l.in: // before the end, as a socket has it
-		return m, nil
-	default:
-	}
-	select {
 	case m := <-l.in:
 		return m, nil
 	case <-l.eof:
-		return nil, io.EOF
 	case <-ctx.Done():
+	}
+	select {
+	case m := <-l.in: // what was sent comes before the end, as a socket has it
+		return m, nil
+	default:
+	}
+	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
+	return nil, io.EOF
 }
 
 func (l *fakeLink) CloseRead() {}
