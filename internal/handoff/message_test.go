@@ -16,7 +16,7 @@ func hello() *Hello {
 		{Name: "http", Network: "tcp", Address: ":80"},
 		{Network: "tcp", Address: "127.0.0.1:0", Ordinal: 12},
 		{Name: "admin", Given: true},
-		{Network: "unix", Address: "/run/\xff\x00 \u2028.sock"}, // a path is any bytes
+		{Network: "unix", Address: "/run/\xff\x00 \u2028.sock", File: "8:1:1234567890"}, // a path is any bytes
 		{},
 	}}
 }
@@ -194,7 +194,7 @@ func FuzzHello(f *testing.F) {
 	f.Fuzz(func(t *testing.T, pid, generation int, handoff string, micros int64, name, network, address string, ordinal int, given bool, n uint8) {
 		want := &Hello{Version: Version, PID: pid, Generation: generation, Handoff: handoff, Timeout: time.Duration(micros&(1<<40-1)) * time.Microsecond}
 		for i := range int(n) {
-			want.Sockets = append(want.Sockets, fds.Record{Name: name, Network: network, Address: address, Ordinal: ordinal + i, Given: given})
+			want.Sockets = append(want.Sockets, fds.Record{Name: name, Network: network, Address: address, Ordinal: ordinal + i, Given: given, File: handoff})
 		}
 		frame, err := encode(want)
 		if err != nil {
