@@ -256,6 +256,7 @@ func TestMatchUnixPaths(t *testing.T) {
 		{"unix", "@app", unixStream("@ap"), -1},
 		{"unix", "@a/../app", unixStream("@app"), -1}, // an abstract name is no path
 		{"unix", "app", unixStream("@app"), -1},
+		{"unix", "./@app", unixStream("@app"), -1},
 		{"unixgram", "/run/app.log", datagram, 0},
 		{"tcp", "127.0.0.1:80", unixStream("127.0.0.1:80"), -1},
 	}

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"slices"
+	"strconv"
 	"sync"
 	"syscall"
 	"testing"
@@ -260,9 +261,10 @@ func TestSocketsClosedUnseenAreForgotten(t *testing.T) {
 	kept := open(t, s, "tcp", "127.0.0.1:0")
 	const n = 1000
 	for i := range n {
-		must(t, openAny(t, s, true).Conn().Close())
-		path := filepath.Join(dir, string(rune('a'+i%20)))
-		must(t, openAsk(t, s, Ask{Network: "unix", Address: path, Bare: true}).Conn().Close())
+		name := strconv.Itoa(i) // none of them is asked for again
+		must(t, openAsk(t, s, Ask{Network: "tcp", Address: "127.0.0.1:0", Name: name, Bare: true}).Conn().Close())
+		path := filepath.Join(dir, strconv.Itoa(i%20))
+		must(t, openAsk(t, s, Ask{Network: "unix", Address: path, Name: name, Bare: true}).Conn().Close())
 	}
 	if held := len(s.held); held > 200 {
 		t.Errorf("of %d sockets, all closed but one, %d are held", 2*n+1, held)

@@ -69,6 +69,16 @@ func TestOpenAfterSettle(t *testing.T) {
 	}
 }
 
+// A socket that was inherited and closed does not come back either: whoever asks once more wants another one.
+func TestOpenAfterInheritedSocketWasClosed(t *testing.T) {
+	words := Record{Network: "tcp", Address: "127.0.0.1:0"}
+	s, _ := heirTo(t, bequest{words, listenOn(t, "tcp", "127.0.0.1:0")})
+	must(t, open(t, s, words.Network, words.Address).Close())
+	if sock := open(t, s, words.Network, words.Address); sock.Inherited() {
+		t.Error("the closed socket came back")
+	}
+}
+
 // unixHeir gives a Set that has inherited a unix socket, which no other process has any more, and its path.
 func unixHeir(t *testing.T, isGiven bool) (*Set, Ask) {
 	t.Helper()

@@ -171,6 +171,25 @@ func TestStalePathThatIsLockedIsWaitedFor(t *testing.T) {
 	openAsk(t, s, ask)
 }
 
+// A directory that cannot be read cannot be locked. A socket can be bound there, but nothing that is in its way is removed: it
+// may be what another process has just bound.
+func TestPathInUnreadableDirectory(t *testing.T) {
+	dir := sockDir(t)
+	ask := Ask{Network: "unix", Address: filepath.Join(dir, "s")}
+	must(t, os.Chmod(dir, 0o300))
+	if f, err := os.Open(dir); err == nil {
+		must(t, f.Close())
+		t.Skip("this user can read any directory")
+	}
+	s := newSet(t)
+	must(t, openAsk(t, s, ask).Close())
+	crashed(t, ask)
+	checkPathIsTaken(t, ask, dir)
+	if !exists(ask.Address) {
+		t.Error("the path was removed without a lock")
+	}
+}
+
 // startRace lets many Sets of one process open a path at the same instant, and counts those that got it.
 func startRace(t *testing.T, ask Ask) (winners []*Socket) {
 	t.Helper()

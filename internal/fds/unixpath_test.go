@@ -97,6 +97,20 @@ func TestPathOfLentSocket(t *testing.T) {
 	}
 }
 
+// What was closed before is no part of the loan, and the successor will not remove its path.
+func TestPathOfSocketClosedUnseenBeforeLoan(t *testing.T) {
+	forEachUnixNetwork(t, func(t *testing.T, ask Ask) {
+		s := newSet(t)
+		ask.Bare = true
+		must(t, openAsk(t, s, ask).Conn().Close())
+		must(t, s.Lend(noLoan))
+		s.HandOver()
+		if exists(ask.Address) {
+			t.Error("the path is left over, and nobody will remove it")
+		}
+	})
+}
+
 func TestPathOfSocketHandedOver(t *testing.T) {
 	forEachUnixNetwork(t, func(t *testing.T, ask Ask) {
 		s := newSet(t)
@@ -119,7 +133,7 @@ func TestAbstractNames(t *testing.T) {
 	} else {
 		must(t, ln.Close())
 	}
-	must(t, os.WriteFile("@grace-fds-test", nil, 0o600)) // a file of that name has nothing to do with it
+	listenAs(t, Ask{Network: "unix", Address: "./@grace-fds-test"}) // a file of that name has nothing to do with it
 	s := newSet(t)
 	sock := open(t, s, "unix", "@grace-fds-test")
 	if !reaches(t, sock.Addr()) {

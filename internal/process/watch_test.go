@@ -146,13 +146,13 @@ func TestWatchThatHasEndedLeavesNothing(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("without process descriptors only the parent can be watched")
 	}
-	spec := helperSpec(t, "exit", "0")
+	spec := helperSpec(t, "wait")
 	before := len(openDescriptors())
+	r, stdin := pipe(t)
+	spec.Files[0] = r.Fd()
 	c := startChild(t, spec)
 	w, err := Watch(c.PID())
-	if err != nil { // the child was faster
-		t.Skip(err)
-	}
+	must(t, errors.Join(err, r.Close(), stdin.Close()))
 	closes(t, "the end is noticed", w.Gone())
 	closes(t, "the child is reaped", c.Exited())
 	eventually(t, "no descriptor is left", func() bool { return len(openDescriptors()) == before })
