@@ -190,7 +190,7 @@ func FuzzDecode(f *testing.F) {
 
 func FuzzHello(f *testing.F) {
 	f.Add(1, 2, "4F2K", int64(60_000_000), "http", "tcp", ":80", 0, true, uint8(3))
-	f.Add(-1, 1<<31, "", int64(1), "\xff", "unix", "/run/\x00", -7, false, uint8(0))
+	f.Add(-1, 1<<31-1, "", int64(1), "\xff", "unix", "/run/\x00", -7, false, uint8(0))
 	f.Fuzz(func(t *testing.T, pid, generation int, handoff string, micros int64, name, network, address string, ordinal int, given bool, n uint8) {
 		want := &Hello{Version: Version, PID: pid, Generation: generation, Handoff: handoff, Timeout: time.Duration(micros&(1<<40-1)) * time.Microsecond}
 		for i := range int(n) {
