@@ -19,9 +19,7 @@ import (
 // What happens when two things cross: an end and a wait, a cancel and a start, a message and a death.
 
 func TestShutdownReleasesWhoWaitsAtTheGate(t *testing.T) {
-	p := &fakeParent{fakeLink: newFakeLink(), gone: make(chan struct{})}
-	from := inheritance{generation: 2, sockets: fds.New(), parent: &parent{link: p.fakeLink, watch: p, hello: &handoff.Hello{PID: 12, Generation: 2}}}
-	m := newFakeManager(t, from, nil)
+	m, _ := newSuccessor(t)
 	ln, err := m.Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

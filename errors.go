@@ -16,6 +16,12 @@ var (
 	// ErrUpgradeInProgress is returned by Upgrade while another one runs.
 	ErrUpgradeInProgress = errors.New("grace: an upgrade is in progress")
 
+	// ErrTooManyDraining is matched by the error of Upgrade if as many older generations still drain as [WithMaxDraining] allows.
+	ErrTooManyDraining = errors.New("grace: too many generations are draining")
+
+	// ErrCommitted is returned by Fail in a process that serves alone.
+	ErrCommitted = errors.New("grace: this process serves alone: there is nobody to give the service back to")
+
 	// ErrUpgraded is returned by the functions that need a serving process, once a successor serves instead. It matches
 	// [net.ErrClosed] too.
 	ErrUpgraded = fds.ErrHandedOver
@@ -51,10 +57,12 @@ type Step string
 
 // The steps of an upgrade, in their order.
 const (
-	StepHooks  Step = "OnUpgrade hooks"
-	StepStart  Step = "start"  // of the new process
-	StepReady  Step = "ready"  // the new process starts up
-	StepCommit Step = "commit" // the new process takes over
+	StepRoom      Step = "room" // for another draining generation
+	StepHooks     Step = "OnUpgrade hooks"
+	StepStart     Step = "start"     // of the new process
+	StepReady     Step = "ready"     // the new process starts up
+	StepProbation Step = "probation" // both processes accept connections
+	StepCommit    Step = "commit"    // the new process takes over
 )
 
 // UpgradeError is the error of an upgrade that has failed. The process serves on as before, and may try again.

@@ -104,12 +104,36 @@ type DrainStarted struct {
 // DrainFinished says that the process has finished its work and can exit.
 type DrainFinished struct {
 	Duration time.Duration
+	Cut      []Cut // connections that are still open, and end with the process
+	Err      error
+}
+
+// ProbationStarted says that the successor accepts connections beside the old process.
+type ProbationStarted struct {
+	Timeout time.Duration
+}
+
+// ProbationFinished says that the probation is over. Without an error, the handoff is committed: next in the old process, and
+// by now in the new one.
+type ProbationFinished struct {
+	Duration time.Duration
 	Err      error
 }
 
 // ParentExited says that the old process is gone.
 type ParentExited struct {
-	ParentExit
+	Exit
+}
+
+// AncestorExited says that a generation older than the parent is gone.
+type AncestorExited struct {
+	Exit
+}
+
+// AncestorSignalled says that an older generation, which may be the parent, was sent a signal, since it did not leave.
+type AncestorSignalled struct {
+	Process
+	Signal os.Signal
 }
 
 // SignalReceived says that Run acts on a signal.
@@ -172,19 +196,61 @@ func (e DrainStarted) describe() (slog.Level, string, []slog.Attr) {
 }
 
 func (e DrainFinished) describe() (slog.Level, string, []slog.Attr) {
-	return outcome(e.Err, "drain finished", "drain finished with errors", e.Duration)
+	level, msg, attrs := outcome(e.Err, "drain finished", "drain finished with errors", e.Duration)
+	if len(e.Cut) > 0 {
+		level, attrs = max(level, slog.LevelWarn), append(attrs, cutAttr(e.Cut))
+	}
+	return level, msg, attrs
+}
+
+func (e ProbationStarted) describe() (slog.Level, string, []slog.Attr) {
+	return slog.LevelInfo, "probation started", []slog.Attr{slog.Duration("timeout", e.Timeout)}
+}
+
+func (e ProbationFinished) describe() (slog.Level, string, []slog.Attr) {
+	return outcome(e.Err, "probation passed", "probation failed", e.Duration)
 }
 
 func (e ParentExited) describe() (slog.Level, string, []slog.Attr) {
-	attrs := []slog.Attr{slog.Int("parent", e.PID), slog.Int("parent_generation", e.Generation)}
+	return e.Exit.describeAs("parent")
+}
+
+func (e AncestorExited) describe() (slog.Level, string, []slog.Attr) {
+	return e.Exit.describeAs("ancestor")
+}
+
+func (e Exit) describeAs(who string) (slog.Level, string, []slog.Attr) {
+	attrs := []slog.Attr{slog.Int(who, e.PID), slog.Int(who+"_generation", e.Generation)}
+	if e.Signal != nil {
+		attrs = append(attrs, slog.String("signal", e.Signal.String()))
+	}
 	if !e.Drained {
-		return slog.LevelWarn, "parent exited without finishing its drain", attrs
+		return slog.LevelWarn, who + " exited without finishing its drain", attrs
 	}
 	attrs = append(attrs, slog.Duration("drain", e.Drain))
-	if e.Err != nil {
-		return slog.LevelWarn, "parent exited, its drain had errors", append(attrs, errAttr(e.Err))
+	level, msg := slog.LevelInfo, who+" exited"
+	if len(e.Cut) > 0 {
+		level, attrs = slog.LevelWarn, append(attrs, cutAttr(e.Cut))
 	}
-	return slog.LevelInfo, "parent exited", attrs
+	if e.Err != nil {
+		level, msg, attrs = slog.LevelWarn, msg+", its drain had errors", append(attrs, errAttr(e.Err))
+	}
+	return level, msg, attrs
+}
+
+func (e AncestorSignalled) describe() (slog.Level, string, []slog.Attr) {
+	return slog.LevelWarn, "older generation signalled", []slog.Attr{
+		slog.Int("process", e.PID), slog.Int("process_generation", e.Generation), slog.String("signal", e.Signal.String()),
+	}
+}
+
+// cutAttr counts connections by listener.
+func cutAttr(cut []Cut) slog.Attr {
+	attrs := make([]any, len(cut))
+	for i, c := range cut {
+		attrs[i] = slog.Int(c.Socket, c.Connections)
+	}
+	return slog.Group("cut", attrs...)
 }
 
 func (e SignalReceived) describe() (slog.Level, string, []slog.Attr) {

@@ -31,7 +31,11 @@ var events = []Event{
 	HookFinished{Hook: "OnDrain", Name: "db", Duration: time.Second, Err: errors.New("cause")},
 	DrainStarted{Upgraded: true, Timeout: time.Minute},
 	DrainFinished{Duration: time.Second, Err: errors.New("cause")},
-	ParentExited{ParentExit{Process: Process{PID: 11, Generation: 1}, Drained: true, Drain: time.Second, Err: errors.New("cause")}},
+	ProbationStarted{Timeout: time.Second},
+	ProbationFinished{Duration: time.Second, Err: errors.New("cause")},
+	ParentExited{Exit{Process: Process{PID: 11, Generation: 1}, Drained: true, Drain: time.Second, Err: errors.New("cause")}},
+	AncestorExited{Exit{Process: Process{PID: 10, Generation: 1}, Drained: true, Err: errors.New("cause"), Cut: []Cut{{"tcp :80", 3}}, Signal: syscall.SIGTERM}},
+	AncestorSignalled{Process: Process{PID: 10, Generation: 1}, Signal: syscall.SIGTERM},
 	SignalReceived{Signal: syscall.SIGTERM},
 	Warned{Err: errors.New("cause")},
 }

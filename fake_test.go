@@ -2,10 +2,12 @@ package grace
 
 import (
 	"context"
+	"errors"
 	"io"
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 
 	"github.com/go-grace/grace/internal/fds"
@@ -58,6 +60,16 @@ func (l *fakeLink) Receive(ctx context.Context) (handoff.Message, error) {
 }
 
 func (l *fakeLink) CloseRead() {}
+
+func (l *fakeLink) Heard() string { return "" }
+
+// Unread puts a message at the end of those that have come: there is never another after a last word.
+func (l *fakeLink) Unread(m handoff.Message) error {
+	l.in <- m
+	return nil
+}
+
+func (l *fakeLink) SyscallConn() (syscall.RawConn, error) { return nil, errors.ErrUnsupported }
 
 func (l *fakeLink) Close() error {
 	l.once.Do(func() { close(l.closed) })
@@ -153,7 +165,7 @@ func newFakeManager(t *testing.T, from inheritance, launch launcher, opts ...Opt
 	return newManager(o, program{}, from, launch, claimSignals(nil, nil))
 }
 
-func (r *rig) launch(context.Context, program, []string, []uintptr, []fds.Record) (*successor, error) {
+func (r *rig) launch(context.Context, program, estate) (*successor, error) {
 	f := &fakeSuccessor{fakeLink: newFakeLink(), fakeChild: &fakeChild{exited: make(chan struct{}), immortal: r.immortal}}
 	r.successors = append(r.successors, f)
 	go r.script(f)

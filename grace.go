@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/go-grace/grace/internal/fds"
+	"github.com/go-grace/grace/internal/handoff"
 )
 
 // Manager hands the sockets of a service from one process to the next. A process has one. Its methods can be called from
@@ -25,6 +26,7 @@ type Manager struct {
 	signals    *signals
 	pidFile    pidFile
 	parent     *parent // nil in a first generation
+	ancestors  *ancestors
 	launch     launcher
 
 	handoff   atomic.Value              // string: the latest handoff that this process takes part in
@@ -45,10 +47,11 @@ type Status struct {
 	Generation int // of this process; the first is 1
 	PID        int // of this process
 	State      State
-	Handoff    string   // the latest handoff that this process takes part in; "" before the first
-	Parent     *Process // the old process, while it lives; else nil
-	Successor  *Process // the new process, from its start on; nil if there is none
-	Sockets    []Socket // that are open
+	Handoff    string    // the latest handoff that this process takes part in; "" before the first
+	Parent     *Process  // the old process, while it lives; else nil
+	Draining   []Process // older generations that live, the oldest first, as far as this process follows them
+	Successor  *Process  // the new process, from its start on; nil if there is none
+	Sockets    []Socket  // that are open
 }
 
 // New makes the Manager of this process. It belongs at the very start of main: it takes the sockets that the process was
@@ -64,6 +67,16 @@ type Status struct {
 // If the options are wrong, what the process was started with is closed too, and an old process that waits for this one is
 // told why.
 func New(opts ...Option) (*Manager, error) {
+	return newWired(wiring{take: takeLink, launch: startProcess}, opts...)
+}
+
+// wiring is where a Manager meets other processes. Tests put faults there.
+type wiring struct {
+	take   linkTaker
+	launch launcher
+}
+
+func newWired(wires wiring, opts ...Option) (*Manager, error) {
 	o, err := newOptions(opts)
 	var prog program
 	if err == nil {
@@ -76,13 +89,13 @@ func New(opts ...Option) (*Manager, error) {
 	// The runtime starts threads to catch signals, which takes as long as all else that is done here.
 	claimed := make(chan *signals, 1)
 	go func() { claimed <- claimSignals(o.upgradeSignals, o.shutdownSignals) }() // ends at once
-	inherited, err := inherit()
+	inherited, err := inherit(wires.take)
 	sig := <-claimed
 	if err != nil {
 		sig.disclaim()
 		return nil, err
 	}
-	return newManager(o, prog, inherited, startProcess, sig), nil
+	return newManager(o, prog, inherited, wires.launch, sig), nil
 }
 
 // newManager puts a Manager together.
@@ -102,6 +115,8 @@ func newManager(o options, prog program, from inheritance, launch launcher, sig 
 	m.hooks = &hooks{emit: m.emit}
 	m.handoff.Store(from.handoff)
 	m.draining, m.hurry = context.WithCancelCause(context.Background())
+	m.ancestors = &ancestors{m: m}
+	m.ancestors.add(from.ancestors...)
 	if m.parent == nil {
 		m.gate.open()
 	}
@@ -132,18 +147,26 @@ func (m *Manager) Ready(ctx context.Context) error {
 	}
 	m.emit(ReadyStarted{})
 	start := time.Now()
-	if err = m.becomeReady(ctx); err != nil {
-		op.end(StateStarting)
-	} else {
+	err = m.becomeReady(ctx, op)
+	drains := false
+	switch {
+	case err == nil:
 		op.end(StateServing)
+	case m.parent == nil:
+		op.end(StateStarting)
+	default:
+		drains = op.fail(err)
 	}
 	m.emit(ReadyFinished{Duration: time.Since(start), Err: err})
+	if drains {
+		go m.drain(false) // ends with the drain, for which Wait waits
+	}
 	return err
 }
 
-func (m *Manager) becomeReady(ctx context.Context) error {
+func (m *Manager) becomeReady(ctx context.Context, op *operation) error {
 	if m.parent != nil {
-		return m.succeed(ctx)
+		return m.succeed(ctx, op)
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, m.opts.upgradeTimeout, ErrTimeout)
 	defer cancel()
@@ -245,24 +268,54 @@ func (m *Manager) drain(upgraded bool) {
 	ctx, cancel := context.WithTimeout(m.draining, m.opts.drainTimeout)
 	defer cancel()
 	if m.parent != nil {
-		m.parent.renounce()
+		m.parent.renounce(ErrShutdown)
+	}
+	successor := m.successor.Load()
+	if upgraded {
+		m.watching.Go(func() { m.heed(successor.link) }) // ends with the drain
 	}
 	m.emit(DrainStarted{Upgraded: upgraded, Timeout: m.opts.drainTimeout})
 	start := time.Now()
+	doors := m.sockets.Doors()
 	err := errors.Join(m.hooks.drain(ctx), m.sockets.Close(), m.pidFile.remove())
 	m.gate.open() // who waits at it finds the socket closed
-	took := time.Since(start)
-	m.emit(DrainFinished{Duration: took, Err: err})
-	if s := m.successor.Load(); s != nil {
-		s.farewell(took, err)
+	took, cut := time.Since(start), countCut(doors)
+	m.emit(DrainFinished{Duration: took, Cut: cut, Err: err})
+	if upgraded {
+		successor.farewell(took, cut, err)
 	}
 	m.hurry(nil)
 	m.watching.Wait()
+	m.ancestors.leave()
 	if m.parent != nil {
 		m.parent.leave()
 	}
 	m.signals.release()
 	m.life.finish(err)
+}
+
+// heed ends the drain when a newer generation asks for it.
+func (m *Manager) heed(l link) {
+	for {
+		msg, err := l.Receive(m.draining)
+		if err != nil {
+			return // the link has ended, or the drain
+		}
+		if leave, ok := msg.(*handoff.Leave); ok {
+			m.hurry(fmt.Errorf("a newer generation ends the drain: %s", leave.Reason))
+		}
+	}
+}
+
+// countCut counts the connections that are still open.
+func countCut(doors []fds.Door) []Cut {
+	var cut []Cut
+	for i, n := range fds.Connections(doors) {
+		if n > 0 {
+			cut = append(cut, Cut{Socket: doors[i].String(), Connections: n})
+		}
+	}
+	return cut
 }
 
 // Run serves until the end: it calls Ready, then upgrades on SIGHUP and SIGUSR2 (see [WithUpgradeSignals]), and returns when
@@ -354,7 +407,7 @@ func (m *Manager) Parent() (Process, bool) {
 	if m.parent == nil {
 		return Process{}, false
 	}
-	return m.parent.process(), m.parent.lives()
+	return m.parent.Process, m.parent.lives()
 }
 
 // Status looks at the Manager.
@@ -362,6 +415,9 @@ func (m *Manager) Status() Status {
 	s := Status{Generation: m.generation, PID: os.Getpid(), State: m.life.current(), Handoff: m.handoffID()}
 	if p, ok := m.Parent(); ok {
 		s.Parent = &p
+	}
+	for _, a := range m.ancestors.living() {
+		s.Draining = append(s.Draining, a.Process)
 	}
 	if succ := m.successor.Load(); succ != nil {
 		s.Successor = &Process{PID: succ.child.PID(), Generation: m.generation + 1}

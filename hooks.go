@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"sync"
 	"time"
@@ -34,23 +35,42 @@ type Hook struct {
 	// held. The deadline is that of [WithDrainTimeout]. It runs before a shutdown too, also of a process that never was ready.
 	OnDrain func(context.Context) error
 
-	// OnParentExit runs in a successor, once, when the old process is gone: now what it held alone is free.
-	OnParentExit func(context.Context, ParentExit) error
+	// OnParentKill runs in a successor before it signals its parent, or another older generation, that does not leave by itself:
+	// first by SIGTERM, and 5 seconds later by SIGKILL. That happens 5 seconds after its drain timeout has passed, or if it has to
+	// make room (see [WithEndOldest]) and does not leave within 5 seconds. An error is a veto: the process stays.
+	OnParentKill func(context.Context, Process) error
+
+	// OnParentExit runs in a successor, once, when the old process is gone: now what it held alone is free. It does not run in a
+	// successor that was replaced itself before that.
+	OnParentExit func(context.Context, Exit) error
 }
 
-// ParentExit says how the old process has ended.
-type ParentExit struct {
+// Exit says how an older generation has ended.
+type Exit struct {
 	Process
 	// Drained is set if the process reported the end of its drain. Otherwise it crashed, or was killed.
 	Drained bool
 	// Drain is how long the drain took.
 	Drain time.Duration
+	// Cut counts the connections that ended with the process, by the listener that had accepted them.
+	Cut []Cut
 	// Err has the text of the errors of the OnDrain hooks; nil if there was none.
 	Err error
+	// Signal is the last signal that this process has sent it; nil if it left by itself.
+	Signal os.Signal
+}
+
+// Cut counts connections that were still open when a process had drained: they end with it.
+type Cut struct {
+	Socket      string // network, address and name of the listener
+	Connections int
 }
 
 // hookGrace is how long a hook may take to notice that its deadline has passed.
 const hookGrace = time.Second
+
+// vetoTimeout bounds an OnParentKill. One that does not answer objects.
+const vetoTimeout = 10 * time.Second
 
 // hooks owns the appended hooks.
 type hooks struct {
@@ -108,7 +128,23 @@ func (h *hooks) drain(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-func (h *hooks) parentExit(ctx context.Context, exit ParentExit) error {
+// parentKill asks whether a process may be signalled. The first objection counts.
+func (h *hooks) parentKill(ctx context.Context, p Process) error {
+	for _, hook := range h.all() {
+		if err := h.ask(ctx, hook, p); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (h *hooks) ask(ctx context.Context, hook Hook, p Process) error {
+	ctx, cancel := context.WithTimeout(ctx, vetoTimeout)
+	defer cancel()
+	return h.run(ctx, "OnParentKill", hook.Name, with(hook.OnParentKill, p))
+}
+
+func (h *hooks) parentExit(ctx context.Context, exit Exit) error {
 	var errs []error
 	for _, hook := range h.all() {
 		errs = append(errs, h.run(ctx, "OnParentExit", hook.Name, with(hook.OnParentExit, exit)))

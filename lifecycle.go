@@ -12,6 +12,7 @@ type State string
 // The states of a process, in their order. An upgrade that fails leads from upgrading back to serving.
 const (
 	StateStarting  State = "starting"
+	StateProbation State = "probation" // a successor that accepts connections beside the old process
 	StateServing   State = "serving"
 	StateUpgrading State = "upgrading" // serving, and starting a successor
 	StateDraining  State = "draining"  // accepts no more
@@ -25,7 +26,8 @@ type lifecycle struct {
 	op    *operation // that is under way, if any
 	// ending is set as soon as Shutdown is called: no new operation begins.
 	ending bool
-	reason error         // why the process drains: ErrUpgraded or ErrShutdown
+	failed error         // why a successor will never serve: there is no second try
+	reason error         // why the process drains: ErrUpgraded, ErrShutdown, or what failed on probation
 	done   chan struct{} // closed when the process must accept no more
 	// drained is closed when the drain has ended; err, which is set before, is how.
 	drained chan struct{}
@@ -50,7 +52,7 @@ var errAlreadyReady = errors.New("already ready")
 func (l *lifecycle) beginReady(ctx context.Context) (context.Context, *operation, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for l.state == StateStarting && l.op != nil {
+	for l.starting() && l.op != nil {
 		if err := l.await(ctx, l.op.ended); err != nil {
 			return nil, nil, err
 		}
@@ -58,7 +60,9 @@ func (l *lifecycle) beginReady(ctx context.Context) (context.Context, *operation
 	switch {
 	case l.reason != nil:
 		return nil, nil, l.reason
-	case l.state != StateStarting:
+	case l.failed != nil:
+		return nil, nil, l.failed
+	case !l.starting():
 		return nil, nil, errAlreadyReady
 	case l.ending:
 		return nil, nil, ErrShutdown
@@ -79,6 +83,9 @@ func (l *lifecycle) await(ctx context.Context, ended <-chan struct{}) error {
 	}
 }
 
+// starting reports whether this process is not the serving one yet; mu is held.
+func (l *lifecycle) starting() bool { return l.state == StateStarting || l.state == StateProbation }
+
 // beginUpgrade turns serving into upgrading.
 func (l *lifecycle) beginUpgrade(ctx context.Context) (context.Context, *operation, error) {
 	l.mu.Lock()
@@ -88,7 +95,7 @@ func (l *lifecycle) beginUpgrade(ctx context.Context) (context.Context, *operati
 		return nil, nil, l.reason
 	case l.ending:
 		return nil, nil, ErrShutdown
-	case l.state == StateStarting:
+	case l.starting():
 		return nil, nil, ErrNotReady
 	case l.state == StateUpgrading:
 		return nil, nil, ErrUpgradeInProgress
@@ -109,12 +116,68 @@ func (op *operation) end(next State) {
 	l := op.life
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	op.cancel(nil)
-	close(op.ended)
-	l.op, l.state = nil, next
+	op.finish()
+	l.state = next
 	if next == StateDraining {
 		l.stop(ErrUpgraded)
 	}
+}
+
+// finish lets the next operation begin; mu is held.
+func (op *operation) finish() {
+	op.cancel(nil)
+	close(op.ended)
+	op.life.op = nil
+}
+
+// onProbation says that this process accepts connections from now on.
+func (op *operation) onProbation() {
+	op.life.mu.Lock()
+	defer op.life.mu.Unlock()
+	op.life.state = StateProbation
+}
+
+// fail finishes the operation of a successor that will never serve. It reports whether the drain begins, since the process was
+// on probation.
+func (op *operation) fail(reason error) (drains bool) {
+	l := op.life
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	op.finish()
+	l.failed = reason
+	if l.state != StateProbation {
+		return false
+	}
+	l.stop(reason)
+	return true
+}
+
+// fail makes a successor one that will never serve. If Ready is under way, that learns the reason, and ended is closed when it
+// is over.
+func (l *lifecycle) fail(reason error) (ended <-chan struct{}, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case l.failed != nil:
+		return nil, nil
+	case !l.starting():
+		return nil, ErrCommitted
+	case l.op != nil:
+		l.op.cancel(reason)
+		return l.op.ended, nil
+	}
+	l.failed = reason
+	return nil, nil
+}
+
+// failure is nil in a successor that has failed.
+func (l *lifecycle) failure() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.failed == nil {
+		return ErrCommitted
+	}
+	return nil
 }
 
 // stop begins the drain; mu is held.

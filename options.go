@@ -25,6 +25,7 @@ type Option interface {
 const (
 	DefaultUpgradeTimeout = time.Minute
 	DefaultDrainTimeout   = 30 * time.Second
+	DefaultMaxDraining    = 4
 )
 
 // options are the settings of a Manager.
@@ -33,6 +34,10 @@ type options struct {
 	listenConfig    net.ListenConfig
 	upgradeTimeout  time.Duration
 	drainTimeout    time.Duration
+	maxDraining     int
+	endOldest       bool
+	probation       time.Duration
+	healthCheck     func(context.Context, Process) error
 	pidFile         string
 	upgradeSignals  []os.Signal
 	shutdownSignals []os.Signal
@@ -46,6 +51,7 @@ func newOptions(opts []Option) (options, error) {
 	o := options{
 		upgradeTimeout:  DefaultUpgradeTimeout,
 		drainTimeout:    DefaultDrainTimeout,
+		maxDraining:     DefaultMaxDraining,
 		upgradeSignals:  defaultUpgradeSignals(),
 		shutdownSignals: []os.Signal{syscall.SIGTERM, os.Interrupt},
 		args:            slices.Clone(os.Args[min(1, len(os.Args)):]),
@@ -64,6 +70,9 @@ func newOptions(opts []Option) (options, error) {
 		if slices.Contains(o.shutdownSignals, sig) {
 			errs = append(errs, fmt.Errorf("grace: %s is both in WithUpgradeSignals and in WithShutdownSignals", sig))
 		}
+	}
+	if o.healthCheck != nil && o.probation == 0 {
+		errs = append(errs, errors.New("grace: WithHealthCheck needs WithProbation: it is asked during the probation"))
 	}
 	return o, errors.Join(errs...)
 }
@@ -131,6 +140,55 @@ func WithDrainTimeout(d time.Duration) Option {
 		o.drainTimeout = d
 		return positive(d)
 	}, d)
+}
+
+// WithMaxDraining sets how many older generations may drain at once, each of which holds the memory of a process. An upgrade
+// that would lead to more fails with [ErrTooManyDraining]. It must be positive; the default is 4. With 1, an upgrade has to wait
+// for the end of the previous one's drain.
+func WithMaxDraining(n int) Option {
+	return newOption("WithMaxDraining", func(o *options) error {
+		if n <= 0 {
+			return fmt.Errorf("%d is not positive", n)
+		}
+		o.maxDraining = n
+		return nil
+	}, n)
+}
+
+// WithEndOldest lets an upgrade end the oldest generation instead of failing with [ErrTooManyDraining]. That one is told to
+// finish its drain at once: the contexts of its OnDrain hooks end. If it has not left after 5 seconds, it is signalled, see
+// OnParentKill in [Hook].
+func WithEndOldest() Option {
+	return newOption("WithEndOldest", func(o *options) error {
+		o.endOldest = true
+		return nil
+	})
+}
+
+// WithProbation lets a successor accept connections for a while, beside this process, before the handoff is committed. If it
+// ends or calls [Manager.Fail] meanwhile, the upgrade has failed, and this process serves on alone. It must not be negative; the
+// default is 0: the handoff is committed as soon as the successor is ready.
+func WithProbation(d time.Duration) Option {
+	return newOption("WithProbation", func(o *options) error {
+		if d < 0 {
+			return fmt.Errorf("%v is negative", d)
+		}
+		o.probation = d
+		return nil
+	}, d)
+}
+
+// WithHealthCheck asks this process about its successor during the probation: five times, evenly spaced, beginning at once, and
+// each answer is due when the next question is. An error, or an answer that does not come in time, fails the upgrade. The
+// function should look at the new process and not at the service, whose connections this process accepts too.
+func WithHealthCheck(check func(ctx context.Context, successor Process) error) Option {
+	return newOption("WithHealthCheck", func(o *options) error {
+		if check == nil {
+			return errors.New("the function is nil")
+		}
+		o.healthCheck = check
+		return nil
+	})
 }
 
 func positive(d time.Duration) error {

@@ -8,6 +8,8 @@ import (
 	"io"
 	"os"
 	"runtime"
+	"strings"
+	"syscall"
 	"time"
 
 	"github.com/go-grace/grace/internal/fds"
@@ -24,6 +26,9 @@ const (
 
 // link is the connection to another generation.
 type link interface {
+	syscall.Conn
+	Heard() string
+	Unread(handoff.Message) error
 	Send(context.Context, handoff.Message) error
 	Receive(context.Context) (handoff.Message, error)
 	CloseRead()
@@ -44,24 +49,30 @@ type successor struct {
 	link  link
 }
 
-// launcher starts a successor with the descriptors that records describe.
-type launcher func(ctx context.Context, prog program, env []string, sockets []uintptr, records []fds.Record) (*successor, error)
+// estate is what a successor is started with.
+type estate struct {
+	env      []string
+	sockets  []uintptr
+	records  []fds.Record // of the sockets
+	bequests []bequest
+}
+
+// launcher starts a successor.
+type launcher func(context.Context, program, estate) (*successor, error)
 
 // startProcess is the launcher outside of tests.
-func startProcess(ctx context.Context, prog program, env []string, sockets []uintptr, records []fds.Record) (*successor, error) {
+func startProcess(ctx context.Context, prog program, e estate) (*successor, error) {
 	ours, theirs, err := handoff.Pair()
 	if err != nil {
 		return nil, err
 	}
 	defer theirs.Close() //nolint:errcheck // the successor has its own by then
-	files := append(append(process.Stdio(), sockets...), theirs.Fd())
-	c, err := process.Start(ctx, process.Spec{
-		Path:  prog.path,
-		Args:  prog.args,
-		Dir:   prog.dir,
-		Env:   append(append(env, fds.Announce(records)...), handoff.Announce(len(files)-1)),
-		Files: files,
-	})
+	files := append(append(process.Stdio(), e.sockets...), theirs.Fd())
+	announced := append(fds.Announce(e.records), handoff.Announce(len(files)-1, len(e.bequests)))
+	for _, b := range e.bequests {
+		files = append(files, b.fd)
+	}
+	c, err := process.Start(ctx, process.Spec{Path: prog.path, Args: prog.args, Dir: prog.dir, Env: append(e.env, announced...), Files: files})
 	if err != nil {
 		return nil, errors.Join(err, ours.Close())
 	}
@@ -69,8 +80,11 @@ func startProcess(ctx context.Context, prog program, env []string, sockets []uin
 }
 
 // farewell says that this process is about to exit.
-func (s *successor) farewell(took time.Duration, err error) {
+func (s *successor) farewell(took time.Duration, cut []Cut, err error) {
 	msg := &handoff.Drained{Duration: took}
+	for _, c := range cut {
+		msg.Cut = append(msg.Cut, handoff.Cut(c))
+	}
 	if err != nil {
 		msg.Error = handoff.Reason(err)
 	}
@@ -85,17 +99,30 @@ func (s *successor) say(m handoff.Message) {
 	_ = s.link.Send(ctx, m)
 }
 
-// discard ends a successor that is not wanted. The error says that it could not be ended.
-func (s *successor) discard(reason error) error {
-	s.say(&handoff.Abort{Reason: handoff.Reason(reason)}) // for the case that it cannot be killed, having changed its user
+// discard ends a successor that is not wanted. One that has accepted connections is given some time to finish them. The error
+// says that it could not be ended.
+func (s *successor) discard(ctx context.Context, reason error, patience time.Duration) error {
+	s.say(&handoff.Abort{Reason: handoff.Reason(reason)})
+	if patience > 0 && s.endsWithin(ctx, patience) {
+		return s.link.Close()
+	}
 	err := s.child.Kill()
+	if s.endsWithin(context.Background(), killTimeout) {
+		return s.link.Close()
+	}
+	// It was told to give up: that has to do where it cannot be killed, having changed its user.
+	return errors.Join(fmt.Errorf("the successor %d has not ended %v after it was killed", s.child.PID(), killTimeout), err, s.link.Close())
+}
+
+func (s *successor) endsWithin(ctx context.Context, d time.Duration) bool {
+	ctx, cancel := context.WithTimeout(ctx, d)
+	defer cancel()
 	select {
 	case <-s.child.Exited():
-		err = nil
-	case <-time.After(killTimeout):
-		err = errors.Join(fmt.Errorf("the successor %d has not ended %v after it was killed", s.child.PID(), killTimeout), err)
+		return true
+	case <-ctx.Done():
+		return false
 	}
-	return errors.Join(err, s.link.Close())
 }
 
 // state says how the successor has ended, without waiting.
@@ -110,15 +137,17 @@ func (s *successor) state() string {
 
 // attempt is one upgrade, in the old process.
 type attempt struct {
-	m    *Manager
-	ran  []Hook // whose OnUpgrade has run
-	succ *successor
+	m       *Manager
+	ran     []Hook // whose OnUpgrade has run
+	succ    *successor
+	onTrial bool          // the successor accepts connections
+	decided chan struct{} // closed when the attempt has succeeded or failed
 }
 
 // newAttempt begins a handoff with an identity of its own.
 func newAttempt(m *Manager) *attempt {
 	m.handoff.Store(rand.Text()[:12])
-	return &attempt{m: m}
+	return &attempt{m: m, decided: make(chan struct{})}
 }
 
 func (a *attempt) pid() int {
@@ -130,26 +159,57 @@ func (a *attempt) pid() int {
 
 // run returns when the successor serves, or everything is as it was before.
 func (a *attempt) run(ctx context.Context) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, a.m.opts.upgradeTimeout, ErrTimeout)
+	defer close(a.decided)
+	bounded, cancel := context.WithTimeoutCause(ctx, a.m.opts.upgradeTimeout, ErrTimeout)
 	defer cancel()
 	for _, step := range []struct {
 		name Step
+		ctx  context.Context //nolint:containedctx // of this call
 		do   func(context.Context) error
 	}{
-		{StepHooks, a.runHooks},
-		{StepStart, a.start},
-		{StepReady, a.awaitReady},
-		{StepCommit, a.commit},
+		{StepRoom, bounded, a.makeRoom},
+		{StepHooks, bounded, a.runHooks},
+		{StepStart, bounded, a.start},
+		{StepReady, bounded, a.awaitReady},
+		{StepProbation, ctx, a.probe},
+		{StepCommit, ctx, a.commit},
 	} {
-		err := context.Cause(ctx)
+		err := context.Cause(step.ctx)
 		if err == nil {
-			err = step.do(ctx)
+			err = step.do(step.ctx)
 		}
 		if err != nil {
 			return a.rollBack(step.name, err)
 		}
 	}
 	return nil
+}
+
+// makeRoom sees to it that no more generations drain at once than are allowed, this one included.
+func (a *attempt) makeRoom(ctx context.Context) error {
+	living := a.m.ancestors.living()
+	excess := len(living) + 1 - a.m.opts.maxDraining
+	if excess <= 0 {
+		return nil
+	}
+	if !a.m.opts.endOldest {
+		return fmt.Errorf("%w: %s, and WithMaxDraining allows %d with this one", ErrTooManyDraining, nameAll(living), a.m.opts.maxDraining)
+	}
+	for _, old := range living[:excess] {
+		if err := a.m.endAncestor(ctx, old, ErrTooManyDraining); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// nameAll lists generations, for an error.
+func nameAll(all []*ancestor) string {
+	names := make([]string, len(all))
+	for i, a := range all {
+		names[i] = fmt.Sprintf("%d (process %d)", a.Generation, a.PID)
+	}
+	return "generations " + strings.Join(names, ", ")
 }
 
 func (a *attempt) runHooks(ctx context.Context) (err error) {
@@ -161,23 +221,20 @@ func (a *attempt) runHooks(ctx context.Context) (err error) {
 func (a *attempt) start(ctx context.Context) error {
 	m := a.m
 	hello := &handoff.Hello{
-		Version: handoff.Version, PID: os.Getpid(), Generation: m.generation + 1, Handoff: m.handoffID(),
+		Version: handoff.Version, PID: os.Getpid(), Generation: m.generation + 1, Handoff: m.handoffID(), Drain: m.opts.drainTimeout,
 	}
 	env, err := m.program.environment(ctx) // not while the sockets are lent: it is the user's code
 	if err != nil {
 		return err
 	}
-	err = m.sockets.Lend(func(sockets []uintptr, records []fds.Record) (err error) {
-		hello.Sockets = records
-		a.succ, err = m.launch(ctx, m.program, env, sockets, records)
-		return err
-	})
+	m.ancestors.pause()
+	err = a.launch(ctx, env, hello)
 	if err != nil {
 		return err
 	}
 	m.successor.Store(a.succ)
 	m.emit(SuccessorStarted{PID: a.pid(), Executable: m.program.path, Sockets: len(hello.Sockets)})
-	go a.succ.hearOut() // ends with the successor
+	go a.hearOut() // ends with the attempt
 	if deadline, ok := ctx.Deadline(); ok {
 		hello.Timeout = time.Until(deadline)
 	}
@@ -188,15 +245,38 @@ func (a *attempt) start(ctx context.Context) error {
 	return err
 }
 
+// launch starts the process, and fills in what it was passed.
+func (a *attempt) launch(ctx context.Context, env []string, hello *handoff.Hello) error {
+	bequests := a.m.ancestors.bequests()
+	if self := process.Self(); self != nil {
+		defer self.Close() //nolint:errcheck // nothing is written
+		bequests = append(bequests, bequest{conn: self, about: handoff.Passed{Use: handoff.UseProcess, PID: hello.PID, Generation: a.m.generation}})
+	}
+	return borrow(bequests, func(open []bequest) error {
+		hello.Passed = describe(open)
+		return a.m.sockets.Lend(func(sockets []uintptr, records []fds.Record) (err error) {
+			hello.Sockets = records
+			a.succ, err = a.m.launch(ctx, a.m.program, estate{env: env, sockets: sockets, records: records, bequests: open})
+			return err
+		})
+	})
+}
+
 // hearOut lets a receiver come to an end once the successor has ended: something that the successor started may still hold
-// the other end of the link.
-func (s *successor) hearOut() {
-	<-s.child.Exited()
-	s.link.CloseRead()
+// the other end of the link. After the commit that may be a later generation, which has something to say.
+func (a *attempt) hearOut() {
+	select {
+	case <-a.succ.child.Exited():
+		a.succ.link.CloseRead()
+	case <-a.decided:
+	}
 }
 
 func (a *attempt) awaitReady(ctx context.Context) error {
-	return a.expect(ctx, &handoff.Ready{})
+	if err := a.expect(ctx, &handoff.Ready{}); err != nil {
+		return err
+	}
+	return context.Cause(ctx) // what comes with the deadline comes too late
 }
 
 // commit lets the successor serve. From here on only the successor can make the upgrade fail: a context that ends while both
@@ -219,20 +299,23 @@ func (a *attempt) commit(ctx context.Context) error {
 
 // expect receives a message of the same type as want.
 func (a *attempt) expect(ctx context.Context, want handoff.Message) error {
-	got, err := a.succ.link.Receive(ctx)
-	switch got := got.(type) {
-	case nil:
-		if errors.Is(err, io.EOF) {
-			return fmt.Errorf("the successor has ended, or has closed its connection, before it sent %s: %w", handoff.Name(want), err)
-		}
-		return err
-	case *handoff.Failed:
-		return fmt.Errorf("the successor cannot serve: %s", got.Reason)
+	got, err := a.receive(ctx)
+	if errors.Is(err, io.EOF) {
+		return fmt.Errorf("the successor has ended, or has closed its connection, before it sent %s: %w", handoff.Name(want), err)
 	}
-	if handoff.Name(got) != handoff.Name(want) {
+	if err == nil && handoff.Name(got) != handoff.Name(want) {
 		return fmt.Errorf("%w: the successor sent %s instead of %s", ErrProtocol, handoff.Name(got), handoff.Name(want))
 	}
-	return nil
+	return err
+}
+
+// receive gives the successor's next message; if that is Failed, the reason is the error.
+func (a *attempt) receive(ctx context.Context) (handoff.Message, error) {
+	got, err := a.succ.link.Receive(ctx)
+	if failed, ok := got.(*handoff.Failed); ok {
+		return nil, fmt.Errorf("the successor cannot serve: %s", failed.Reason)
+	}
+	return got, err
 }
 
 // rollBack makes everything as it was before the upgrade, and describes what went wrong.
@@ -240,11 +323,17 @@ func (a *attempt) rollBack(step Step, cause error) error {
 	upgradeErr := &UpgradeError{Step: step, PID: a.pid()}
 	errs := []error{cause}
 	if a.succ != nil {
-		errs = append(errs, a.succ.discard(cause))
+		var patience time.Duration
+		if a.onTrial {
+			patience = a.m.opts.drainTimeout
+		}
+		errs = append(errs, a.succ.discard(a.m.draining, cause, patience))
 		upgradeErr.State = a.succ.state()
 		a.m.successor.Store(nil)
 	}
 	a.m.sockets.TakeBack()
+	a.m.ancestors.pause() // it may be that they are followed still
+	a.m.ancestors.follow()
 	errs = append(errs, a.m.pidFile.restore())
 	ctx, cancel := context.WithTimeout(a.m.draining, a.m.opts.upgradeTimeout)
 	defer cancel()

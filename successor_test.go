@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -15,20 +16,35 @@ import (
 // fakeParent is the old process, as a Manager in the new one sees it.
 type fakeParent struct {
 	*fakeLink
-	gone chan struct{}
+	gone    chan struct{}
+	signals chan syscall.Signal
+}
+
+func newFakeParent() *fakeParent {
+	return &fakeParent{fakeLink: newFakeLink(), gone: make(chan struct{}), signals: make(chan syscall.Signal, 16)}
 }
 
 func (p *fakeParent) Gone() <-chan struct{} { return p.gone }
 func (p *fakeParent) Close()                {}
 
+func (p *fakeParent) Signal(sig syscall.Signal) error {
+	p.signals <- sig
+	return nil
+}
+
+// die is the end of the process.
+func (p *fakeParent) die() {
+	p.hangUp()
+	close(p.gone)
+}
+
 // newSuccessor gives a Manager of generation 2.
-func newSuccessor(t *testing.T) (*Manager, *fakeParent) {
+func newSuccessor(t *testing.T, opts ...Option) (*Manager, *fakeParent) {
 	t.Helper()
-	p := &fakeParent{fakeLink: newFakeLink(), gone: make(chan struct{})}
-	from := inheritance{generation: 2, handoff: "h", sockets: fds.New(), parent: &parent{
-		link: p.fakeLink, watch: p, hello: &handoff.Hello{PID: 12, Generation: 2}, deadline: time.Now().Add(time.Minute),
-	}}
-	return newFakeManager(t, from, nil), p
+	p := newFakeParent()
+	hello := &handoff.Hello{PID: 12, Generation: 2, Timeout: time.Minute, Drain: 30 * time.Second}
+	from := inheritance{generation: 2, handoff: "h", sockets: fds.New(), parent: newParent(p.fakeLink, hello, p)}
+	return newFakeManager(t, from, nil, opts...), p
 }
 
 // ready calls Ready, and gives what it returns.
@@ -44,8 +60,8 @@ func isOpen(m *Manager) bool { return m.gate.isOpen.Load() }
 func TestSuccessorServesWhenItIsTold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m, p := newSuccessor(t)
-		var exit ParentExit
-		m.Append(Hook{OnParentExit: func(_ context.Context, e ParentExit) error { exit = e; return nil }})
+		var exit Exit
+		m.Append(Hook{OnParentExit: func(_ context.Context, e Exit) error { exit = e; return nil }})
 		result := ready(t.Context(), m)
 		if got := handoff.Name(<-p.out); got != "Ready" {
 			t.Fatalf("it said %s", got)

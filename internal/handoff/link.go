@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"syscall"
 	"time"
 )
 
@@ -82,6 +83,21 @@ func (l *Link) fill(ctx context.Context, n int) error {
 	return nil
 }
 
+// Unread gives a message back, for the next Receive.
+func (l *Link) Unread(m Message) error {
+	frame, err := encode(m)
+	if err == nil {
+		l.buf = append(frame, l.buf...)
+	}
+	return err
+}
+
+// Heard is what was read from the other side, and has not been received.
+func (l *Link) Heard() string { return string(l.buf) }
+
+// SyscallConn gives the descriptor, to be passed on.
+func (l *Link) SyscallConn() (syscall.RawConn, error) { return l.conn.SyscallConn() }
+
 // CloseRead ends a Receive with io.EOF, once it has returned what had come before. It is for the case that the other process
 // has ended, while something that it started still holds its end of the connection.
 func (l *Link) CloseRead() { _ = l.conn.CloseRead() }
@@ -110,4 +126,15 @@ func causeOf(ctx context.Context, err error) error {
 		return context.Cause(ctx)
 	}
 	return err
+}
+
+// CloseAll closes files, of which some may be nil.
+func CloseAll(files []*os.File) error {
+	var errs []error
+	for _, f := range files {
+		if f != nil {
+			errs = append(errs, f.Close())
+		}
+	}
+	return errors.Join(errs...)
 }

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"reflect"
 	"runtime"
 	"syscall"
@@ -28,7 +29,7 @@ func pair(t testing.TB) (a, b *Link) {
 	}
 	fd, err := unix.FcntlInt(theirs.Fd(), unix.F_DUPFD_CLOEXEC, 3)
 	if err == nil {
-		b, err = newLink(fd)
+		b, err = NewLink(os.NewFile(uintptr(fd), "link"), "")
 	}
 	if err := errors.Join(err, theirs.Close()); err != nil {
 		t.Fatal(err)
@@ -379,4 +380,23 @@ func FuzzReceive(f *testing.F) {
 		_ = ours.Close()
 		<-written
 	})
+}
+
+// What one process has read of a link to an older generation, the next one reads first.
+func TestHeardGoesOn(t *testing.T) {
+	a, b := pair(t)
+	drained := frame(t, &Drained{Duration: time.Second})
+	write(t, a, append(append(frame(t, &Ready{}), drained...), drained[:3]...))
+	wantMessage(t, b, &Ready{})
+	wantMessage(t, b, &Drained{Duration: time.Second})
+	must(t, b.Unread(&Drained{Duration: time.Second}))
+	fd, err := unix.FcntlInt(uintptr(fdOf(t, b)), unix.F_DUPFD_CLOEXEC, 3)
+	must(t, err)
+	next, err := NewLink(os.NewFile(uintptr(fd), "link"), b.Heard())
+	must(t, err)
+	defer next.Close()
+	must(t, b.Close())
+	wantMessage(t, next, &Drained{Duration: time.Second})
+	write(t, a, drained[3:])
+	wantMessage(t, next, &Drained{Duration: time.Second})
 }

@@ -4,10 +4,17 @@
 //	old                                          new
 //	Hello                                  -->   (starts, claims its sockets)
 //	                                       <--   Ready, or Failed
+//	Accept, if there is a probation        -->   (both accept connections)
+//	                                       <--   Failed, if it thinks better of it
 //	Commit, or Abort                       -->
 //	                                       <--   Serving, or Failed
+//	                                       <--   Leave, if the drain has to end
 //	Drained                                -->
 //	(end of file when it exits)
+//
+// Descriptors do not travel in messages: the successor is started with them. After the sockets comes its end of the link, and
+// after that what Hello describes as [Passed]. Among these is the end of the link to each older generation that still drains:
+// the one that serves hears the last words of all of them.
 //
 // A message is a frame: four bytes with the length of what follows, most significant first; one byte for the type; the fields,
 // see codec.go. Unknown fields are ignored, so that fields can be added; anything else that a peer does not know needs a new
@@ -49,9 +56,11 @@ const (
 	kindReady   kind = 'R'
 	kindFailed  kind = 'F'
 	kindCommit  kind = 'C'
+	kindAccept  kind = 'T'
 	kindServing kind = 'S'
 	kindAbort   kind = 'A'
 	kindDrained kind = 'D'
+	kindLeave   kind = 'L'
 )
 
 // Hello tells the successor who it is and what it was given.
@@ -62,8 +71,31 @@ type Hello struct {
 	Handoff    string // identifies this handoff in the logs of both
 	// Timeout is how long the old process waits for Ready, from when it sent this.
 	Timeout time.Duration
-	// Sockets describes the passed descriptors, in their order.
+	// Drain is how long the old process may drain, once the successor serves.
+	Drain time.Duration
+	// Sockets describes the passed sockets, in their order.
 	Sockets []fds.Record
+	// Passed describes the descriptors after the link, in their order.
+	Passed []Passed
+}
+
+// Use is what a passed descriptor is for.
+type Use int
+
+// The uses.
+const (
+	UseProcess Use = iota + 1 // refers to the process PID: the old one, or the one of the link before it
+	UseLink                   // the link to an older generation that still drains
+)
+
+// Passed describes a descriptor that is neither a socket of the service nor the link.
+type Passed struct {
+	Use             Use
+	PID, Generation int
+	// Left is how long the older generation may still drain.
+	Left time.Duration
+	// Heard is what the old process has read from the link to an older generation: the reader who follows begins with it.
+	Heard string
 }
 
 // Ready says that the successor can serve. It waits for Commit or Abort.
@@ -72,6 +104,11 @@ type Ready struct{}
 // Failed says that the successor will not serve, and why. It then exits.
 type Failed struct {
 	Reason string
+}
+
+// Accept tells the successor to accept connections, beside the old process, until it hears Commit or Abort.
+type Accept struct {
+	Probation time.Duration // that Commit comes after
 }
 
 // Commit tells the successor to serve.
@@ -89,6 +126,18 @@ type Abort struct {
 type Drained struct {
 	Duration time.Duration
 	Error    string // of the drain hooks
+	Cut      []Cut  // connections that were still open
+}
+
+// Cut counts connections that end with their process.
+type Cut struct {
+	Socket      string // that has accepted them
+	Connections int
+}
+
+// Leave tells a process that drains to finish at once.
+type Leave struct {
+	Reason string
 }
 
 func (*Hello) kind() kind   { return kindHello }
@@ -98,6 +147,8 @@ func (*Commit) kind() kind  { return kindCommit }
 func (*Serving) kind() kind { return kindServing }
 func (*Abort) kind() kind   { return kindAbort }
 func (*Drained) kind() kind { return kindDrained }
+func (*Accept) kind() kind  { return kindAccept }
+func (*Leave) kind() kind   { return kindLeave }
 
 func (*Ready) encode(*encoder)     {}
 func (*Ready) set(byte, decoder)   {}
@@ -114,6 +165,10 @@ func (m *Hello) encode(e *encoder) {
 	e.duration(5, m.Timeout)
 	for i := range m.Sockets {
 		e.nested(6, func(e *encoder) { encodeRecord(e, &m.Sockets[i]) })
+	}
+	e.duration(7, m.Drain)
+	for i := range m.Passed {
+		e.nested(8, m.Passed[i].encode)
 	}
 }
 
@@ -133,6 +188,35 @@ func (m *Hello) set(tag byte, value decoder) {
 		var r fds.Record
 		value.fields(func(tag byte, value decoder) { setRecord(&r, tag, value) })
 		m.Sockets = append(m.Sockets, r)
+	case 7:
+		m.Drain = value.duration()
+	case 8:
+		var p Passed
+		value.fields(p.set)
+		m.Passed = append(m.Passed, p)
+	}
+}
+
+func (p *Passed) encode(e *encoder) {
+	e.int(1, int(p.Use))
+	e.int(2, p.PID)
+	e.int(3, p.Generation)
+	e.duration(4, p.Left)
+	e.string(5, p.Heard)
+}
+
+func (p *Passed) set(tag byte, value decoder) {
+	switch tag {
+	case 1:
+		p.Use = Use(value.int())
+	case 2:
+		p.PID = value.int()
+	case 3:
+		p.Generation = value.int()
+	case 4:
+		p.Left = value.duration()
+	case 5:
+		p.Heard = value.string()
 	}
 }
 
@@ -162,6 +246,14 @@ func setRecord(r *fds.Record, tag byte, value decoder) {
 	}
 }
 
+func (m *Accept) encode(e *encoder) { e.duration(1, m.Probation) }
+
+func (m *Accept) set(tag byte, value decoder) {
+	if tag == 1 {
+		m.Probation = value.duration()
+	}
+}
+
 func (m *Failed) encode(e *encoder) { e.string(1, m.Reason) }
 
 func (m *Failed) set(tag byte, value decoder) {
@@ -178,9 +270,20 @@ func (m *Abort) set(tag byte, value decoder) {
 	}
 }
 
+func (m *Leave) encode(e *encoder) { e.string(1, m.Reason) }
+
+func (m *Leave) set(tag byte, value decoder) {
+	if tag == 1 {
+		m.Reason = value.string()
+	}
+}
+
 func (m *Drained) encode(e *encoder) {
 	e.duration(1, m.Duration)
 	e.string(2, m.Error)
+	for i := range m.Cut {
+		e.nested(3, m.Cut[i].encode)
+	}
 }
 
 func (m *Drained) set(tag byte, value decoder) {
@@ -189,6 +292,24 @@ func (m *Drained) set(tag byte, value decoder) {
 		m.Duration = value.duration()
 	case 2:
 		m.Error = value.string()
+	case 3:
+		var c Cut
+		value.fields(c.set)
+		m.Cut = append(m.Cut, c)
+	}
+}
+
+func (c *Cut) encode(e *encoder) {
+	e.string(1, c.Socket)
+	e.int(2, c.Connections)
+}
+
+func (c *Cut) set(tag byte, value decoder) {
+	switch tag {
+	case 1:
+		c.Socket = value.string()
+	case 2:
+		c.Connections = value.int()
 	}
 }
 
@@ -209,6 +330,10 @@ func blank(k kind) Message {
 		return &Abort{}
 	case kindDrained:
 		return &Drained{}
+	case kindAccept:
+		return &Accept{}
+	case kindLeave:
+		return &Leave{}
 	}
 	return nil
 }
@@ -218,17 +343,17 @@ func Name(m Message) string {
 	return string(bytes.TrimPrefix(fmt.Appendf(nil, "%T", m), []byte("*handoff.")))
 }
 
-// Bounds of a frame. A Hello has an entry for each socket; the others are short.
+// Bounds of a frame. Hello and Drained may have an entry for each socket; the others are short.
 const (
 	headerLen  = 5 // length and type
-	maxHello   = 16 << 20
+	maxLong    = 16 << 20
 	maxMessage = 64 << 10
 	maxReason  = 32 << 10
 )
 
 func maxBody(k kind) int {
-	if k == kindHello {
-		return maxHello
+	if k == kindHello || k == kindDrained {
+		return maxLong
 	}
 	return maxMessage
 }

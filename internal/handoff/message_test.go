@@ -18,6 +18,10 @@ func hello() *Hello {
 		{Name: "admin", Given: true},
 		{Network: "unix", Address: "/run/\xff\x00 \u2028.sock", File: "8:1:1234567890"}, // a path is any bytes
 		{},
+	}, Drain: 30 * time.Second, Passed: []Passed{
+		{Use: UseProcess, PID: 4711, Generation: 2},
+		{Use: UseLink, PID: 4000, Generation: 1, Left: time.Second, Heard: "\x00\x00"},
+		{},
 	}}
 }
 
@@ -26,7 +30,8 @@ func messages() []Message {
 	return []Message{
 		hello(), &Hello{Version: Version}, &Ready{}, &Commit{}, &Serving{},
 		&Failed{Reason: "the \"port\" is\ntaken"}, &Failed{}, &Abort{Reason: "too late"}, &Abort{},
-		&Drained{Duration: 1500 * time.Millisecond, Error: "hook: failed"}, &Drained{},
+		&Drained{Duration: 1500 * time.Millisecond, Error: "hook: failed", Cut: []Cut{{"tcp :80", 3}, {"unix /run/s", 1}}}, &Drained{},
+		&Accept{Probation: time.Minute}, &Accept{}, &Leave{Reason: "too many"}, &Leave{},
 	}
 }
 
@@ -122,7 +127,7 @@ func TestEncodeRefusesWhatIsTooLong(t *testing.T) {
 	for range 20_000 {
 		huge.Sockets = append(huge.Sockets, fds.Record{Name: "n", Network: "unix", Address: strings.Repeat("x", 1000)})
 	}
-	for _, m := range []Message{&Failed{Reason: long}, &Abort{Reason: long}, &Drained{Error: long}, huge} {
+	for _, m := range []Message{&Failed{Reason: long}, &Abort{Reason: long}, &Leave{Reason: long}, huge} {
 		frame, err := encode(m)
 		if !errors.Is(err, ErrProtocol) || !strings.Contains(err.Error(), Name(m)) {
 			t.Errorf("%s: got %d bytes, %v; want ErrProtocol", Name(m), len(frame), err)

@@ -12,10 +12,15 @@ import (
 func Pair() (*Link, *os.File, error) { return nil, nil, errors.ErrUnsupported }
 
 // Announce is not reached here.
-func Announce(int) string { return "" }
+func Announce(int, int) string { return "" }
 
 // TakeLink finds no link here.
-func TakeLink() (*Link, error) { return nil, nil }
+func TakeLink() (*Link, []*os.File, error) { return nil, nil, nil }
+
+// NewLink makes no link here.
+func NewLink(f *os.File, _ string) (*Link, error) {
+	return nil, errors.Join(errors.ErrUnsupported, f.Close())
+}
 
 // Unannounced has nothing to remove here.
 func Unannounced(env []string) []string { return env }

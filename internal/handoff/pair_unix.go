@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"strconv"
+	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -25,7 +26,7 @@ func Pair() (*Link, *os.File, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	link, err := newLink(ours)
+	link, err := NewLink(os.NewFile(uintptr(ours), "link"), "")
 	if err != nil {
 		return nil, nil, errors.Join(err, unix.Close(theirs))
 	}
@@ -44,9 +45,8 @@ func socketpair() (ours, theirs int, err error) {
 	return pair[0], pair[1], nil
 }
 
-// newLink makes a link of a descriptor, which it takes.
-func newLink(fd int) (*Link, error) {
-	f := os.NewFile(uintptr(fd), "link")
+// NewLink makes a link of a descriptor, which it takes. What was heard is received first.
+func NewLink(f *os.File, heard string) (*Link, error) {
 	conn, err := net.FileConn(f)
 	if err := errors.Join(err, f.Close()); err != nil {
 		return nil, err
@@ -55,39 +55,67 @@ func newLink(fd int) (*Link, error) {
 	if !ok {
 		return nil, errors.Join(fmt.Errorf("link is a %s connection and no unix socket", conn.LocalAddr().Network()), conn.Close())
 	}
-	return &Link{conn: uc}, nil
+	return &Link{conn: uc, buf: []byte(heard)}, nil
 }
 
-// Announce gives the variable that tells a successor the number of its end.
-func Announce(fd int) string { return envLink + "=" + strconv.Itoa(fd) }
+// Announce gives the variable that tells a successor the number of its end, and how many descriptors follow it.
+func Announce(fd, following int) string { return fmt.Sprintf("%s=%d,%d", envLink, fd, following) }
 
-// TakeLink gives the link to the old process, and removes its variable from the environment; nil if there is none.
-func TakeLink() (*Link, error) {
+// TakeLink gives the link to the old process and the descriptors that follow it, and removes their variable from the
+// environment; nil if there is none. All of them are close-on-exec from then on, and the caller's to close.
+func TakeLink() (*Link, []*os.File, error) {
 	value, ok := os.LookupEnv(envLink)
 	if !ok {
-		return nil, nil
+		return nil, nil, nil
 	}
 	if err := os.Unsetenv(envLink); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	n, err := strconv.ParseInt(value, 10, 32) // the kernel would look at 32 bits
-	fd := int(n)
-	if err != nil || fd < fds.First {
-		return nil, fmt.Errorf("%s=%q is not the number of a descriptor beyond the standard streams", envLink, value)
+	fd, following, err := parseAnnounced(value)
+	if err != nil {
+		return nil, nil, err
 	}
-	// What was inherited is not close-on-exec, and all that Go opens is: another descriptor is not ours to take.
-	if flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err != nil || flags&unix.FD_CLOEXEC != 0 {
-		return nil, fmt.Errorf("%s=%d, but no such descriptor was passed to this process", envLink, fd)
+	for n := fd; n <= fd+following; n++ {
+		// What was inherited is not close-on-exec, and all that Go opens is: another descriptor is not ours to take.
+		if flags, err := unix.FcntlInt(uintptr(n), unix.F_GETFD, 0); err != nil || flags&unix.FD_CLOEXEC != 0 {
+			return nil, nil, fmt.Errorf("%s=%s, but no descriptor %d was passed to this process", envLink, value, n)
+		}
 	}
 	if _, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE); err != nil {
-		return nil, fmt.Errorf("%s=%d, but this descriptor is no socket", envLink, fd)
+		return nil, nil, fmt.Errorf("%s=%s, but descriptor %d is no socket", envLink, value, fd)
 	}
-	unix.CloseOnExec(fd)
-	link, err := newLink(fd)
+	files := take(fd, following)
+	link, err := NewLink(files[0], "")
 	if err != nil {
-		return nil, fmt.Errorf("%s=%d: %w", envLink, fd, err)
+		return nil, nil, errors.Join(fmt.Errorf("%s=%s: %w", envLink, value, err), CloseAll(files[1:]))
 	}
-	return link, nil
+	return link, files[1:], nil
+}
+
+// maxFollowing is far more than a successor is ever passed.
+const maxFollowing = 1 << 16
+
+func parseAnnounced(value string) (fd, following int, err error) {
+	first, second, _ := strings.Cut(value, ",")
+	n, err := strconv.ParseInt(first, 10, 32) // the kernel would look at 32 bits
+	if err != nil || n < fds.First {
+		return 0, 0, fmt.Errorf("%s=%q does not begin with the number of a descriptor beyond the standard streams", envLink, value)
+	}
+	k, err := strconv.ParseUint(second, 10, 32)
+	if err != nil || k > maxFollowing {
+		return 0, 0, fmt.Errorf("%s=%q does not end with the number of descriptors that follow", envLink, value)
+	}
+	return int(n), int(k), nil
+}
+
+// take makes files of a descriptor and those that follow it.
+func take(fd, following int) []*os.File {
+	files := make([]*os.File, 0, 1+following)
+	for n := fd; n <= fd+following; n++ {
+		unix.CloseOnExec(n)
+		files = append(files, os.NewFile(uintptr(n), fmt.Sprintf("descriptor %d", n)))
+	}
+	return files
 }
 
 // Unannounced returns env without the variable.

@@ -24,7 +24,10 @@ func init() {
 
 // successorHelper takes its link, and says what it was told.
 func successorHelper() error {
-	l, err := TakeLink()
+	l, following, err := TakeLink()
+	if len(following) > 0 {
+		return errors.Join(errors.New("more was taken than was announced"), CloseAll(following))
+	}
 	if err != nil {
 		return err
 	}
@@ -44,7 +47,7 @@ func successorHelper() error {
 
 // deceivedHelper is told that its standard input is the link. A service manager may well have made that a socket.
 func deceivedHelper() error {
-	_, err := TakeLink()
+	_, _, err := TakeLink()
 	fmt.Print(err != nil, isOpen(0))
 	return nil
 }
@@ -53,7 +56,7 @@ func TestTakeLinkInSuccessor(t *testing.T) {
 	link, theirs, err := Pair()
 	must(t, err)
 	defer link.Close()
-	end := startHelper(t, "successor", []string{Announce(3)}, noFile, theirs.Fd())
+	end := startHelper(t, "successor", []string{Announce(3, 0)}, noFile, theirs.Fd())
 	must(t, theirs.Close())
 	must(t, link.Send(within(t), hello()))
 	wantMessage(t, link, &Failed{Reason: hello().Handoff})
@@ -69,7 +72,7 @@ func TestTakeLinkLeavesStandardStreams(t *testing.T) {
 	link, theirs, err := Pair()
 	must(t, err)
 	defer link.Close()
-	end := startHelper(t, "deceived", []string{Announce(0)}, theirs.Fd())
+	end := startHelper(t, "deceived", []string{Announce(0, 0)}, theirs.Fd())
 	must(t, theirs.Close())
 	if got := end(); got != "true true" {
 		t.Errorf("got %q, want an error and the stream left open", got)
@@ -92,7 +95,7 @@ func TestPairIsCloseOnExec(t *testing.T) {
 func TestTakeLinkWithoutVariable(t *testing.T) {
 	t.Setenv(envLink, "")
 	must(t, os.Unsetenv(envLink))
-	if l, err := TakeLink(); l != nil || err != nil {
+	if l, _, err := TakeLink(); l != nil || err != nil {
 		t.Errorf("got %v, %v; want nothing", l, err)
 	}
 }
@@ -132,19 +135,23 @@ func TestTakeLinkRefusesLies(t *testing.T) {
 		{"a word", "three", `GRACE_LINK="three"`, -1},
 		{"nothing", "", `GRACE_LINK=""`, -1},
 		{"a negative number", "-1", `GRACE_LINK="-1"`, -1},
-		{"a number with a blank", " " + strconv.Itoa(good), "GRACE_LINK=", good},
+		{"a number with a blank", " " + strconv.Itoa(good) + ",0", "GRACE_LINK=", good},
 		{"more than an int", "99999999999999999999", "GRACE_LINK=", -1},
-		{"more than a descriptor", strconv.FormatInt(1<<32+int64(good), 10), "GRACE_LINK", good}, // the kernel sees the low half
-		{"closed", "1000", "GRACE_LINK=1000", -1},
-		{"a file", strconv.Itoa(afile), "no socket", afile},
-		{"opened by this process", strconv.Itoa(int(theirs.Fd())), "no such descriptor was passed", int(theirs.Fd())},
-		{"a TCP socket", strconv.Itoa(listener), "GRACE_LINK=" + strconv.Itoa(listener), -1},
+		{"more than a descriptor", strconv.FormatInt(1<<32+int64(good), 10) + ",0", "GRACE_LINK", good}, // the kernel sees the low half
+		{"no count", strconv.Itoa(good), "descriptors that follow", good},
+		{"a count below zero", strconv.Itoa(good) + ",-1", "descriptors that follow", good},
+		{"a count beyond reason", strconv.Itoa(good) + ",100000", "descriptors that follow", good},
+		{"more than was passed", strconv.Itoa(good) + ",1000", "was passed to this process", good},
+		{"closed", "1000,0", "GRACE_LINK=1000", -1},
+		{"a file", strconv.Itoa(afile) + ",0", "no socket", afile},
+		{"opened by this process", strconv.Itoa(int(theirs.Fd())) + ",0", "was passed to this process", int(theirs.Fd())},
+		{"a TCP socket", strconv.Itoa(listener) + ",0", "GRACE_LINK=" + strconv.Itoa(listener), -1},
 	}
 	for _, tt := range tests {
 		t.Run(tt.what, func(t *testing.T) {
 			t.Setenv(envLink, tt.value)
 			before := len(openDescriptors())
-			l, err := TakeLink()
+			l, _, err := TakeLink()
 			if l != nil || err == nil || !strings.Contains(err.Error(), tt.says) {
 				t.Fatalf("got %v, %v; want an error that says %q", l, err, tt.says)
 			}
@@ -169,8 +176,37 @@ func tcpListener(t *testing.T) *net.TCPListener {
 	return ln.(*net.TCPListener)
 }
 
+// What follows the link is taken with it, and stays out of every other child.
+func TestTakeLinkWithFollowing(t *testing.T) {
+	link, theirs, err := Pair()
+	must(t, err)
+	defer link.Close()
+	file, err := os.Open(os.Args[0])
+	must(t, err)
+	const at = 700 // where nothing else is
+	for i, f := range []*os.File{theirs, file, file} {
+		_, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD, at+i)
+		must(t, err)
+	}
+	must(t, errors.Join(theirs.Close(), file.Close()))
+	t.Setenv(envLink, strings.TrimPrefix(Announce(at, 2), envLink+"="))
+	taken, following, err := TakeLink()
+	must(t, err)
+	if len(following) != 2 || following[0].Fd() != at+1 || following[1].Fd() != at+2 {
+		t.Errorf("took %v", following)
+	}
+	for _, f := range following {
+		if flags, err := unix.FcntlInt(f.Fd(), unix.F_GETFD, 0); err != nil || flags&unix.FD_CLOEXEC == 0 {
+			t.Errorf("%s is left for the next child: %v", f.Name(), err)
+		}
+	}
+	must(t, link.Send(within(t), &Ready{}))
+	wantMessage(t, taken, &Ready{})
+	must(t, errors.Join(CloseAll(following), taken.Close()))
+}
+
 func TestUnannounced(t *testing.T) {
-	env := []string{"PATH=/bin", Announce(7), "GRACE_LINKED=1", "GRACE_LINK", envLink + "="}
+	env := []string{"PATH=/bin", Announce(7, 2), "GRACE_LINKED=1", "GRACE_LINK", envLink + "="}
 	want := []string{"PATH=/bin", "GRACE_LINKED=1", "GRACE_LINK"}
 	if got := Unannounced(env); !reflect.DeepEqual(got, want) {
 		t.Errorf("got %q, want %q", got, want)

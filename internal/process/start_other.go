@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"syscall"
 )
 
 func start(Spec) (int, error) {
@@ -19,3 +20,5 @@ func Stdio() []uintptr { return nil }
 
 // Supported reports whether a process can be started with the sockets of this one.
 const Supported = false
+
+func signalNumber(int, syscall.Signal) error { return errors.ErrUnsupported }

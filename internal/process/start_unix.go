@@ -30,3 +30,5 @@ func Stdio() []uintptr {
 
 // Supported reports whether a process can be started with the sockets of this one.
 const Supported = true
+
+func signalNumber(pid int, sig syscall.Signal) error { return syscall.Kill(pid, sig) }

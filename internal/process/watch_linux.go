@@ -1,38 +1,74 @@
 package process
 
 import (
+	"errors"
 	"fmt"
 	"os"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
 
-// watchHandle watches through a process descriptor, which becomes readable when the process ends; nil if there is none to be
-// had.
-func watchHandle(pid int) *Watched {
+// Self gives a descriptor of this process, for a successor to watch it by: whoever has it needs no number, which could have
+// been given to another process meanwhile. It is nil where the system has none.
+func Self() *os.File { return openHandle(os.Getpid()) }
+
+// openHandle gives a descriptor of a process; nil if there is none to be had. It is nonblocking, which goes with it to other
+// processes: the runtime then waits for it without a thread.
+func openHandle(pid int) *os.File {
 	fd, err := unix.PidfdOpen(pid, 0)
 	if err != nil {
 		return nil
 	}
-	_ = unix.SetNonblock(fd, true) // else os.File would not let the poller wait for it
-	f := os.NewFile(uintptr(fd), fmt.Sprintf("process %d", pid))
+	_ = unix.SetNonblock(fd, true)
+	return os.NewFile(uintptr(fd), fmt.Sprintf("process %d", pid))
+}
+
+// WatchHandle watches the process of a descriptor that [Self] has given there. It takes the descriptor, which becomes readable
+// when the process ends.
+func WatchHandle(f *os.File, pid int) (*Watched, error) {
 	raw, err := f.SyscallConn()
-	if err != nil {
-		_ = f.Close()
-		return nil
+	if err == nil {
+		err = checkHandle(raw)
 	}
-	w := &Watched{pid: pid, gone: make(chan struct{}), stop: func() { _ = f.Close() }}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("watch process %d: %w", pid, err), f.Close())
+	}
+	w := &Watched{pid: pid, gone: make(chan struct{}), handle: f, stop: func() { _ = f.Close() }}
 	go func() { // ends with the process or with Close
 		if raw.Read(ended) == nil {
 			close(w.gone)
 		}
 		w.stop()
 	}()
-	return w
+	return w, nil
+}
+
+// checkHandle asks what only a descriptor of a process answers.
+func checkHandle(raw syscall.RawConn) error {
+	var err error
+	controlErr := raw.Control(func(fd uintptr) { err = unix.PidfdSendSignal(int(fd), 0, nil, 0) })
+	if errors.Is(err, unix.EBADF) {
+		return errors.New("the descriptor is not that of a process")
+	}
+	return controlErr // whether the process lives, and may be signalled, is not the question
 }
 
 // ended reports whether a process descriptor is readable now.
 func ended(fd uintptr) bool {
 	n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0)
 	return err == nil && n > 0
+}
+
+// signalHandle sends a signal by pidfd_send_signal(2).
+func signalHandle(f *os.File, sig syscall.Signal) error {
+	raw, err := f.SyscallConn()
+	if err != nil {
+		return os.ErrProcessDone // closed, as the process has ended
+	}
+	controlErr := raw.Control(func(fd uintptr) { err = unix.PidfdSendSignal(int(fd), sig, nil, 0) })
+	if controlErr != nil || errors.Is(err, unix.ESRCH) {
+		return os.ErrProcessDone
+	}
+	return err
 }
