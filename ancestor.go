@@ -66,7 +66,7 @@ type ancestor struct {
 	due   time.Time // when it is overdue
 
 	ended    chan struct{} // closed when it was seen to be gone
-	ending   sync.Mutex    // held by who ends it
+	killing  sync.Mutex    // held by who sends signals
 	signaled atomic.Int64  // the last signal that it was sent
 }
 
@@ -188,7 +188,7 @@ func (m *Manager) follow(ctx context.Context, a *ancestor) {
 	defer cancel()
 	last, err := m.awaitEnd(bounded, a, nil)
 	if errors.Is(err, errOverdue) {
-		if err := m.endAncestor(ctx, a, errOverdue); err != nil {
+		if err := m.kill(ctx, a, errOverdue); err != nil {
 			m.emit(Warned{err})
 		}
 		last, err = m.awaitEnd(ctx, a, last)
@@ -257,13 +257,20 @@ func (a *ancestor) exit(last *handoff.Drained) Exit {
 	return e
 }
 
-// endAncestor ends an older generation: it is told to leave, then asked by SIGTERM, then killed. The hooks may object to the
-// signals. It returns nil when the process is gone.
-func (m *Manager) endAncestor(ctx context.Context, a *ancestor, reason error) error {
-	a.ending.Lock()
-	defer a.ending.Unlock()
+// evict ends an older generation that is in the way: it is told to leave, and killed if it does not.
+func (m *Manager) evict(ctx context.Context, a *ancestor, reason error) error {
 	m.sayLeave(a, reason)
 	if a.goneWithin(ctx, leaveTimeout) {
+		return nil
+	}
+	return m.kill(ctx, a, reason)
+}
+
+// kill ends an older generation by SIGTERM, and then by SIGKILL, unless a hook objects. It returns nil when the process is gone.
+func (m *Manager) kill(ctx context.Context, a *ancestor, reason error) error {
+	a.killing.Lock()
+	defer a.killing.Unlock()
+	if !a.lives() {
 		return nil
 	}
 	if err := m.hooks.parentKill(ctx, a.Process); err != nil {

@@ -31,6 +31,11 @@ type config struct {
 	NoSignals bool
 	Count     int // of listeners, in benchmarks
 
+	MaxDraining int
+	EndOldest   bool
+	Probation   time.Duration
+	Health      string // "ill", "slow" or "" for none
+
 	KeepAlive string // of the connections: "off", "idle" or "config"
 
 	// How the first generation is started; "" and nil are the usual.
@@ -96,6 +101,15 @@ func (c config) options() []Option {
 	}
 	if c.Drain != 0 {
 		opts = append(opts, WithDrainTimeout(c.Drain))
+	}
+	if c.MaxDraining != 0 {
+		opts = append(opts, WithMaxDraining(c.MaxDraining))
+	}
+	if c.EndOldest {
+		opts = append(opts, WithEndOldest())
+	}
+	if c.Probation != 0 {
+		opts = append(opts, WithProbation(c.Probation))
 	}
 	switch c.KeepAlive {
 	case "off":
@@ -185,6 +199,14 @@ func (s *lineServer) misbehave(ctx context.Context) error {
 		<-ctx.Done()
 	case "hook-error":
 		return errors.New("the database is not there")
+	case "stop-parent":
+		go func() { // once this process serves: a stopped one would not let it
+			for s.m.Status().State != StateServing {
+				time.Sleep(time.Millisecond)
+			}
+			p, _ := s.m.Parent()
+			_ = unix.Kill(p.PID, unix.SIGSTOP)
+		}()
 	case "kill-parent":
 		p, _ := s.m.Parent()
 		return unix.Kill(p.PID, unix.SIGKILL)
@@ -230,7 +252,7 @@ func (s *lineServer) answer(conn net.Conn, line string) string {
 		return s.upgrade(arg)
 	case "status":
 		st := s.m.Status()
-		return toJSON(map[string]any{"generation": st.Generation, "state": st.State, "sockets": len(st.Sockets), "parent": st.Parent, "successor": st.Successor})
+		return toJSON(map[string]any{"generation": st.Generation, "state": st.State, "sockets": len(st.Sockets), "parent": st.Parent, "successor": st.Successor, "draining": st.Draining})
 	case "census":
 		return toJSON(takeCensus())
 	case "exe":
@@ -239,6 +261,8 @@ func (s *lineServer) answer(conn net.Conn, line string) string {
 		return toJSON(map[string]any{"Exe": exe, "Args": os.Args, "Dir": dir, "Mark": os.Getenv(envMark)})
 	case "wander":
 		return fmt.Sprint(os.Chdir("/"), os.Setenv(envMark, "changed"))
+	case "fail":
+		return fmt.Sprint(s.m.Fail(errors.New(arg)))
 	case "keepalive":
 		return keepAlive(conn)
 	case "close":

@@ -196,7 +196,7 @@ func (a *attempt) makeRoom(ctx context.Context) error {
 		return fmt.Errorf("%w: %s, and WithMaxDraining allows %d with this one", ErrTooManyDraining, nameAll(living), a.m.opts.maxDraining)
 	}
 	for _, old := range living[:excess] {
-		if err := a.m.endAncestor(ctx, old, ErrTooManyDraining); err != nil {
+		if err := a.m.evict(ctx, old, ErrTooManyDraining); err != nil {
 			return err
 		}
 	}
