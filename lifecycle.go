@@ -160,6 +160,8 @@ func (l *lifecycle) fail(reason error) (ended <-chan struct{}, err error) {
 	switch {
 	case l.failed != nil:
 		return nil, nil
+	case l.reason != nil:
+		return nil, l.reason
 	case !l.starting():
 		return nil, ErrCommitted
 	case l.op != nil:

@@ -124,7 +124,10 @@ func (p *parent) lastWord(ctx context.Context) error {
 // bereaved finds out what the end of the link means. If the old process is dead, this one serves. If it lives, it has given
 // the handoff up, and is about to kill this process.
 func (m *Manager) bereaved(ctx context.Context, err error) error {
-	if ctx.Err() != nil || errors.Is(err, ErrProtocol) {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if errors.Is(err, ErrProtocol) {
 		return err
 	}
 	// Whoever gives a handoff up says so before it closes its end: that may be here, unread, where a Send has failed.
@@ -148,7 +151,8 @@ func (m *Manager) bereaved(ctx context.Context, err error) error {
 // returns the reason, and so does Ready in this process. If the process is on probation it drains, since it has accepted
 // connections: Done is closed. It should exit.
 //
-// Fail returns [ErrCommitted] if this process serves alone: then nobody can take the service back.
+// Fail returns [ErrCommitted] if this process serves alone, since nobody can take the service back then, and [ErrUpgraded] or
+// [ErrShutdown] if it drains.
 func (m *Manager) Fail(reason error) error {
 	if reason == nil {
 		reason = errors.New("no reason given")

@@ -207,11 +207,7 @@ func (s *service) misbehave(mode string) {
 func (s *service) dial() *client {
 	s.t.Helper()
 	for {
-		conn, err := net.Dial(s.network(0), s.addr(0))
-		if err != nil {
-			s.t.Fatalf("dial: %v; events:\n%s", err, s.log())
-		}
-		c := newClient(conn)
+		c := s.dialAny()
 		answer, err := c.ask("who")
 		if err != nil {
 			s.t.Fatalf("who: %v; events:\n%s", err, s.log())
@@ -221,6 +217,16 @@ func (s *service) dial() *client {
 		}
 		c.Close()
 	}
+}
+
+// dialAny opens a connection to whoever accepts it.
+func (s *service) dialAny() *client {
+	s.t.Helper()
+	conn, err := net.Dial(s.network(0), s.addr(0))
+	if err != nil {
+		s.t.Fatalf("dial: %v; events:\n%s", err, s.log())
+	}
+	return newClient(conn)
 }
 
 // newest is the last generation that has become ready.

@@ -1,0 +1,93 @@
+package process
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"syscall"
+	"testing"
+)
+
+func init() { helpers["recycle"] = recycleHelper }
+
+// Another process gets the number of one that is watched, and has ended. No signal reaches it.
+func TestSignalNeverReachesARecycledNumber(t *testing.T) {
+	helperUsed.Store("recycle", true)
+	cmd := exec.Command("/proc/self/exe")
+	cmd.Env = append(os.Environ(), helperEnv+"=recycle", "GORACE=atexit_sleep_ms=0")
+	cmd.Stderr = os.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{ // where the numbers can be chosen
+		Cloneflags:  syscall.CLONE_NEWUSER | syscall.CLONE_NEWPID,
+		UidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}},
+		GidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}},
+	}
+	out, err := cmd.Output()
+	if errors.Is(err, syscall.EPERM) && os.Getenv("GRACE_REQUIRE_NAMESPACES") == "" {
+		t.Skip("this system lets no unprivileged process make a PID namespace:", err)
+	}
+	if got := string(out); err != nil || got != "the other process lives" {
+		t.Errorf("got %q, %v", got, err)
+	}
+}
+
+// recycleHelper is PID 1 of a namespace.
+func recycleHelper() error {
+	first, end, err := startLiving()
+	if err != nil {
+		return err
+	}
+	handle := openHandle(first.PID()) // as it is held by who has not noticed the end yet
+	w, err := Watch(first.PID())
+	if err != nil {
+		return err
+	}
+	if err := w.Signal(0); err != nil {
+		return fmt.Errorf("while it lives: %w", err)
+	}
+	end()
+	<-first.Exited()
+	second, end, err := startAs(first.PID())
+	if err != nil {
+		return err
+	}
+	for what, err := range map[string]error{"Watched": w.Signal(syscall.SIGKILL), "handle": signalHandle(handle, syscall.SIGKILL)} {
+		if !errors.Is(err, os.ErrProcessDone) {
+			return fmt.Errorf("%s: the signal was sent: %v", what, err)
+		}
+	}
+	end()
+	if state := second.State(); state != "exit status 0" {
+		return fmt.Errorf("the other process ended by %s", state)
+	}
+	fmt.Print("the other process lives")
+	return handle.Close()
+}
+
+// startLiving starts a process that ends when end is called.
+func startLiving() (c *Child, end func(), err error) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		return nil, nil, err
+	}
+	defer r.Close()
+	c, err = Start(context.Background(), Spec{Path: "/proc/self/exe", Args: []string{"wait"}, Env: []string{helperEnv + "=wait", "GORACE=atexit_sleep_ms=0"}, Files: []uintptr{r.Fd(), 1, 2}})
+	return c, func() { _ = w.Close() }, err
+}
+
+// startAs starts processes until one gets the number: threads of this one take numbers too.
+func startAs(pid int) (c *Child, end func(), err error) {
+	for range 1000 {
+		if err := os.WriteFile("/proc/sys/kernel/ns_last_pid", fmt.Append(nil, pid-1), 0); err != nil {
+			return nil, nil, err
+		}
+		c, end, err = startLiving()
+		if err != nil || c.PID() == pid {
+			return c, end, err
+		}
+		end()
+		<-c.Exited()
+	}
+	return nil, nil, fmt.Errorf("number %d could not be had again", pid)
+}
