@@ -52,6 +52,7 @@ type Step string
 // The steps of an upgrade, in their order.
 const (
 	StepHooks  Step = "OnUpgrade hooks"
+	StepCheck  Step = "check"  // of the new process's program, see WithCheck
 	StepStart  Step = "start"  // of the new process
 	StepReady  Step = "ready"  // the new process starts up
 	StepCommit Step = "commit" // the new process takes over

@@ -56,11 +56,12 @@ func startProcess(ctx context.Context, prog program, env []string, sockets []uin
 	defer theirs.Close() //nolint:errcheck // the successor has its own by then
 	files := append(append(process.Stdio(), sockets...), theirs.Fd())
 	c, err := process.Start(ctx, process.Spec{
-		Path:  prog.path,
-		Args:  prog.args,
-		Dir:   prog.dir,
-		Env:   append(append(env, fds.Announce(records)...), handoff.Announce(len(files)-1)),
-		Files: files,
+		Path:       prog.path,
+		Args:       prog.args,
+		Dir:        prog.dir,
+		Env:        append(append(env, fds.Announce(records)...), handoff.Announce(len(files)-1)),
+		Files:      files,
+		Executable: prog.opened,
 	})
 	if err != nil {
 		return nil, errors.Join(err, ours.Close())
@@ -110,15 +111,16 @@ func (s *successor) state() string {
 
 // attempt is one upgrade, in the old process.
 type attempt struct {
-	m    *Manager
-	ran  []Hook // whose OnUpgrade has run
-	succ *successor
+	m       *Manager
+	program program // of the Manager, opened if it was checked
+	ran     []Hook  // whose OnUpgrade has run
+	succ    *successor
 }
 
 // newAttempt begins a handoff with an identity of its own.
 func newAttempt(m *Manager) *attempt {
 	m.handoff.Store(rand.Text()[:12])
-	return &attempt{m: m}
+	return &attempt{m: m, program: m.program}
 }
 
 func (a *attempt) pid() int {
@@ -132,11 +134,13 @@ func (a *attempt) pid() int {
 func (a *attempt) run(ctx context.Context) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, a.m.opts.upgradeTimeout, ErrTimeout)
 	defer cancel()
+	defer a.program.close()
 	for _, step := range []struct {
 		name Step
 		do   func(context.Context) error
 	}{
 		{StepHooks, a.runHooks},
+		{StepCheck, a.check},
 		{StepStart, a.start},
 		{StepReady, a.awaitReady},
 		{StepCommit, a.commit},
@@ -169,7 +173,7 @@ func (a *attempt) start(ctx context.Context) error {
 	}
 	err = m.sockets.Lend(func(sockets []uintptr, records []fds.Record) (err error) {
 		hello.Sockets = records
-		a.succ, err = m.launch(ctx, m.program, env, sockets, records)
+		a.succ, err = m.launch(ctx, a.program, env, sockets, records)
 		return err
 	})
 	if err != nil {
@@ -178,6 +182,9 @@ func (a *attempt) start(ctx context.Context) error {
 	m.successor.Store(a.succ)
 	m.emit(SuccessorStarted{PID: a.pid(), Executable: m.program.path, Sockets: len(hello.Sockets)})
 	go a.succ.hearOut() // ends with the successor
+	if err := a.program.opened.Unchanged(); err != nil {
+		return err
+	}
 	if deadline, ok := ctx.Deadline(); ok {
 		hello.Timeout = time.Until(deadline)
 	}
