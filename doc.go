@@ -56,7 +56,8 @@
 //
 // It executes the same path, with the arguments, directory and environment that the first process had in [New]. The path is
 // resolved anew each time: a file that was replaced by renaming another one over it, or a symbolic link that was turned, is
-// what starts. See [WithExecutable], [WithArgs], [WithDir] and [WithEnv]. It shares the standard streams.
+// what starts. See [WithExecutable], [WithArgs], [WithDir] and [WithEnv]. It shares the standard streams. With [WithCheck] the
+// old process looks at the program first, for example at its signature, and starts the very file that it has looked at.
 //
 // It gets exactly the sockets, and one end of a connection to the old process. New reads the variables that announce them
 // (LISTEN_FDS, LISTEN_FDNAMES, GRACE_LINK), removes them, and makes the descriptors close-on-exec, so that no other child of

@@ -59,6 +59,7 @@ type Step string
 const (
 	StepRoom      Step = "room" // for another draining generation
 	StepHooks     Step = "OnUpgrade hooks"
+	StepCheck     Step = "check"     // of the new process's program, see WithCheck
 	StepStart     Step = "start"     // of the new process
 	StepReady     Step = "ready"     // the new process starts up
 	StepProbation Step = "probation" // both processes accept connections

@@ -74,6 +74,19 @@ type UpgradeFinished struct {
 	Err       error
 }
 
+// CheckStarted says that the function of [WithCheck] is about to be called.
+type CheckStarted struct {
+	Executable string
+}
+
+// CheckFinished says that the function of [WithCheck] has returned, or was left behind at its deadline. With an error, the
+// program is not started.
+type CheckFinished struct {
+	Executable string
+	Duration   time.Duration
+	Err        error
+}
+
 // SuccessorStarted says that the new process runs.
 type SuccessorStarted struct {
 	PID        int
@@ -171,6 +184,15 @@ func (UpgradeStarted) describe() (slog.Level, string, []slog.Attr) {
 func (e UpgradeFinished) describe() (slog.Level, string, []slog.Attr) {
 	level, msg, attrs := outcome(e.Err, "upgrade finished", "upgrade failed", e.Duration)
 	return level, msg, append(attrs, slog.Int("successor", e.Successor))
+}
+
+func (e CheckStarted) describe() (slog.Level, string, []slog.Attr) {
+	return slog.LevelDebug, "check of the program started", []slog.Attr{slog.String("executable", e.Executable)}
+}
+
+func (e CheckFinished) describe() (slog.Level, string, []slog.Attr) {
+	level, msg, attrs := outcome(e.Err, "program checked", "program refused", e.Duration)
+	return level, msg, append(attrs, slog.String("executable", e.Executable))
 }
 
 func (e SuccessorStarted) describe() (slog.Level, string, []slog.Attr) {

@@ -26,6 +26,8 @@ var events = []Event{
 	ReadyFinished{Duration: time.Second, Err: errors.New("cause")},
 	UpgradeStarted{},
 	UpgradeFinished{Duration: time.Second, Successor: 12, Err: errors.New("cause")},
+	CheckStarted{Executable: "/bin/x"},
+	CheckFinished{Executable: "/bin/x", Duration: time.Second, Err: errors.New("cause")},
 	SuccessorStarted{PID: 12, Executable: "/bin/x", Sockets: 3},
 	HookStarted{Hook: "OnDrain", Name: "db"},
 	HookFinished{Hook: "OnDrain", Name: "db", Duration: time.Second, Err: errors.New("cause")},

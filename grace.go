@@ -11,6 +11,7 @@ import (
 
 	"github.com/go-grace/grace/internal/fds"
 	"github.com/go-grace/grace/internal/handoff"
+	"github.com/go-grace/grace/internal/process"
 )
 
 // Manager hands the sockets of a service from one process to the next. A process has one. Its methods can be called from
@@ -94,6 +95,9 @@ func newWired(wires wiring, opts ...Option) (*Manager, error) {
 	if err != nil {
 		sig.disclaim()
 		return nil, err
+	}
+	if inherited.parent != nil {
+		process.RestoreName(prog.path)
 	}
 	return newManager(o, prog, inherited, wires.launch, sig), nil
 }
@@ -194,9 +198,10 @@ func (m *Manager) settle() {
 	}
 }
 
-// Upgrade replaces this process by a new one. It runs the OnUpgrade hooks, starts the executable anew with the sockets of
-// this process, waits until the new process is ready, and lets it serve. When Upgrade returns nil, that process serves: Done
-// is closed, and this one drains. After an error this process serves on as before, and Upgrade may be called again.
+// Upgrade replaces this process by a new one. It runs the OnUpgrade hooks and the check of [WithCheck], starts the executable
+// anew with the sockets of this process, waits until the new process is ready, and lets it serve. When Upgrade returns nil,
+// that process serves: Done is closed, and this one drains. After an error this process serves on as before, and Upgrade may
+// be called again.
 //
 // When the context ends before the successor is told to serve, or it is not ready within the upgrade timeout, the successor
 // is killed.

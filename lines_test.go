@@ -29,7 +29,8 @@ type config struct {
 	Timeout   time.Duration
 	Drain     time.Duration
 	NoSignals bool
-	Count     int // of listeners, in benchmarks
+	Count     int    // of listeners, in benchmarks
+	CheckFile string // read by the check of each upgrade: what it is to do, see checkAsTold
 
 	MaxDraining int
 	EndOldest   bool
@@ -124,6 +125,9 @@ func (c config) options() []Option {
 		opts = append(opts, WithArgs(c.NextArgs...), WithDir(c.NextDir), WithEnv(func(context.Context) ([]string, error) {
 			return append(os.Environ(), envMark+"="+c.NextMark), nil
 		}))
+	}
+	if c.CheckFile != "" {
+		opts = append(opts, WithCheck(c.checkAsTold))
 	}
 	if c.NoSignals {
 		opts = append(opts, WithUpgradeSignals(), WithShutdownSignals())

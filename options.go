@@ -45,6 +45,7 @@ type options struct {
 	args            []string // without the program's name
 	dir             string
 	env             func(context.Context) ([]string, error)
+	check           func(ctx context.Context, path string) error // nil: no check
 }
 
 func newOptions(opts []Option) (options, error) {
@@ -125,8 +126,8 @@ func WithListenConfig(c net.ListenConfig) Option {
 	})
 }
 
-// WithUpgradeTimeout bounds how long a successor may take to become ready, the OnUpgrade hooks included. It must be positive;
-// the default is one minute.
+// WithUpgradeTimeout bounds how long a successor may take to become ready, the OnUpgrade hooks and the check of [WithCheck]
+// included. It must be positive; the default is one minute.
 func WithUpgradeTimeout(d time.Duration) Option {
 	return newOption("WithUpgradeTimeout", func(o *options) error {
 		o.upgradeTimeout = d

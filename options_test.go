@@ -25,6 +25,7 @@ func TestEveryInvalidOptionIsNamed(t *testing.T) {
 		"WithArgs(a\x00b)":                WithArgs("a\x00b"),
 		"WithDir(" + missing + ")":        WithDir(missing),
 		"WithEnv()":                       WithEnv(nil),
+		"WithCheck()":                     WithCheck(nil),
 		"both in WithUpgradeSignals":      WithUpgradeSignals(syscall.SIGTERM),
 		"an Option is nil":                nil,
 		"WithUpgradeTimeout(-1h0m0s): -1": WithUpgradeTimeout(-time.Hour),

@@ -10,6 +10,7 @@ import (
 
 	"github.com/go-grace/grace/internal/fds"
 	"github.com/go-grace/grace/internal/handoff"
+	"github.com/go-grace/grace/internal/process"
 )
 
 // program is what successors execute, as it was when this process started.
@@ -19,6 +20,7 @@ type program struct {
 	dir     string
 	env     []string
 	envFunc func(context.Context) ([]string, error) // nil: env
+	opened  *process.Executable                     // that was checked, in one upgrade; nil: whatever is at the path
 }
 
 func newProgram(o options) (program, error) {

@@ -72,7 +72,9 @@ func startProcess(ctx context.Context, prog program, e estate) (*successor, erro
 	for _, b := range e.bequests {
 		files = append(files, b.fd)
 	}
-	c, err := process.Start(ctx, process.Spec{Path: prog.path, Args: prog.args, Dir: prog.dir, Env: append(e.env, announced...), Files: files})
+	c, err := process.Start(ctx, process.Spec{
+		Path: prog.path, Args: prog.args, Dir: prog.dir, Env: append(e.env, announced...), Files: files, Executable: prog.opened,
+	})
 	if err != nil {
 		return nil, errors.Join(err, ours.Close())
 	}
@@ -138,7 +140,8 @@ func (s *successor) state() string {
 // attempt is one upgrade, in the old process.
 type attempt struct {
 	m       *Manager
-	ran     []Hook // whose OnUpgrade has run
+	program program // of the Manager, opened if it was checked
+	ran     []Hook  // whose OnUpgrade has run
 	succ    *successor
 	onTrial bool          // the successor accepts connections
 	decided chan struct{} // closed when the attempt has succeeded or failed
@@ -147,7 +150,7 @@ type attempt struct {
 // newAttempt begins a handoff with an identity of its own.
 func newAttempt(m *Manager) *attempt {
 	m.handoff.Store(rand.Text()[:12])
-	return &attempt{m: m, decided: make(chan struct{})}
+	return &attempt{m: m, program: m.program, decided: make(chan struct{})}
 }
 
 func (a *attempt) pid() int {
@@ -162,6 +165,7 @@ func (a *attempt) run(ctx context.Context) error {
 	defer close(a.decided)
 	bounded, cancel := context.WithTimeoutCause(ctx, a.m.opts.upgradeTimeout, ErrTimeout)
 	defer cancel()
+	defer a.program.close()
 	for _, step := range []struct {
 		name Step
 		ctx  context.Context //nolint:containedctx // of this call
@@ -169,6 +173,7 @@ func (a *attempt) run(ctx context.Context) error {
 	}{
 		{StepRoom, bounded, a.makeRoom},
 		{StepHooks, bounded, a.runHooks},
+		{StepCheck, bounded, a.check},
 		{StepStart, bounded, a.start},
 		{StepReady, bounded, a.awaitReady},
 		{StepProbation, ctx, a.probe},
@@ -235,6 +240,9 @@ func (a *attempt) start(ctx context.Context) error {
 	m.successor.Store(a.succ)
 	m.emit(SuccessorStarted{PID: a.pid(), Executable: m.program.path, Sockets: len(hello.Sockets)})
 	go a.hearOut() // ends with the attempt
+	if err := a.program.opened.Unchanged(); err != nil {
+		return err
+	}
 	if deadline, ok := ctx.Deadline(); ok {
 		hello.Timeout = time.Until(deadline)
 	}
@@ -256,7 +264,7 @@ func (a *attempt) launch(ctx context.Context, env []string, hello *handoff.Hello
 		hello.Passed = describe(open)
 		return a.m.sockets.Lend(func(sockets []uintptr, records []fds.Record) (err error) {
 			hello.Sockets = records
-			a.succ, err = a.m.launch(ctx, a.m.program, estate{env: env, sockets: sockets, records: records, bequests: open})
+			a.succ, err = a.m.launch(ctx, a.program, estate{env: env, sockets: sockets, records: records, bequests: open})
 			return err
 		})
 	})

@@ -23,6 +23,8 @@ type Spec struct {
 	// are: os/exec and os.StartProcess would clear O_NONBLOCK, which a socket shares with every process that has it
 	// (golang.org/issue/29277).
 	Files []uintptr
+	// Executable is what is started, by the name of Path; nil for what Path leads to at the start. It stays the caller's.
+	Executable *Executable
 }
 
 // Child is a process that this one has started.

@@ -10,7 +10,19 @@ import (
 )
 
 func start(spec Spec) (int, error) {
-	pid, _, err := syscall.StartProcess(spec.Path, spec.Args, &syscall.ProcAttr{Dir: spec.Dir, Env: spec.Env, Files: spec.Files})
+	path := spec.Path
+	if e := spec.Executable; e != nil {
+		placed, release, err := e.place(spec.Files)
+		if err != nil {
+			return 0, err
+		}
+		defer release()
+		if err := e.Unchanged(); err != nil {
+			return 0, err
+		}
+		path = placed
+	}
+	pid, _, err := syscall.StartProcess(path, spec.Args, &syscall.ProcAttr{Dir: spec.Dir, Env: spec.Env, Files: spec.Files})
 	return pid, err
 }
 
