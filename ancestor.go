@@ -100,8 +100,8 @@ func (a *ancestor) leave() {
 	a.watch.Close()
 }
 
-// ancestors owns the older generations. The serving process follows all of them: each is heard out, and ended when it is
-// overdue. While an upgrade runs nobody does, since the successor is to hear what comes next.
+// ancestors owns the older generations. The serving process follows all of them, until it commits an upgrade: each is heard
+// out, and ended when it is overdue.
 type ancestors struct {
 	m         *Manager
 	mu        sync.Mutex
@@ -170,13 +170,47 @@ func (as *ancestors) bequests() []bequest {
 	var all []bequest
 	for _, a := range as.living() {
 		all = append(all, bequest{conn: a.link, about: handoff.Passed{
-			Use: handoff.UseLink, PID: a.PID, Generation: a.Generation, Left: max(0, time.Until(a.due)), Heard: a.link.Heard(),
+			Use: handoff.UseLink, PID: a.PID, Generation: a.Generation,
 		}})
 		if w, ok := a.watch.(*process.Watched); ok && w.Handle() != nil {
 			all = append(all, bequest{conn: w.Handle(), about: handoff.Passed{Use: handoff.UseProcess, PID: a.PID, Generation: a.Generation}})
 		}
 	}
 	return all
+}
+
+// followed says how far they were followed, for a successor that is to go on with it. They are paused.
+func (as *ancestors) followed() []handoff.Followed {
+	var all []handoff.Followed
+	for _, a := range as.living() {
+		all = append(all, handoff.Followed{Generation: a.Generation, Left: max(0, time.Until(a.due)), Heard: a.link.Heard()})
+	}
+	return all
+}
+
+// resume goes on where the old process has stopped. It does not mention those whose end it has told.
+func (as *ancestors) resume(followed []handoff.Followed) {
+	as.keep(func(a *ancestor) bool {
+		i := slices.IndexFunc(followed, func(f handoff.Followed) bool { return f.Generation == a.Generation })
+		if i >= 0 {
+			a.due = time.Now().Add(followed[i].Left)
+			a.link.Prepend(followed[i].Heard)
+		}
+		return i >= 0
+	})
+}
+
+// keep drops the others.
+func (as *ancestors) keep(which func(*ancestor) bool) {
+	as.mu.Lock()
+	defer as.mu.Unlock()
+	as.all = slices.DeleteFunc(as.all, func(a *ancestor) bool {
+		if which(a) {
+			return false
+		}
+		a.leave()
+		return true
+	})
 }
 
 // errOverdue is the reason for which an ancestor is ended that has drained for too long.
@@ -206,8 +240,12 @@ func (m *Manager) follow(ctx context.Context, a *ancestor) {
 		return
 	}
 	m.emit(ParentExited{exit})
-	ctx, cancelHooks := context.WithTimeout(ctx, m.opts.upgradeTimeout)
-	defer cancelHooks()
+	m.watching.Go(func() { m.parentExited(exit) }) // ends with the hooks; an upgrade does not cut them short
+}
+
+func (m *Manager) parentExited(exit Exit) {
+	ctx, cancel := context.WithTimeout(m.draining, m.opts.upgradeTimeout)
+	defer cancel()
 	_ = m.hooks.parentExit(ctx, exit) // its errors are events
 }
 

@@ -150,11 +150,12 @@ func TestAncestorThatCannotBeSignalled(t *testing.T) {
 		l := newFakeLink()
 		old := newAncestor(Process{PID: 7, Generation: 1}, l, unwatched{}, time.Now().Add(time.Second))
 		p := newFakeParent()
-		from := inheritance{generation: 3, sockets: fds.New(), ancestors: []*ancestor{old}}
+		told := newAncestor(Process{PID: 6}, newFakeLink(), unwatched{}, time.Now())
+		from := inheritance{generation: 3, sockets: fds.New(), ancestors: []*ancestor{told, old}}
 		from.parent = newParent(p.fakeLink, &handoff.Hello{PID: 12, Generation: 3, Timeout: time.Minute, Drain: time.Minute}, p)
 		m := newFakeManager(t, from, nil, WithObserver(rec))
 		result := ready(t.Context(), m)
-		p.in <- &handoff.Commit{}
+		p.in <- &handoff.Commit{Followed: []handoff.Followed{{Generation: 1, Left: time.Second}}}
 		if err := <-result; err != nil {
 			t.Fatal(err)
 		}

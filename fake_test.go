@@ -69,6 +69,8 @@ func (l *fakeLink) Unread(m handoff.Message) error {
 	return nil
 }
 
+func (l *fakeLink) Prepend(string) {}
+
 func (l *fakeLink) SyscallConn() (syscall.RawConn, error) { return nil, errors.ErrUnsupported }
 
 func (l *fakeLink) Close() error {

@@ -290,8 +290,8 @@ func (m *Manager) drain(upgraded bool) {
 		successor.farewell(took, cut, err)
 	}
 	m.hurry(nil)
-	m.watching.Wait()
 	m.ancestors.leave()
+	m.watching.Wait()
 	if m.parent != nil {
 		m.parent.leave()
 	}

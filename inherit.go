@@ -105,7 +105,8 @@ func inheritFrom(l link, files []*os.File, announced fds.Announced) (inheritance
 		return inheritance{}, errors.Join(err, set.Close())
 	}
 	return inheritance{
-		generation: hello.Generation, handoff: hello.Handoff, sockets: set, parent: newParent(l, hello, p.watchParent(hello.PID)), ancestors: p.ancestors(),
+		generation: hello.Generation, handoff: hello.Handoff, sockets: set, parent: newParent(l, hello, p.watchParent(hello.PID)),
+		ancestors: p.ancestors(hello.Drain),
 	}, nil
 }
 
@@ -167,7 +168,7 @@ func (p *passed) take(about handoff.Passed, f *os.File) error {
 		}
 		p.processes[about.PID] = w
 	case handoff.UseLink:
-		l, err := handoff.NewLink(f, about.Heard)
+		l, err := handoff.NewLink(f)
 		if err != nil {
 			return fmt.Errorf("link to generation %d: %w", about.Generation, err)
 		}
@@ -195,15 +196,16 @@ func (p *passed) watchParent(pid int) watched {
 	return watchNumber(pid)
 }
 
-// ancestors gives the older generations of the links, in their order.
-func (p *passed) ancestors() []*ancestor {
+// ancestors gives the older generations of the links, in their order. Commit says when they are due; without it, they get as
+// long as the old process would.
+func (p *passed) ancestors(drain time.Duration) []*ancestor {
 	var all []*ancestor
 	for _, l := range p.links {
 		var w watched = unwatched{}
 		if handle, ok := p.processes[l.about.PID]; ok {
 			w = handle
 		}
-		all = append(all, newAncestor(Process{l.about.PID, l.about.Generation}, l.link, w, time.Now().Add(l.about.Left)))
+		all = append(all, newAncestor(Process{l.about.PID, l.about.Generation}, l.link, w, time.Now().Add(drain+overdueGrace)))
 	}
 	return all
 }

@@ -84,6 +84,7 @@ func (m *Manager) decide(ctx context.Context, msg handoff.Message, err error) er
 	case nil:
 		return m.bereaved(ctx, err)
 	case *handoff.Commit:
+		m.ancestors.resume(msg.Followed)
 		return m.accept(ctx)
 	case *handoff.Abort:
 		return aborted(msg)
@@ -139,6 +140,7 @@ func (m *Manager) bereaved(ctx context.Context, err error) error {
 	case <-ctx.Done():
 		return errors.Join(context.Cause(ctx), err)
 	}
+	m.ancestors.keep((*ancestor).lives) // the end of the others was the old process's to tell
 	m.emit(Warned{fmt.Errorf("the old process has died before the handoff was committed, taking over: %w", err)})
 	if err := m.pidFile.write(); err != nil {
 		m.emit(Warned{err}) // there is nobody else to serve

@@ -29,6 +29,7 @@ type link interface {
 	syscall.Conn
 	Heard() string
 	Unread(handoff.Message) error
+	Prepend(heard string)
 	Send(context.Context, handoff.Message) error
 	Receive(context.Context) (handoff.Message, error)
 	CloseRead()
@@ -232,9 +233,7 @@ func (a *attempt) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	m.ancestors.pause()
-	err = a.launch(ctx, env, hello)
-	if err != nil {
+	if err := a.launch(ctx, env, hello); err != nil {
 		return err
 	}
 	m.successor.Store(a.succ)
@@ -295,7 +294,8 @@ func (a *attempt) commit(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), commitTimeout, ErrTimeout)
 	defer cancel()
-	if err := a.succ.link.Send(ctx, &handoff.Commit{}); err != nil {
+	a.m.ancestors.pause() // what they say next is for the successor
+	if err := a.succ.link.Send(ctx, &handoff.Commit{Followed: a.m.ancestors.followed()}); err != nil {
 		return err
 	}
 	if err := a.expect(ctx, &handoff.Serving{}); err != nil {
@@ -340,7 +340,7 @@ func (a *attempt) rollBack(step Step, cause error) error {
 		a.m.successor.Store(nil)
 	}
 	a.m.sockets.TakeBack()
-	a.m.ancestors.pause() // it may be that they are followed still
+	a.m.ancestors.pause()
 	a.m.ancestors.follow()
 	errs = append(errs, a.m.pidFile.restore())
 	ctx, cancel := context.WithTimeout(a.m.draining, a.m.opts.upgradeTimeout)

@@ -87,13 +87,16 @@ func (l *Link) fill(ctx context.Context, n int) error {
 func (l *Link) Unread(m Message) error {
 	frame, err := encode(m)
 	if err == nil {
-		l.buf = append(frame, l.buf...)
+		l.Prepend(string(frame))
 	}
 	return err
 }
 
 // Heard is what was read from the other side, and has not been received.
 func (l *Link) Heard() string { return string(l.buf) }
+
+// Prepend lets the next Receive begin with what somebody else has heard.
+func (l *Link) Prepend(heard string) { l.buf = append([]byte(heard), l.buf...) }
 
 // SyscallConn gives the descriptor, to be passed on.
 func (l *Link) SyscallConn() (syscall.RawConn, error) { return l.conn.SyscallConn() }

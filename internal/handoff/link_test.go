@@ -29,7 +29,7 @@ func pair(t testing.TB) (a, b *Link) {
 	}
 	fd, err := unix.FcntlInt(theirs.Fd(), unix.F_DUPFD_CLOEXEC, 3)
 	if err == nil {
-		b, err = NewLink(os.NewFile(uintptr(fd), "link"), "")
+		b, err = NewLink(os.NewFile(uintptr(fd), "link"))
 	}
 	if err := errors.Join(err, theirs.Close()); err != nil {
 		t.Fatal(err)
@@ -392,8 +392,9 @@ func TestHeardGoesOn(t *testing.T) {
 	must(t, b.Unread(&Drained{Duration: time.Second}))
 	fd, err := unix.FcntlInt(uintptr(fdOf(t, b)), unix.F_DUPFD_CLOEXEC, 3)
 	must(t, err)
-	next, err := NewLink(os.NewFile(uintptr(fd), "link"), b.Heard())
+	next, err := NewLink(os.NewFile(uintptr(fd), "link"))
 	must(t, err)
+	next.Prepend(b.Heard())
 	defer next.Close()
 	must(t, b.Close())
 	wantMessage(t, next, &Drained{Duration: time.Second})

@@ -92,10 +92,6 @@ const (
 type Passed struct {
 	Use             Use
 	PID, Generation int
-	// Left is how long the older generation may still drain.
-	Left time.Duration
-	// Heard is what the old process has read from the link to an older generation: the reader who follows begins with it.
-	Heard string
 }
 
 // Ready says that the successor can serve. It waits for Commit or Abort.
@@ -111,8 +107,18 @@ type Accept struct {
 	Probation time.Duration // that Commit comes after
 }
 
-// Commit tells the successor to serve.
-type Commit struct{}
+// Commit tells the successor to serve, and to follow older generations instead of the old process. Those of the passed links
+// that are not among them have ended.
+type Commit struct {
+	Followed []Followed
+}
+
+// Followed is how far the old process has followed an older generation.
+type Followed struct {
+	Generation int
+	Left       time.Duration // that it may still drain
+	Heard      string        // what was read from its link: the next reader begins with that
+}
 
 // Serving acknowledges Commit. The old process stays able to serve until it has read this.
 type Serving struct{}
@@ -152,8 +158,6 @@ func (*Leave) kind() kind   { return kindLeave }
 
 func (*Ready) encode(*encoder)     {}
 func (*Ready) set(byte, decoder)   {}
-func (*Commit) encode(*encoder)    {}
-func (*Commit) set(byte, decoder)  {}
 func (*Serving) encode(*encoder)   {}
 func (*Serving) set(byte, decoder) {}
 
@@ -201,8 +205,6 @@ func (p *Passed) encode(e *encoder) {
 	e.int(1, int(p.Use))
 	e.int(2, p.PID)
 	e.int(3, p.Generation)
-	e.duration(4, p.Left)
-	e.string(5, p.Heard)
 }
 
 func (p *Passed) set(tag byte, value decoder) {
@@ -213,10 +215,37 @@ func (p *Passed) set(tag byte, value decoder) {
 		p.PID = value.int()
 	case 3:
 		p.Generation = value.int()
-	case 4:
-		p.Left = value.duration()
-	case 5:
-		p.Heard = value.string()
+	}
+}
+
+func (m *Commit) encode(e *encoder) {
+	for i := range m.Followed {
+		e.nested(1, m.Followed[i].encode)
+	}
+}
+
+func (m *Commit) set(tag byte, value decoder) {
+	if tag == 1 {
+		var f Followed
+		value.fields(f.set)
+		m.Followed = append(m.Followed, f)
+	}
+}
+
+func (f *Followed) encode(e *encoder) {
+	e.int(1, f.Generation)
+	e.duration(2, f.Left)
+	e.string(3, f.Heard)
+}
+
+func (f *Followed) set(tag byte, value decoder) {
+	switch tag {
+	case 1:
+		f.Generation = value.int()
+	case 2:
+		f.Left = value.duration()
+	case 3:
+		f.Heard = value.string()
 	}
 }
 
@@ -343,7 +372,7 @@ func Name(m Message) string {
 	return string(bytes.TrimPrefix(fmt.Appendf(nil, "%T", m), []byte("*handoff.")))
 }
 
-// Bounds of a frame. Hello and Drained may have an entry for each socket; the others are short.
+// Bounds of a frame. Some messages have an entry for each socket, or contain such a message; the others are short.
 const (
 	headerLen  = 5 // length and type
 	maxLong    = 16 << 20
@@ -352,7 +381,8 @@ const (
 )
 
 func maxBody(k kind) int {
-	if k == kindHello || k == kindDrained {
+	switch k {
+	case kindHello, kindCommit, kindDrained:
 		return maxLong
 	}
 	return maxMessage

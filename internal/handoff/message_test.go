@@ -20,7 +20,7 @@ func hello() *Hello {
 		{},
 	}, Drain: 30 * time.Second, Passed: []Passed{
 		{Use: UseProcess, PID: 4711, Generation: 2},
-		{Use: UseLink, PID: 4000, Generation: 1, Left: time.Second, Heard: "\x00\x00"},
+		{Use: UseLink, PID: 4000, Generation: 1},
 		{},
 	}}
 }
@@ -28,7 +28,7 @@ func hello() *Hello {
 // messages has one of each kind, with all fields set, and one with none.
 func messages() []Message {
 	return []Message{
-		hello(), &Hello{Version: Version}, &Ready{}, &Commit{}, &Serving{},
+		hello(), &Hello{Version: Version}, &Ready{}, &Commit{[]Followed{{1, time.Second, "\x00\x00"}, {}}}, &Commit{}, &Serving{},
 		&Failed{Reason: "the \"port\" is\ntaken"}, &Failed{}, &Abort{Reason: "too late"}, &Abort{},
 		&Drained{Duration: 1500 * time.Millisecond, Error: "hook: failed", Cut: []Cut{{"tcp :80", 3}, {"unix /run/s", 1}}}, &Drained{},
 		&Accept{Probation: time.Minute}, &Accept{}, &Leave{Reason: "too many"}, &Leave{},

@@ -18,7 +18,7 @@ func Announce(int, int) string { return "" }
 func TakeLink() (*Link, []*os.File, error) { return nil, nil, nil }
 
 // NewLink makes no link here.
-func NewLink(f *os.File, _ string) (*Link, error) {
+func NewLink(f *os.File) (*Link, error) {
 	return nil, errors.Join(errors.ErrUnsupported, f.Close())
 }
 

@@ -26,7 +26,7 @@ func Pair() (*Link, *os.File, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	link, err := NewLink(os.NewFile(uintptr(ours), "link"), "")
+	link, err := NewLink(os.NewFile(uintptr(ours), "link"))
 	if err != nil {
 		return nil, nil, errors.Join(err, unix.Close(theirs))
 	}
@@ -45,8 +45,8 @@ func socketpair() (ours, theirs int, err error) {
 	return pair[0], pair[1], nil
 }
 
-// NewLink makes a link of a descriptor, which it takes. What was heard is received first.
-func NewLink(f *os.File, heard string) (*Link, error) {
+// NewLink makes a link of a descriptor, which it takes.
+func NewLink(f *os.File) (*Link, error) {
 	conn, err := net.FileConn(f)
 	if err := errors.Join(err, f.Close()); err != nil {
 		return nil, err
@@ -55,7 +55,7 @@ func NewLink(f *os.File, heard string) (*Link, error) {
 	if !ok {
 		return nil, errors.Join(fmt.Errorf("link is a %s connection and no unix socket", conn.LocalAddr().Network()), conn.Close())
 	}
-	return &Link{conn: uc, buf: []byte(heard)}, nil
+	return &Link{conn: uc}, nil
 }
 
 // Announce gives the variable that tells a successor the number of its end, and how many descriptors follow it.
@@ -85,7 +85,7 @@ func TakeLink() (*Link, []*os.File, error) {
 		return nil, nil, fmt.Errorf("%s=%s, but descriptor %d is no socket", envLink, value, fd)
 	}
 	files := take(fd, following)
-	link, err := NewLink(files[0], "")
+	link, err := NewLink(files[0])
 	if err != nil {
 		return nil, nil, errors.Join(fmt.Errorf("%s=%s: %w", envLink, value, err), CloseAll(files[1:]))
 	}
