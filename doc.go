@@ -23,9 +23,9 @@
 //
 // A generation is the life of one process. One of them serves, at most one successor starts, and older ones drain:
 //
-//	starting --Ready--> serving --Upgrade--> upgrading --successor ready--> draining --> done
-//	                       ^                     |
-//	                       +---- it failed ------+
+//	starting --Ready--> serving --Upgrade--> upgrading --successor ready--> (probation) --> draining --> done
+//	                       ^                     |                               |
+//	                       +---- it failed ------+---- the successor failed -----+
 //
 // Whichever process crashes, hangs or is cancelled, exactly one generation ends up serving:
 //
@@ -34,6 +34,28 @@
 //   - The context of Upgrade ends: likewise.
 //   - The old process dies before it has committed the handoff: the successor takes over as soon as it is ready.
 //   - The successor dies after it was told to serve, before it has acknowledged that: the old process serves on.
+//   - The successor dies on probation, is found ill or calls [Manager.Fail]: the old process serves on. What the successor has
+//     accepted by then it may finish, if it lives.
+//   - The old process outlives its drain timeout: it is signalled, see below.
+//
+// # Probation
+//
+// A release that starts well may serve badly. With [WithProbation] both processes accept connections for a while, and only then
+// is the handoff committed: until then Ready blocks in the new process, the PID file names the old one, and the end of the new
+// one, its [Manager.Fail] or a bad answer of [WithHealthCheck] makes the upgrade fail.
+//
+// # Old generations
+//
+// A drain takes as long as the connections of the old process last, at most [WithDrainTimeout]. What is open at its end ends with
+// the process; DrainFinished counts it by listener, and so does the process that serves, in ParentExited or AncestorExited: each
+// generation passes its connections to the older ones on to its successor. Upgrades do not wait for drains: up to
+// [WithMaxDraining] old generations may be at it. One more is refused with [ErrTooManyDraining], or ends the oldest
+// ([WithEndOldest]).
+//
+// A process leaves by itself when it has drained. One that has not left 5 seconds after its drain timeout gets SIGTERM, and
+// SIGKILL 5 seconds later, unless an OnParentKill of [Hook] objects. On Linux that goes through a descriptor that the process
+// itself has passed on (pidfd_send_signal(2)), so it cannot hit another one that was given its number. Elsewhere only the parent
+// is signalled, as long as it still is the parent.
 //
 // # Sockets
 //
@@ -68,7 +90,7 @@
 //
 // See [Hook] for the moments at which an application can act: release what only one process may hold before an upgrade
 // (OnUpgrade), take it back after a failed one (OnUpgradeFailed), check that it can serve (OnReady), finish its work
-// (OnDrain), use what the old process has freed at its end (OnParentExit).
+// (OnDrain), use what the old process has freed at its end (OnParentExit), and save it from a signal (OnParentKill).
 //
 // # Observing
 //

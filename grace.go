@@ -138,7 +138,8 @@ func (m *Manager) Append(h Hook) { m.hooks.append(h) }
 // returns nil, this process is the one that serves, and inherited sockets for which no Listen function has asked are closed.
 //
 // After an error the process does not serve. A first generation may call Ready again; a successor must exit, and the old
-// process serves on. [ErrAborted] is matched if that one gave up, and [ErrTimeout] if the OnReady hooks took longer than the
+// process serves on. If it was on probation (see [WithProbation]) it has accepted connections, and drains: it exits after Wait.
+// [ErrAborted] is matched if that one gave up, and [ErrTimeout] if the OnReady hooks took longer than the
 // upgrade timeout, that of the old process in a successor. If the context ends, its cause is matched. Ready returns nil at once
 // in a process that serves, and [ErrUpgraded] or [ErrShutdown] in one that drains.
 func (m *Manager) Ready(ctx context.Context) error {
