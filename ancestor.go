@@ -26,6 +26,7 @@ const (
 type watched interface {
 	Gone() <-chan struct{}
 	Signal(syscall.Signal) error
+	State() string
 	Close()
 }
 
@@ -41,6 +42,8 @@ func (unwatched) Gone() <-chan struct{} {
 func (unwatched) Signal(syscall.Signal) error {
 	return fmt.Errorf("a process without a descriptor, which is not the parent, is not signalled: %w", errors.ErrUnsupported)
 }
+
+func (unwatched) State() string { return "" }
 
 func (unwatched) Close() {}
 
@@ -278,7 +281,7 @@ func (m *Manager) awaitEnd(ctx context.Context, a *ancestor, last *handoff.Drain
 
 // exit says how the process has ended.
 func (a *ancestor) exit(last *handoff.Drained) Exit {
-	e := Exit{Process: a.Process}
+	e := Exit{Process: a.Process, State: a.watch.State()}
 	if sig := syscall.Signal(a.signaled.Load()); sig != 0 {
 		e.Signal = sig
 	}

@@ -72,7 +72,7 @@ func TestOverdueParentIsSignalled(t *testing.T) {
 		if want := []Process{{PID: 12, Generation: 1}}; !slices.Equal(asked, want) {
 			t.Errorf("OnParentKill was asked about %v", asked)
 		}
-		if exits := find[ParentExited](rec); len(exits) != 1 || exits[0].Signal != syscall.SIGKILL || exits[0].Drained {
+		if exits := find[ParentExited](rec); len(exits) != 1 || exits[0].Signal != syscall.SIGKILL || exits[0].Drained || exits[0].State != "exit status 7" {
 			t.Errorf("exits: %+v", exits)
 		}
 		shutDown(t, m)

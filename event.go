@@ -243,6 +243,9 @@ func (e AncestorExited) describe() (slog.Level, string, []slog.Attr) {
 
 func (e Exit) describeAs(who string) (slog.Level, string, []slog.Attr) {
 	attrs := []slog.Attr{slog.Int(who, e.PID), slog.Int(who+"_generation", e.Generation)}
+	if e.State != "" {
+		attrs = append(attrs, slog.String("state", e.State))
+	}
 	if e.Signal != nil {
 		attrs = append(attrs, slog.String("signal", e.Signal.String()))
 	}

@@ -11,6 +11,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // hold opens a connection to the generation that serves now, which then has to wait for it when it drains.
@@ -109,15 +111,17 @@ func TestDrainCutsAtItsDeadline(t *testing.T) {
 func TestStoppedParentIsKilled(t *testing.T) {
 	t.Parallel()
 	c := tcpOnly
-	c.Drain = 100 * time.Millisecond
+	c.Drain = time.Second
 	s := start(t, "lines", c)
+	_, pid := s.serving()
 	s.hold()
-	s.misbehave("stop-parent")
 	s.upgrade()
+	if err := unix.Kill(pid, unix.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
 	s.awaitEvent("SIGTERM", "AncestorSignalled", 2, "signal=terminated")
 	s.awaitEvent("SIGKILL", "AncestorSignalled", 2, "signal=killed")
 	s.awaitEvent("its end", "ParentExited", 2, "signal=killed")
-	s.misbehave("")
 	s.upgrade()
 }
 

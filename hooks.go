@@ -48,6 +48,9 @@ type Hook struct {
 // Exit says how an older generation has ended.
 type Exit struct {
 	Process
+	// State is how the process ended, in the words of [os.ProcessState]: "exit status 0", "signal: killed". It is "" where the
+	// system does not tell, which Linux does since 6.15.
+	State string
 	// Drained is set if the process reported the end of its drain. Otherwise it crashed, or was killed.
 	Drained bool
 	// Drain is how long the drain took.

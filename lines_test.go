@@ -203,14 +203,6 @@ func (s *lineServer) misbehave(ctx context.Context) error {
 		<-ctx.Done()
 	case "hook-error":
 		return errors.New("the database is not there")
-	case "stop-parent":
-		go func() { // once this process serves: a stopped one would not let it
-			for s.m.Status().State != StateServing {
-				time.Sleep(time.Millisecond)
-			}
-			p, _ := s.m.Parent()
-			_ = unix.Kill(p.PID, unix.SIGSTOP)
-		}()
 	case "kill-parent":
 		p, _ := s.m.Parent()
 		return unix.Kill(p.PID, unix.SIGKILL)

@@ -25,6 +25,7 @@ func newFakeParent() *fakeParent {
 }
 
 func (p *fakeParent) Gone() <-chan struct{} { return p.gone }
+func (p *fakeParent) State() string         { return "exit status 7" }
 func (p *fakeParent) Close()                {}
 
 func (p *fakeParent) Signal(sig syscall.Signal) error {

@@ -6,8 +6,11 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"strings"
 	"syscall"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 func init() { helpers["recycle"] = recycleHelper }
@@ -90,4 +93,47 @@ func startAs(pid int) (c *Child, end func(), err error) {
 		<-c.Exited()
 	}
 	return nil, nil, fmt.Errorf("number %d could not be had again", pid)
+}
+
+// Who watches a process learns how it has ended, where the kernel tells, and can end it.
+func TestWatchedStateAndSignal(t *testing.T) {
+	for want, end := range map[string]func(w *Watched, stdin *os.File) error{
+		"exit status 0":      func(_ *Watched, stdin *os.File) error { return stdin.Close() },
+		"signal: killed":     func(w *Watched, _ *os.File) error { return w.Signal(syscall.SIGKILL) },
+		"signal: terminated": func(w *Watched, _ *os.File) error { return w.Signal(syscall.SIGTERM) },
+	} {
+		c, stdin := startWaiting(t)
+		w := watch(t, c.PID())
+		must(t, end(w, stdin))
+		closes(t, "the end is noticed", w.Gone())
+		if got := w.State(); got != want && kernelTells(t) {
+			t.Errorf("%q instead of %q", got, want)
+		}
+		if err := w.Signal(syscall.SIGKILL); !errors.Is(err, os.ErrProcessDone) {
+			t.Errorf("a signal to a process that is gone: %v", err)
+		}
+	}
+}
+
+// kernelTells reports whether the kernel is of 6.15 or later.
+func kernelTells(t *testing.T) bool {
+	t.Helper()
+	var name unix.Utsname
+	must(t, unix.Uname(&name))
+	var major, minor int
+	_, err := fmt.Sscanf(unix.ByteSliceToString(name.Release[:]), "%d.%d", &major, &minor)
+	must(t, err)
+	return major > 6 || major == 6 && minor >= 15
+}
+
+// Only a descriptor of a process can be watched.
+func TestWatchHandleRefusesOthers(t *testing.T) {
+	f, err := os.Open(os.DevNull)
+	must(t, err)
+	if w, err := WatchHandle(f, 12); err == nil || !strings.Contains(err.Error(), "watch process 12") {
+		t.Errorf("got %v, %v", w, err)
+	}
+	if err := f.Close(); !errors.Is(err, os.ErrClosed) {
+		t.Error("the descriptor was left open")
+	}
 }

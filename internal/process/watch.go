@@ -14,7 +14,9 @@ type Watched struct {
 	pid    int
 	gone   chan struct{}
 	stop   func()
-	handle *os.File // a descriptor of the process; nil where there is none
+	handle *os.File      // a descriptor of the process; nil where there is none
+	reaped chan struct{} // closed when state is known, or never will be
+	state  string
 }
 
 // Watch begins to watch a process. The caller must know that the number still means the process it has in mind, for example
@@ -30,7 +32,8 @@ func Watch(pid int) (*Watched, error) {
 		return nil, fmt.Errorf("watch process %d: it has ended, or is not the parent of this one", pid)
 	}
 	ctx, stop := context.WithCancel(context.Background())
-	w := &Watched{pid: pid, gone: make(chan struct{}), stop: stop}
+	w := &Watched{pid: pid, gone: make(chan struct{}), stop: stop, reaped: make(chan struct{})}
+	close(w.reaped)
 	go w.pollParent(ctx) // ends with the parent or with Close
 	return w, nil
 }
@@ -95,6 +98,13 @@ func (w *Watched) isGone() bool {
 	default:
 		return false
 	}
+}
+
+// State says how the process ended, in the words of [os.ProcessState], once Gone is closed and its own parent has waited for
+// it; it waits a moment for that. It is "" where the system does not tell strangers (before Linux 6.15).
+func (w *Watched) State() string {
+	<-w.reaped
+	return w.state
 }
 
 // Close ends the watch; Gone may then stay open. It can be called more than once.

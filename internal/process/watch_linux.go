@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -34,14 +35,49 @@ func WatchHandle(f *os.File, pid int) (*Watched, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("watch process %d: %w", pid, err), f.Close())
 	}
-	w := &Watched{pid: pid, gone: make(chan struct{}), handle: f, stop: func() { _ = f.Close() }}
-	go func() { // ends with the process or with Close
+	w := &Watched{pid: pid, gone: make(chan struct{}), handle: f, stop: func() { _ = f.Close() }, reaped: make(chan struct{})}
+	go func() { // ends soon after the process, or with Close
+		defer w.stop()
+		defer close(w.reaped)
 		if raw.Read(ended) == nil {
 			close(w.gone)
+			w.state = exitState(raw)
 		}
-		w.stop()
 	}()
 	return w, nil
+}
+
+// How long the parent of a process may take to wait for it.
+const (
+	reapTimeout = 100 * time.Millisecond
+	reapPoll    = 5 * time.Millisecond
+)
+
+// exitState asks how the process has ended: the kernel keeps that for those who have a descriptor (PIDFD_GET_INFO, see
+// pidfd_open(2)), from when the parent of the process has waited for it.
+func exitState(raw syscall.RawConn) string {
+	for waited := time.Duration(0); waited < reapTimeout; waited += reapPoll {
+		info := unix.PidfdInfo{Mask: unix.PIDFD_INFO_EXIT}
+		var err error
+		if raw.Control(func(fd uintptr) { err = unix.IoctlPidfdInfo(int(fd), &info) }) != nil {
+			return "" // the watch was closed
+		}
+		if err == nil && info.Mask&unix.PIDFD_INFO_EXIT != 0 {
+			return describeExit(syscall.WaitStatus(info.Exit_code))
+		}
+		if err != nil && !errors.Is(err, unix.ESRCH) {
+			return "" // an older kernel
+		}
+		time.Sleep(reapPoll)
+	}
+	return ""
+}
+
+func describeExit(status syscall.WaitStatus) string {
+	if status.Signaled() {
+		return "signal: " + status.Signal().String()
+	}
+	return fmt.Sprintf("exit status %d", status.ExitStatus())
 }
 
 // checkHandle asks what only a descriptor of a process answers.
