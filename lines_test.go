@@ -29,7 +29,10 @@ type config struct {
 	Timeout   time.Duration
 	Drain     time.Duration
 	NoSignals bool
-	Count     int // of listeners, in benchmarks
+	Count     int  // of further listeners
+	LongNames bool // of the further listeners
+	User      int  // that the service becomes; 0 is none
+	Helpers   bool // it starts helpers all the time, see runHelpers
 
 	KeepAlive string // of the connections: "off", "idle" or "config"
 
@@ -62,6 +65,9 @@ func linesMain(c config) error {
 	if err != nil {
 		return err
 	}
+	if c.Helpers {
+		runHelpers(m)
+	}
 	s := &lineServer{m: m, config: c, listeners: map[string]net.Listener{}}
 	for _, e := range c.Listen {
 		if err := s.listen(e); err != nil {
@@ -87,7 +93,7 @@ func (c config) mode() string {
 }
 
 func (c config) options() []Option {
-	opts := []Option{WithObserver(ObserverFunc(printRecord))}
+	opts := []Option{WithObserver(ObserverFunc(c.observe))}
 	if c.PIDFile != "" {
 		opts = append(opts, WithPIDFile(c.PIDFile))
 	}
@@ -248,6 +254,9 @@ func (s *lineServer) answer(conn net.Conn, line string) string {
 	case "listen":
 		network, address, _ := strings.Cut(arg, " ")
 		return fmt.Sprint(s.listen(endpoint{Network: network, Address: address}))
+	}
+	if answer, ok := s.limitCommand(command, arg); ok {
+		return answer
 	}
 	return line + " " + strconv.Itoa(s.m.generation) + " " + strconv.Itoa(os.Getpid())
 }

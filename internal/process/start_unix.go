@@ -11,6 +11,9 @@ import (
 
 func start(spec Spec) (int, error) {
 	pid, _, err := syscall.StartProcess(spec.Path, spec.Args, &syscall.ProcAttr{Dir: spec.Dir, Env: spec.Env, Files: spec.Files})
+	if err != nil {
+		err = explain(spec, err)
+	}
 	return pid, err
 }
 
