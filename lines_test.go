@@ -194,6 +194,9 @@ func (s *lineServer) misbehave(ctx context.Context) error {
 	case "kill-parent":
 		p, _ := s.m.Parent()
 		return unix.Kill(p.PID, unix.SIGKILL)
+	case "stop-parent":
+		p, _ := s.m.Parent()
+		return stopParent(p.PID)
 	}
 	return nil
 }
