@@ -307,7 +307,7 @@ func childrenOf(pid int) (kids []string) {
 	lists, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
 	for _, file := range lists {
 		list, _ := os.ReadFile(file)
-		for _, kid := range strings.Fields(string(list)) {
+		for kid := range strings.FieldsSeq(string(list)) {
 			kids = append(kids, kid+" "+processState(kid))
 		}
 	}

@@ -107,9 +107,8 @@ func (s *lineServer) try(arg string) tried {
 		return tried{Upgraded: true}
 	}
 	result := tried{Text: err.Error(), TimedOut: errors.Is(err, ErrTimeout)}
-	errors.As(err, &result.Errno)
-	var failed *UpgradeError
-	if errors.As(err, &failed) {
+	result.Errno, _ = errors.AsType[syscall.Errno](err)
+	if failed, ok := errors.AsType[*UpgradeError](err); ok {
 		result.Step, result.PID, result.State = failed.Step, failed.PID, failed.State
 	}
 	return result

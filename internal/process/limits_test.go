@@ -31,10 +31,8 @@ func TestErrorsOfStartSayWhichLimitIsReached(t *testing.T) {
 
 func TestDescriptorThatIsClosedIsNoMatterOfLimits(t *testing.T) {
 	spec := helperSpec(t, "look")
-	r, _ := pipe(t)
-	spec.Files = append(spec.Files, r.Fd())
-	must(t, r.Close())
-	if c, err := Start(context.Background(), spec); !errors.Is(err, syscall.EBADF) {
-		t.Errorf("Start returned %v, %v", c, err)
+	spec.Files = append(spec.Files, 900)
+	if _, err := Start(context.Background(), spec); !errors.Is(err, syscall.EBADF) {
+		t.Errorf("Start returned %v", err)
 	}
 }
