@@ -560,7 +560,11 @@ func TestTenThousandListeners(t *testing.T) {
 	c := tcpOnly
 	c.Count = 10_000
 	if limit.Max < 10_100 {
-		t.Skipf("%d listeners need as many descriptors, and the hard limit is %d: raise it (ulimit -Hn)", c.Count, limit.Max)
+		skip := t.Skipf
+		if os.Getenv("GRACE_REQUIRE_NAMESPACES") != "" { // root can raise it
+			skip = t.Fatalf
+		}
+		skip("%d listeners need as many descriptors, and the hard limit is %d: raise it (ulimit -Hn)", c.Count, limit.Max)
 	}
 	s := start(t, "limits", c)
 	l := startLoad(s)
