@@ -115,6 +115,15 @@
 // A listener that was opened with Multipath TCP, the default of package net, stays what it is over upgrades; so does one
 // without.
 //
+// An upgrade needs a few descriptors, a process and its threads on top of what the service uses. Where a limit forbids them
+// (RLIMIT_NOFILE, RLIMIT_NPROC, pids.max of a container), or the environment is too long, Upgrade fails and the error matches
+// EMFILE, EAGAIN or E2BIG of package syscall. The Go runtime ends a process that gets no thread when it needs one: leave room.
+//
+// Go raises the soft limit on descriptors for itself, and gives what it starts the limit that it was started with. With more
+// sockets than that, the dynamic linker of a successor cannot open its libraries. Start the service with a higher soft limit
+// (LimitNOFILE= in systemd.exec(5)), link it statically, or have it call [syscall.Setrlimit], after which Go hands its limit
+// on.
+//
 // A successor is a child of the old process. Service managers that supervise a main process have to be told of the new one:
 // those that follow a PID file are, by [WithPIDFile]. Under systemd, socket activation works, and an upgrade does not yet tell
 // systemd of the new main process.

@@ -29,13 +29,15 @@ type config struct {
 	Timeout   time.Duration
 	Drain     time.Duration
 	NoSignals bool
-	Count     int    // of listeners, in benchmarks
+	Count     int    // of further listeners
+	LongNames bool   // of the further listeners
+	User      int    // that the service becomes; 0 is none
+	Helpers   bool   // it starts helpers all the time, see runHelpers
 	CheckFile string // read by the check of each upgrade: what it is to do, see checkAsTold
 
 	MaxDraining int
 	EndOldest   bool
 	Probation   time.Duration
-	Health      string // "ill", "slow" or "" for none
 
 	KeepAlive string // of the connections: "off", "idle" or "config"
 
@@ -68,6 +70,9 @@ func linesMain(c config) error {
 	if err != nil {
 		return err
 	}
+	if c.Helpers {
+		runHelpers(m)
+	}
 	s := &lineServer{m: m, config: c, listeners: map[string]net.Listener{}}
 	for _, e := range c.Listen {
 		if err := s.listen(e); err != nil {
@@ -93,7 +98,7 @@ func (c config) mode() string {
 }
 
 func (c config) options() []Option {
-	opts := []Option{WithObserver(ObserverFunc(printRecord))}
+	opts := []Option{WithObserver(ObserverFunc(c.observe))}
 	if c.PIDFile != "" {
 		opts = append(opts, WithPIDFile(c.PIDFile))
 	}
@@ -206,6 +211,9 @@ func (s *lineServer) misbehave(ctx context.Context) error {
 	case "kill-parent":
 		p, _ := s.m.Parent()
 		return unix.Kill(p.PID, unix.SIGKILL)
+	case "stop-parent":
+		p, _ := s.m.Parent()
+		return stopParent(p.PID)
 	}
 	return nil
 }
@@ -268,6 +276,9 @@ func (s *lineServer) answer(conn net.Conn, line string) string {
 	case "listen":
 		network, address, _ := strings.Cut(arg, " ")
 		return fmt.Sprint(s.listen(endpoint{Network: network, Address: address}))
+	}
+	if answer, ok := s.limitCommand(command, arg); ok {
+		return answer
 	}
 	return line + " " + strconv.Itoa(s.m.generation) + " " + strconv.Itoa(os.Getpid())
 }

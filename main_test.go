@@ -24,9 +24,11 @@ const (
 
 // mains are the programs that this binary can be.
 var mains = map[string]func(config) error{
-	"lines": linesMain,
-	"floor": floorMain,
-	"many":  manyMain,
+	"lines":  linesMain,
+	"floor":  floorMain,
+	"many":   manyMain,
+	"helper": helperMain,
+	"limits": limitsMain,
 }
 
 var usedMains sync.Map

@@ -23,6 +23,9 @@ func start(spec Spec) (int, error) {
 		path = placed
 	}
 	pid, _, err := syscall.StartProcess(path, spec.Args, &syscall.ProcAttr{Dir: spec.Dir, Env: spec.Env, Files: spec.Files})
+	if err != nil {
+		err = explain(spec, err)
+	}
 	return pid, err
 }
 

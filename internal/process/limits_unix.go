@@ -1,0 +1,65 @@
+//go:build unix
+
+package process
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// explain says which limit has kept a process from being started, where the kernel's words do not: it matches err, or EMFILE.
+func explain(spec Spec, err error) error {
+	switch {
+	case errors.Is(err, syscall.E2BIG):
+		return fmt.Errorf("%w: %s", err, size(spec))
+	case errors.Is(err, syscall.EAGAIN):
+		return fmt.Errorf("%w: there are as many processes and threads as the user or the container may have (RLIMIT_NPROC, pids.max)", err)
+	case errors.Is(err, syscall.EBADF):
+		return beyondLimit(spec, err)
+	}
+	return err
+}
+
+// beyondLimit tells a number beyond the limit from a descriptor that is closed: both are EBADF. Package syscall moves descriptors
+// out of each other's way to numbers above the highest that is passed.
+func beyondLimit(spec Spec, err error) error {
+	var limit unix.Rlimit
+	if unix.Getrlimit(unix.RLIMIT_NOFILE, &limit) != nil {
+		return err
+	}
+	highest := 0
+	for _, fd := range spec.Files {
+		if fd != ^uintptr(0) {
+			highest = max(highest, int(fd))
+		}
+	}
+	// One more for the pipe through which the child reports errors, and at most one for each that is in the way.
+	if needed := uint64(highest) + 2 + uint64(len(spec.Files)); needed > uint64(limit.Cur) { //nolint:unconvert // it is signed on FreeBSD
+		return fmt.Errorf("%w: descriptors up to %d are to be passed, and as many more numbers may be needed for a moment, but the limit is %d (RLIMIT_NOFILE)",
+			syscall.EMFILE, highest, limit.Cur)
+	}
+	return err
+}
+
+// size says how long the arguments and the environment are, and what is the longest of them.
+func size(spec Spec) string {
+	total, longest, what := 0, 0, ""
+	for i, s := range slices.Concat(spec.Args, spec.Env) {
+		total += len(s) + 1
+		if len(s) < longest {
+			continue
+		}
+		longest, what = len(s), "an argument"
+		if i >= len(spec.Args) {
+			name, _, _ := strings.Cut(s, "=")
+			what = fmt.Sprintf("the variable %.64q", name)
+		}
+	}
+	return fmt.Sprintf("arguments and environment have %d bytes, and %s has %d of them: use fewer or shorter ones, see execve(2) for the limits of one and of all",
+		total, what, longest)
+}
