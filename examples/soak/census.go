@@ -1,0 +1,86 @@
+package main
+
+import (
+	"fmt"
+	"maps"
+	"os"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// census counts what must not grow in a process. What the system does not tell, having no /proc, is missing.
+type census struct {
+	Descriptors map[string]int `json:"descriptors,omitempty"` // by what they are, such as "socket"; nil if not measured
+	Goroutines  int            `json:"goroutines"`
+	Resident    int64          `json:"resident,omitempty"` // memory in bytes; 0 if not measured
+}
+
+func takeCensus() *census {
+	return &census{Descriptors: descriptors(), Goroutines: runtime.NumGoroutine(), Resident: residentMemory()}
+}
+
+func descriptors() map[string]int {
+	const dir = "/proc/self/fd/"
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil
+	}
+	count := make(map[string]int)
+	for _, e := range entries {
+		if target, err := os.Readlink(dir + e.Name()); err == nil { // else it was that of ReadDir
+			count[descriptorKind(target)]++
+		}
+	}
+	return count
+}
+
+// descriptorKind is "socket" for socket:[4711], "pidfd" for anon_inode:[pidfd], and the path for an open file.
+func descriptorKind(target string) string {
+	kind, detail, found := strings.Cut(target, ":")
+	switch {
+	case !found || strings.HasPrefix(target, "/"):
+		return target
+	case kind == "anon_inode":
+		return strings.Trim(detail, "[]")
+	}
+	return kind
+}
+
+// residentMemory is the VmRSS of proc_pid_status(5).
+func residentMemory() int64 {
+	status, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		return 0
+	}
+	for line := range strings.Lines(string(status)) {
+		if value, found := strings.CutPrefix(line, "VmRSS:"); found {
+			kilobytes, _ := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(value), " kB"), 10, 64) // 0: not measured
+			return kilobytes << 10
+		}
+	}
+	return 0
+}
+
+// same reports whether what is counted exactly has not changed.
+func (c *census) same(as *census) bool {
+	return c.Goroutines == as.Goroutines && maps.Equal(c.Descriptors, as.Descriptors)
+}
+
+// open counts the descriptors.
+func (c *census) open() int {
+	n := 0
+	for _, count := range c.Descriptors {
+		n += count
+	}
+	return n
+}
+
+func (c *census) String() string {
+	kinds := []string{fmt.Sprintf("%d goroutines", c.Goroutines)}
+	for _, kind := range slices.Sorted(maps.Keys(c.Descriptors)) {
+		kinds = append(kinds, fmt.Sprintf("%d %s", c.Descriptors[kind], kind))
+	}
+	return strings.Join(kinds, ", ")
+}
