@@ -132,12 +132,12 @@ func within(d time.Duration) (context.Context, context.CancelFunc) {
 func (d *driver) rest(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(d.chance.Int64N(int64(d.set.pause))))
 	defer cancel()
-	_ = d.lineage.await(ctx, func() bool { return false }, nil) // the next upgrade notices the end of the service
+	_ = d.lineage.follow(ctx, never, nil) // the next upgrade notices the end of the service
 }
 
 // censusAtRest waits until the load and the older generations are gone, and what they have left in the one that serves has
 // ended too.
-func (d *driver) censusAtRest() (*census, error) {
+func (d *driver) censusAtRest() (*rest, error) {
 	if err := d.awaitRoom(0); err != nil {
 		return nil, err
 	}
@@ -159,12 +159,12 @@ func (d *driver) censusAtRest() (*census, error) {
 		}
 		last = c
 	}
-	return last, nil
+	return &rest{census: last, alive: len(d.lineage.alive)}, nil
 }
 
 // askCensus asks the serving process, over a connection of its own, which counts in each census alike.
 func askCensus(path string) (*census, error) {
-	c := lineClient{kind: &kind{}, network: "unix", addr: path}
+	c := lineClient{kind: &kind{patience: clientPatience}, network: "unix", addr: path}
 	defer c.hangUp()
 	a, err := c.ask(censusRequest)
 	if err == nil && a.Census == nil {

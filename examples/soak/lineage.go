@@ -112,11 +112,10 @@ func (l *lineage) draining() int { return len(l.alive) - 1 }
 
 // upgrade has the serving process replaced, or fail to be.
 func (l *lineage) upgrade(ctx context.Context) error {
-	old, done := l.serving, l.upgrades+len(l.failures)+1
+	old, failed, done := l.serving, len(l.failures), l.upgrades+len(l.failures)+1
 	if err := signalTo(old.PID, syscall.SIGHUP); err != nil {
 		return err
 	}
-	failed := len(l.failures)
 	return l.await(ctx, func() bool {
 		tookOver := l.serving.Generation > old.Generation // reported by the one process, and the end of the upgrade by the other
 		return l.upgrades+len(l.failures) == done && (tookOver || len(l.failures) > failed)
@@ -134,11 +133,23 @@ func signalTo(pid int, sig os.Signal) error {
 	return p.Release()
 }
 
-// errEnded is the end of the last process.
-var errEnded = errors.New("the service has ended")
+// Why the driver stops to wait.
+var (
+	errEnded   = errors.New("the service has ended")
+	errTrouble = errors.New("the service is in trouble") // the verdict says which
+)
 
-// await follows what happens until something is true. It looks after each report, and each word from the channel.
+// await follows what happens until something is true, or should not have happened.
 func (l *lineage) await(ctx context.Context, done func() bool, look <-chan struct{}) error {
+	err := l.follow(ctx, func() bool { return done() || len(l.troubles) > 0 }, look)
+	if err == nil && len(l.troubles) > 0 {
+		return errTrouble
+	}
+	return err
+}
+
+// follow takes reports until something is true. It looks after each report, and after each word from the channel.
+func (l *lineage) follow(ctx context.Context, done func() bool, look <-chan struct{}) error {
 	for !done() {
 		select {
 		case r, ok := <-l.reports:
@@ -153,6 +164,8 @@ func (l *lineage) await(ctx context.Context, done func() bool, look <-chan struc
 	}
 	return nil
 }
+
+func never() bool { return false }
 
 // note remembers a report.
 func (l *lineage) note(r report) {
@@ -204,7 +217,7 @@ func (l *lineage) end(timeout time.Duration) error {
 func (l *lineage) awaitEnd(timeout time.Duration) error {
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
-	if err := l.await(ctx, func() bool { return false }, nil); !errors.Is(err, errEnded) {
+	if err := l.follow(ctx, never, nil); !errors.Is(err, errEnded) {
 		return fmt.Errorf("%d processes have not ended within %v", len(l.alive), timeout)
 	}
 	return nil

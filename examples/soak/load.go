@@ -5,13 +5,14 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 )
 
-// patience is how long a client waits: for a connection, and for each part of an answer.
-const patience = 20 * time.Second
+// clientPatience is how long a client waits: for a connection, and for each part of an answer.
+const clientPatience = 20 * time.Second
 
 // load is all clients, with what they have seen so far.
 type load struct {
@@ -38,7 +39,7 @@ type client interface {
 func newLoad(set settings, addrs map[string]string) *load {
 	l := &load{seed: set.seed, news: make(chan struct{}, 1)}
 	add := func(name string, clients int, connect func(*kind, who) client) *kind {
-		k := &kind{name: name, clients: clients, connect: connect, serving: &l.serving, news: l.news}
+		k := &kind{name: name, clients: clients, patience: clientPatience, connect: connect, serving: &l.serving, news: l.news}
 		l.kinds = append(l.kinds, k)
 		return k
 	}
@@ -66,6 +67,15 @@ type who struct {
 
 // id of its nth request.
 func (w who) id(n int) string { return fmt.Sprintf("%s-%d", w.name, n) }
+
+// compose gives its nth request for an echo. They differ in length, and each tenth is slow to answer.
+func (w who) compose(n int) string {
+	text := w.id(n) + " " + strings.Repeat("x", w.chance.IntN(1000))
+	if w.chance.IntN(10) == 0 {
+		text += slowMark
+	}
+	return text
+}
 
 // start starts the clients.
 func (l *load) start() {
@@ -111,11 +121,12 @@ func (l *load) total() tally {
 
 // kind is clients of the same kind.
 type kind struct {
-	name    string
-	clients int
-	connect func(*kind, who) client // makes one, which connects when it has to
-	serving *atomic.Int64
-	news    chan<- struct{}
+	name     string
+	clients  int
+	patience time.Duration
+	connect  func(*kind, who) client // makes one, which connects when it has to
+	serving  *atomic.Int64
+	news     chan<- struct{}
 
 	mu   sync.Mutex
 	seen tally
@@ -196,7 +207,7 @@ func (k *kind) tally() tally {
 
 // dial opens a connection for a client, or fails: it is not tried again.
 func (k *kind) dial(network, addr string) (net.Conn, error) {
-	c, err := net.DialTimeout(network, addr, patience)
+	c, err := net.DialTimeout(network, addr, k.patience)
 	if err != nil {
 		return nil, err
 	}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"strings"
 	"time"
 )
 
@@ -23,13 +22,8 @@ type lineClient struct {
 	answers *json.Decoder
 }
 
-// request sends lines of different lengths; each tenth is slow to answer.
 func (c *lineClient) request(n int) (int, error) {
-	text := c.id(n) + " " + strings.Repeat("x", c.chance.IntN(1000))
-	if c.chance.IntN(10) == 0 {
-		text += slowMark
-	}
-	a, err := c.ask(text)
+	a, err := c.ask(c.compose(n))
 	if err != nil || a.Last || !c.keepAlive {
 		c.hangUp()
 	}
@@ -43,7 +37,7 @@ func (c *lineClient) ask(text string) (a answer, err error) {
 		}
 		c.answers = json.NewDecoder(c.conn)
 	}
-	if err := c.conn.SetDeadline(time.Now().Add(patience)); err != nil {
+	if err := c.conn.SetDeadline(time.Now().Add(c.kind.patience)); err != nil {
 		return a, err
 	}
 	if _, err := io.WriteString(c.conn, text+"\n"); err != nil {

@@ -3,7 +3,6 @@ package main
 import (
 	"encoding/json"
 	"net"
-	"strings"
 	"time"
 )
 
@@ -26,8 +25,7 @@ func (c *packetClient) request(n int) (int, error) {
 		}
 		c.conn, c.buf = conn, make([]byte, 64<<10)
 	}
-	text := c.id(n) + " " + strings.Repeat("x", c.chance.IntN(1000))
-	a, err := c.ask(text)
+	a, err := c.ask(c.compose(n))
 	if err != nil {
 		c.hangUp() // an answer that comes after all must not be taken for that to the next request
 	}
@@ -35,7 +33,7 @@ func (c *packetClient) request(n int) (int, error) {
 }
 
 func (c *packetClient) ask(text string) (a answer, err error) {
-	if err := c.conn.SetDeadline(time.Now().Add(patience)); err != nil {
+	if err := c.conn.SetDeadline(time.Now().Add(c.kind.patience)); err != nil {
 		return a, err
 	}
 	if _, err := c.conn.Write([]byte(text)); err != nil {

@@ -29,16 +29,16 @@ func (c *streamClient) request(n int) (int, error) {
 	if err := json.NewEncoder(conn).Encode(r); err != nil {
 		return 0, err
 	}
-	return follow(conn, r)
+	return c.follow(conn, r)
 }
 
 func (c *streamClient) hangUp() {}
 
 // follow reads a stream to its end. It must have all ticks in their order, from one generation, and nothing after them.
-func follow(conn net.Conn, r streamRequest) (generation int, err error) {
+func (c *streamClient) follow(conn net.Conn, r streamRequest) (generation int, err error) {
 	in := json.NewDecoder(conn)
 	for n := 1; n <= r.Ticks; n++ {
-		t, err := next(conn, in)
+		t, err := c.next(conn, in)
 		if err != nil {
 			return 0, fmt.Errorf("tick %d of %d: %w", n, r.Ticks, broken(err))
 		}
@@ -49,7 +49,7 @@ func follow(conn net.Conn, r streamRequest) (generation int, err error) {
 			return 0, fmt.Errorf("expected %+v, got %+v", want, t)
 		}
 	}
-	switch t, err := next(conn, in); {
+	switch t, err := c.next(conn, in); {
 	case err == nil:
 		return 0, fmt.Errorf("expected the end of the stream after %d ticks, got %+v", r.Ticks, t)
 	case !errors.Is(err, io.EOF):
@@ -58,8 +58,8 @@ func follow(conn net.Conn, r streamRequest) (generation int, err error) {
 	return generation, nil
 }
 
-func next(conn net.Conn, in *json.Decoder) (t tick, err error) {
-	if err := conn.SetReadDeadline(time.Now().Add(patience)); err != nil {
+func (c *streamClient) next(conn net.Conn, in *json.Decoder) (t tick, err error) {
+	if err := conn.SetReadDeadline(time.Now().Add(c.kind.patience)); err != nil {
 		return t, err
 	}
 	err = in.Decode(&t)

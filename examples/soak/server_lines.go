@@ -10,13 +10,14 @@ import (
 	"time"
 )
 
-// What a client of the line protocol can say besides.
+// A request that ends in slowMark takes a while: drains find some in progress.
 const (
-	slowMark      = " slow"  // at the end of a request that takes a while: drains find some in progress
-	censusRequest = "census" // asks for a census of the process
+	slowMark   = " slow"
+	slowAnswer = 20 * time.Millisecond
 )
 
-const slowAnswer = 20 * time.Millisecond
+// censusRequest asks for a census of the process.
+const censusRequest = "census"
 
 // answer is what the service says to a request, as a line or a datagram of JSON.
 type answer struct {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net"
 	"os"
+	"strings"
 	"sync"
 	"time"
 )
@@ -20,30 +21,36 @@ type packetServer struct {
 
 func (s *packetServer) start(fail func(error)) {
 	s.work.Go(func() { // ends with drain
-		if err := s.serve(); !errors.Is(err, os.ErrDeadlineExceeded) {
+		if err := s.read(); !errors.Is(err, os.ErrDeadlineExceeded) {
 			fail(err)
 		}
 	})
 }
 
-func (s *packetServer) serve() error {
+func (s *packetServer) read() error {
 	for b := make([]byte, 64<<10); ; {
 		n, client, err := s.conn.ReadFrom(b)
 		if err != nil {
 			return err
 		}
-		text, err := json.Marshal(answer{Text: string(b[:n]), Generation: s.generation})
-		if err != nil {
-			return err
-		}
-		if _, err := s.conn.WriteTo(text, client); err != nil {
-			return err
-		}
+		text := string(b[:n])
+		s.work.Go(func() { s.answer(client, text) }) // ends soon
 	}
 }
 
-// drain ends the reads, and only them: if the socket were closed now, a datagram that was just read could not be answered any
-// more. What waits in the socket is the successor's.
+func (s *packetServer) answer(client net.Addr, text string) {
+	if strings.HasSuffix(text, slowMark) {
+		time.Sleep(slowAnswer)
+	}
+	b, err := json.Marshal(answer{Text: text, Generation: s.generation})
+	if err != nil {
+		return // an answer can always be written
+	}
+	_, _ = s.conn.WriteTo(b, client) // one that is gone will not miss it
+}
+
+// drain ends the reads, and only them: if the socket were closed now, what has been read could not be answered any more. What
+// waits in the socket is the successor's.
 func (s *packetServer) drain(ctx context.Context) error {
 	err := s.conn.SetReadDeadline(time.Now())
 	return errors.Join(err, await(ctx, &s.work), s.conn.Close())
