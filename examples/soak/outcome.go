@@ -114,7 +114,7 @@ func (o *outcome) String() string {
 func (o *outcome) censuses() string {
 	var b strings.Builder
 	row := func(name, begin, end, note string) {
-		fmt.Fprintf(&b, "%-33s %10s %10s   %s\n", name, begin, end, note)
+		b.WriteString(strings.TrimRight(fmt.Sprintf("%-31s %12s %12s  %s", name, begin, end, note), " ") + "\n")
 	}
 	row("census", "beginning", "end", "")
 	row("serving process without load:", "", "", "")
@@ -144,7 +144,7 @@ func (c *census) openOrUnknown() string {
 	return fmt.Sprint(c.open())
 }
 
-const notMeasured = "-" // there is no /proc
+const notMeasured = "not measured" // there is no /proc
 
 func megabytes(n int64) string {
 	if n == 0 {
