@@ -2,6 +2,8 @@ package main
 
 import (
 	"errors"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -90,6 +92,37 @@ func TestDescriptorKind(t *testing.T) {
 	} {
 		if got := descriptorKind(target); got != want {
 			t.Errorf("%s is a %s, not a %s", target, got, want)
+		}
+	}
+}
+
+// TestCensusCountsWhatIsOpen opens a file that counts, and one that does not.
+func TestCensusCountsWhatIsOpen(t *testing.T) {
+	const uncounted = "/proc/self/status"
+	if _, err := os.Stat(uncounted); err != nil {
+		if c := takeCensus(); c.openOrUnknown() != notMeasured || megabytes(c.Resident) != notMeasured {
+			t.Errorf("without /proc, the census is %v, %d bytes of memory", c, c.Resident)
+		}
+		return
+	}
+	counted := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(counted, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{counted, counted, uncounted} {
+		f, err := os.Open(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+	}
+	c := takeCensus()
+	if c.Descriptors[counted] != 2 || c.Resident < 1<<20 {
+		t.Errorf("with a file open twice: %v, %d bytes of memory", c, c.Resident)
+	}
+	for kind := range c.Descriptors {
+		if strings.HasPrefix(kind, "/proc/") {
+			t.Errorf("%s counts", kind)
 		}
 	}
 }
