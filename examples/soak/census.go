@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"os"
@@ -8,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // census counts what must not grow in a process. What the system does not tell, having no /proc, is missing.
@@ -19,6 +21,27 @@ type census struct {
 
 func takeCensus() *census {
 	return &census{Descriptors: descriptors(), Goroutines: runtime.NumGoroutine(), Resident: residentMemory()}
+}
+
+// settledCensus waits until what is about to end has ended: until five censuses in a row are the same.
+func settledCensus(ctx context.Context, interval time.Duration, take func() (*census, error)) (*census, error) {
+	const enough = 5
+	var last *census
+	for same := 0; same < enough; time.Sleep(interval) {
+		c, err := take()
+		switch {
+		case err != nil:
+			return nil, err
+		case ctx.Err() != nil:
+			return nil, fmt.Errorf("it does not come to rest: %w: %v", context.Cause(ctx), c)
+		case last != nil && c.same(last):
+			same++
+		default:
+			same = 1
+		}
+		last = c
+	}
+	return last, nil
 }
 
 func descriptors() map[string]int {

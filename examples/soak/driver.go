@@ -41,9 +41,9 @@ func soak(ctx context.Context, set settings) error {
 		return err
 	}
 	d.load = newLoad(set, d.lineage.addrs)
-	err = d.run(ctx)
+	err = errors.Join(d.run(ctx), d.lineage.stop())
 	d.conclude()
-	return errors.Join(err, d.lineage.stop(), d.outcome.verdict())
+	return errors.Join(err, d.outcome.verdict())
 }
 
 func (d *driver) drainTimeout() time.Duration { return d.set.stream + drainSpare }
@@ -80,18 +80,20 @@ func (d *driver) conclude() {
 	fmt.Print("\n", o, "\n")
 }
 
-// upgradeUnderLoad upgrades until it is enough. After an interrupt, that is after the first upgrade that succeeds or fails.
+// upgradeUnderLoad upgrades until it is enough. After an interrupt, one upgrade is.
 func (d *driver) upgradeUnderLoad(ctx context.Context, enough func(done int) bool) error {
 	d.load.start()
 	defer d.load.stop()
-	for done := 0; !enough(done) && (done == 0 || ctx.Err() == nil); done++ {
+	for done := 1; ; done++ {
 		if err := d.upgrade(); err != nil {
 			return err
 		}
 		d.progress()
+		if enough(done) || ctx.Err() != nil {
+			return nil
+		}
 		d.rest(ctx)
 	}
-	return nil
 }
 
 // upgrade has the service replaced once, and waits until each kind of clients has met the new generation.
@@ -141,25 +143,14 @@ func (d *driver) censusAtRest() (*rest, error) {
 	if err := d.awaitRoom(0); err != nil {
 		return nil, err
 	}
-	const interval, enough = 50 * time.Millisecond, 5
-	var last *census
-	deadline := time.Now().Add(stepTimeout)
-	for equal := 0; equal < enough; time.Sleep(interval) {
-		if time.Now().After(deadline) {
-			return nil, fmt.Errorf("without load, the service does not come to rest within %v: %v", stepTimeout, last)
-		}
-		c, err := askCensus(d.lineage.addrs[unixLines])
-		if err != nil {
-			return nil, fmt.Errorf("census: %w", err)
-		}
-		if last != nil && c.same(last) {
-			equal++
-		} else {
-			equal = 0
-		}
-		last = c
+	ctx, cancel := within(stepTimeout)
+	defer cancel()
+	// The last one to drain has said good-bye, and is yet to exit.
+	c, err := settledCensus(ctx, 50*time.Millisecond, func() (*census, error) { return askCensus(d.lineage.addrs[unixLines]) })
+	if err != nil {
+		return nil, fmt.Errorf("census of the service without load: %w", err)
 	}
-	return &rest{census: last, alive: len(d.lineage.alive)}, nil
+	return &rest{census: c, alive: len(d.lineage.alive)}, nil
 }
 
 // askCensus asks the serving process, over a connection of its own, which counts in each census alike.

@@ -8,7 +8,6 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"sync"
 	"syscall"
 	"time"
@@ -50,9 +49,10 @@ func start(ctx context.Context, drainTimeout time.Duration, inspect func(report)
 	if err != nil {
 		return nil, errors.Join(err, os.Remove(dir))
 	}
-	l.dir, l.inspect = dir, inspect
-	l.addrs = map[string]string{unixLines: filepath.Join(dir, unixName)}
+	l.dir, l.inspect, l.addrs = dir, inspect, make(map[string]string)
 	l.stop = sync.OnceValue(func() error { return l.end(drainTimeout) })
+	ctx, cancel := context.WithTimeoutCause(ctx, stepTimeout, fmt.Errorf("it does not serve within %v", stepTimeout))
+	defer cancel()
 	if err := l.await(ctx, func() bool { return l.serving.PID != 0 }, nil); err != nil {
 		return nil, errors.Join(fmt.Errorf("wait for the service: %w", err), l.stop())
 	}
@@ -171,9 +171,7 @@ func never() bool { return false }
 func (l *lineage) note(r report) {
 	switch r.What {
 	case listening:
-		if _, known := l.addrs[r.Socket]; !known {
-			l.addrs[r.Socket] = r.Addr
-		}
+		l.addrs[r.Socket] = r.Addr // the same in each generation
 	case started:
 		l.alive[r.Successor] = true
 	case serving:
@@ -192,12 +190,9 @@ func (l *lineage) note(r report) {
 	}
 }
 
-// end is stop: SIGTERM for the one that serves, and the leash for any other that is not about to leave already.
+// end is stop. The processes drain when they lose the leash.
 func (l *lineage) end(timeout time.Duration) error {
 	defer os.RemoveAll(l.dir) //nolint:errcheck // there is nothing in it that anybody needs
-	if l.serving.PID != 0 {
-		_ = signalTo(l.serving.PID, syscall.SIGTERM) // the leash does it too
-	}
 	_ = l.leash.Close()
 	if err := l.awaitEnd(timeout); err != nil {
 		for pid := range l.alive {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -43,18 +44,19 @@ func newLoad(set settings, addrs map[string]string) *load {
 		l.kinds = append(l.kinds, k)
 		return k
 	}
-	lines := func(network, socket string, keep bool) func(*kind, who) client {
+	lines := func(network, addr string, keep bool) func(*kind, who) client {
 		return func(k *kind, w who) client {
-			return &lineClient{who: w, kind: k, network: network, addr: addrs[socket], keepAlive: keep}
+			return &lineClient{who: w, kind: k, network: network, addr: addr, keepAlive: keep}
 		}
 	}
-	add("tcp keep-alive", set.clients, lines("tcp", tcpLines, true))
-	add("tcp per request", set.clients, lines("tcp", tcpLines, false))
-	add("unix keep-alive", set.clients, lines("unix", unixLines, true))
-	add("unix per request", set.clients, lines("unix", unixLines, false))
-	add("udp", set.clients, func(k *kind, w who) client { return &packetClient{who: w, kind: k, addr: addrs[udpEcho]} })
+	tcp, unix, udp, stream := addrs[tcpLines], addrs[unixLines], addrs[udpEcho], addrs[tcpStream]
+	add("tcp keep-alive", set.clients, lines("tcp", tcp, true))
+	add("tcp per request", set.clients, lines("tcp", tcp, false))
+	add("unix keep-alive", set.clients, lines("unix", unix, true))
+	add("unix per request", set.clients, lines("unix", unix, false))
+	add("udp", set.clients, func(k *kind, w who) client { return &packetClient{who: w, kind: k, addr: udp} })
 	l.streams = add("stream", set.streams, func(k *kind, w who) client {
-		return &streamClient{who: w, kind: k, addr: addrs[tcpStream], longest: set.stream}
+		return &streamClient{who: w, kind: k, addr: stream, longest: set.stream}
 	})
 	return l
 }
@@ -154,7 +156,7 @@ func (t tally) plus(other tally) tally {
 		slowest:  max(t.slowest, other.slowest),
 		newest:   max(t.newest, other.newest),
 		outlived: max(t.outlived, other.outlived),
-		failures: append(t.failures[:len(t.failures):len(t.failures)], other.failures...),
+		failures: slices.Concat(t.failures, other.failures),
 	}
 }
 

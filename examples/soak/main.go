@@ -78,9 +78,9 @@ func parse(args []string) (settings, error) {
 	case flags.NArg() > 0:
 		return set, fmt.Errorf("unexpected argument %q", flags.Arg(0))
 	case set.upgrades < 1, set.clients < 1, set.streams < 1, set.pause <= 0, set.duration < 0:
-		return set, errors.New("-upgrades, -clients, -streams, -pause and -for must be positive")
+		return set, errors.New("-upgrades, -clients, -streams and -pause must be positive, and -for may not be negative")
 	case set.stream < 4*tickInterval:
-		return set, fmt.Errorf("-stream must be at least %v", 4*tickInterval)
+		return set, fmt.Errorf("-stream is %v, and must be at least %v", set.stream, 4*tickInterval)
 	}
 	return set, nil
 }

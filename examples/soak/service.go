@@ -22,11 +22,7 @@ const (
 	udpEcho   = "echo"
 )
 
-// Where they are, the unix socket in a directory of the driver's.
-const (
-	anyPort  = "127.0.0.1:0"
-	unixName = "soak.sock"
-)
+const anyPort = "127.0.0.1:0"
 
 // maxDraining is how many older generations may drain at a time: a stream that lasts for long keeps one alive.
 const maxDraining = 4
@@ -46,25 +42,28 @@ type service struct {
 
 // serve runs the service in this process, until another one has taken over or it is to end. Its unix socket is in dir.
 func serve(ctx context.Context, dir string, drainTimeout time.Duration) error {
-	signal.Ignore(os.Interrupt) // which a terminal sends to all of us: the driver decides when we end
+	signal.Ignore(os.Interrupt, syscall.SIGTERM) // which a terminal or timeout(1) sends to all of us: the driver ends ctx
 	m, err := grace.New(
 		grace.WithObserver(grace.ObserverFunc(observe)),
 		grace.WithDrainTimeout(drainTimeout), // longer than any stream
-		grace.WithShutdownSignals(syscall.SIGTERM),
+		grace.WithShutdownSignals(),
 	)
 	if err != nil {
 		return err
 	}
 	generation := m.Status().Generation
-	s, err := newService(ctx, m, filepath.Join(dir, unixName))
+	s, err := newService(ctx, m, filepath.Join(dir, "soak.sock"))
 	if err != nil {
 		return errors.Join(err, m.Shutdown(ctx))
 	}
 	m.Append(grace.Hook{
 		Name: "census",
-		OnReady: func(context.Context) error {
-			send(report{What: ready, Generation: generation, Census: takeCensus()})
-			return nil
+		OnReady: func(ctx context.Context) error {
+			c, err := settledCensus(ctx, time.Millisecond, func() (*census, error) { return takeCensus(), nil })
+			if err == nil {
+				send(report{What: ready, Generation: generation, Census: c})
+			}
+			return err
 		},
 	})
 	m.Append(grace.Hook{Name: "servers", OnDrain: s.drain})
