@@ -2,8 +2,6 @@ package main
 
 import (
 	"errors"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -82,47 +80,6 @@ func TestOutcomeWithoutProc(t *testing.T) {
 	for _, line := range []string{"  descriptors                  " + unknown, "  memory                       " + unknown} {
 		if !strings.Contains(o.String(), line) {
 			t.Errorf("no line %q in\n%s", line, o)
-		}
-	}
-}
-
-func TestDescriptorKind(t *testing.T) {
-	for target, want := range map[string]string{
-		"socket:[4711]": "socket", "pipe:[12]": "pipe", "anon_inode:[pidfd]": "pidfd", "/dev/null": "/dev/null", "/a:[b]": "/a:[b]",
-	} {
-		if got := descriptorKind(target); got != want {
-			t.Errorf("%s is a %s, not a %s", target, got, want)
-		}
-	}
-}
-
-// TestCensusCountsWhatIsOpen opens a file that counts, and one that does not.
-func TestCensusCountsWhatIsOpen(t *testing.T) {
-	const uncounted = "/proc/self/status"
-	if _, err := os.Stat(uncounted); err != nil {
-		if c := takeCensus(); c.openOrUnknown() != notMeasured || megabytes(c.Resident) != notMeasured {
-			t.Errorf("without /proc, the census is %v, %d bytes of memory", c, c.Resident)
-		}
-		return
-	}
-	counted := filepath.Join(t.TempDir(), "file")
-	if err := os.WriteFile(counted, nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	for _, path := range []string{counted, counted, uncounted} {
-		f, err := os.Open(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer f.Close()
-	}
-	c := takeCensus()
-	if c.Descriptors[counted] != 2 || c.Resident < 1<<20 {
-		t.Errorf("with a file open twice: %v, %d bytes of memory", c, c.Resident)
-	}
-	for kind := range c.Descriptors {
-		if strings.HasPrefix(kind, "/proc/") {
-			t.Errorf("%s counts", kind)
 		}
 	}
 }
