@@ -16,8 +16,9 @@ const (
 	// progressInterval is the time between two lines of progress.
 	progressInterval = 5 * time.Second
 
-	// drainSpare is what a drain may take on top of the longest stream.
-	drainSpare = 30 * time.Second
+	// drainSpare is what a drain may take on top of the longest stream: where the memory is short, all processes may stand
+	// still for half a minute.
+	drainSpare = 2 * time.Minute
 )
 
 // driver asks the service for one upgrade after the other, under load.

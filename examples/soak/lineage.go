@@ -15,7 +15,7 @@ import (
 
 // How long the driver waits for the service, on a machine that is busy with something else.
 const (
-	stepTimeout = time.Minute
+	stepTimeout = 2 * time.Minute
 	killTimeout = 5 * time.Second // until those have ended that had to be killed
 )
 

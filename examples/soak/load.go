@@ -12,8 +12,9 @@ import (
 	"time"
 )
 
-// clientPatience is how long a client waits: for a connection, and for each part of an answer.
-const clientPatience = 20 * time.Second
+// clientPatience is how long a client waits: for a connection, and for each part of an answer. What is lost never comes; what
+// comes late is the machine's doing.
+const clientPatience = time.Minute
 
 // load is all clients, with what they have seen so far.
 type load struct {
