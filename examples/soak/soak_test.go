@@ -52,7 +52,7 @@ func startSoak(t *testing.T, args ...string) *run {
 	errs, stderr := pipe(t)
 	cmd := exec.Command(self, args...)
 	// The race detector would have every generation sleep for a second before it exits.
-	cmd.Env = append(os.Environ(), envMain+"=1", "GORACE=atexit_sleep_ms=0")
+	cmd.Env = append(os.Environ(), envMain+"=1", "GORACE=atexit_sleep_ms=0", "TMPDIR="+tempDir(t))
 	cmd.Stdout, cmd.Stderr = out, stderr
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -62,6 +62,17 @@ func startSoak(t *testing.T, args ...string) *run {
 		t.Fatal(err)
 	}
 	return &run{cmd: cmd, lines: bufio.NewScanner(stdout), errs: errs}
+}
+
+// tempDir is for what a killed soak leaves. Its path is short, as that of a unix socket must be.
+func tempDir(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "soak")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	return dir
 }
 
 func pipe(t *testing.T) (r, w *os.File) {
