@@ -33,6 +33,8 @@ type Hook struct {
 
 	// OnDrain runs when the process must accept no more: to close listeners, finish what is in progress and release what is
 	// held. The deadline is that of [WithDrainTimeout]. It runs before a shutdown too, also of a process that never was ready.
+	// Servers of one process should be drained side by side by one hook: each has a hook of its own only if it may go on
+	// accepting until the one before it has finished.
 	OnDrain func(context.Context) error
 
 	// OnParentKill runs in a successor before it signals its parent, or another older generation, that does not leave by itself:

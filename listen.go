@@ -97,7 +97,8 @@ func (m *Manager) ListenUnix(ctx context.Context, network string, laddr *net.Uni
 //
 // The connection embeds a [*net.UDPConn], [*net.UnixConn] or [*net.IPConn]. In a successor, its methods that read wait until
 // the handoff is committed, since two processes that read one socket take each other's packets. After that the old process
-// should stop reading soon; what it has read, it should answer.
+// should stop reading soon; what it has read, it should answer before it closes the connection. A read deadline that has passed
+// ends the reads and nothing else: what they have not taken waits for the successor.
 func (m *Manager) ListenPacket(ctx context.Context, network, address string, opts ...ListenOption) (net.PacketConn, error) {
 	sock, _, err := m.open(ctx, packets, network, address, opts)
 	if err != nil {

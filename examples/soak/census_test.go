@@ -1,0 +1,77 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+func TestDescriptorKind(t *testing.T) {
+	for target, want := range map[string]string{
+		"socket:[4711]": "socket", "pipe:[12]": "pipe", "anon_inode:[pidfd]": "pidfd", "/dev/null": "/dev/null", "/a:[b]": "/a:[b]",
+	} {
+		if got := descriptorKind(target); got != want {
+			t.Errorf("%s is a %s, not a %s", target, got, want)
+		}
+	}
+}
+
+// TestCensusCountsWhatIsOpen opens a file that counts, and one that does not.
+func TestCensusCountsWhatIsOpen(t *testing.T) {
+	const uncounted = "/proc/self/status"
+	if _, err := os.Stat(uncounted); err != nil {
+		if c := takeCensus(); c.openOrUnknown() != notMeasured || megabytes(c.Resident) != notMeasured {
+			t.Errorf("without /proc, the census is %v, %d bytes of memory", c, c.Resident)
+		}
+		return
+	}
+	counted := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(counted, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{counted, counted, uncounted} {
+		f, err := os.Open(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+	}
+	c := takeCensus()
+	if c.Descriptors[counted] != 2 || c.Resident < 1<<20 {
+		t.Errorf("with a file open twice: %v, %d bytes of memory", c, c.Resident)
+	}
+	for kind := range c.Descriptors {
+		if strings.HasPrefix(kind, "/proc/") {
+			t.Errorf("%s counts", kind)
+		}
+	}
+}
+
+// TestSettledCensus counts a process in which something ends only after a while, and one that never comes to rest.
+func TestSettledCensus(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := 20
+		c, err := settledCensus(t.Context(), time.Second, func() (*census, error) {
+			n--
+			return &census{Goroutines: max(n, 9)}, nil
+		})
+		if err != nil || c.Goroutines != 9 {
+			t.Errorf("%v, %v", c, err)
+		}
+
+		ctx, cancel := context.WithTimeoutCause(t.Context(), time.Hour, errors.New("an hour is over"))
+		defer cancel()
+		if _, err = settledCensus(ctx, time.Second, func() (*census, error) { n--; return &census{Goroutines: n}, nil }); !errors.Is(err, context.Cause(ctx)) || err == nil {
+			t.Errorf("without rest: %v", err)
+		}
+		broken := errors.New("no census")
+		if _, err = settledCensus(t.Context(), time.Second, func() (*census, error) { return nil, broken }); !errors.Is(err, broken) {
+			t.Errorf("without a census: %v", err)
+		}
+	})
+}
