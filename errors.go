@@ -41,6 +41,10 @@ var (
 	// waits for in vain.
 	ErrTimeout = errors.New("grace: the upgrade has timed out")
 
+	// ErrNotInherited is matched by the errors of Inherited and InheritedState about a name that this process was not passed, or
+	// does not have any more.
+	ErrNotInherited = errors.New("grace: not inherited")
+
 	// ErrWrongKind is matched by the error of a Listen function that finds its socket among the inherited ones, but of
 	// another kind: a connected socket, or a datagram socket where a stream was asked for.
 	ErrWrongKind = fds.ErrWrongKind
@@ -60,6 +64,7 @@ const (
 	StepRoom      Step = "room" // for another draining generation
 	StepHooks     Step = "OnUpgrade hooks"
 	StepCheck     Step = "check"     // of the new process's program, see WithCheck
+	StepState     Step = "state"     // of the application is encoded
 	StepStart     Step = "start"     // of the new process
 	StepReady     Step = "ready"     // the new process starts up
 	StepProbation Step = "probation" // both processes accept connections

@@ -55,6 +55,13 @@ type SocketsAbandoned struct {
 	Sockets []string
 }
 
+// PassedAbandoned says that a process which began to serve has closed files, and dropped states, for which its program did
+// not ask.
+type PassedAbandoned struct {
+	Files  []string // the names of [Manager.Pass]
+	States []string // the names of [Manager.PassState]
+}
+
 // ReadyStarted says that Ready was called.
 type ReadyStarted struct{}
 
@@ -96,8 +103,8 @@ type SuccessorStarted struct {
 
 // HookStarted says that a hook begins to run.
 type HookStarted struct {
-	Hook string // such as "OnReady"
-	Name string // of the [Hook] it belongs to
+	Hook string // such as "OnReady"; "PassState" is the function of a state
+	Name string // of the [Hook] it belongs to, or of the state
 }
 
 // HookFinished says that a hook has returned, or was left behind at its deadline.
@@ -167,6 +174,10 @@ func (e SocketOpened) describe() (slog.Level, string, []slog.Attr) {
 
 func (e SocketsAbandoned) describe() (slog.Level, string, []slog.Attr) {
 	return slog.LevelWarn, "inherited sockets closed that nobody asked for", []slog.Attr{slog.Any("sockets", e.Sockets)}
+}
+
+func (e PassedAbandoned) describe() (slog.Level, string, []slog.Attr) {
+	return slog.LevelWarn, "inherited files and states dropped that nobody asked for", []slog.Attr{slog.Any("files", e.Files), slog.Any("states", e.States)}
 }
 
 func (ReadyStarted) describe() (slog.Level, string, []slog.Attr) {

@@ -22,6 +22,7 @@ import (
 var events = []Event{
 	SocketOpened{Socket{Name: "web", Network: "tcp", Addr: &net.TCPAddr{Port: 80}, Inherited: true}},
 	SocketsAbandoned{Sockets: []string{"tcp :81"}},
+	PassedAbandoned{Files: []string{"access.log"}, States: []string{"sessions"}},
 	ReadyStarted{},
 	ReadyFinished{Duration: time.Second, Err: errors.New("cause")},
 	UpgradeStarted{},

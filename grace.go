@@ -7,6 +7,7 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/go-grace/grace/internal/fds"
@@ -28,6 +29,8 @@ type Manager struct {
 	pidFile    pidFile
 	parent     *parent // nil in a first generation
 	ancestors  *ancestors
+	passing    *passing  // to successors
+	received   *received // from the old process
 	launch     launcher
 
 	handoff   atomic.Value              // string: the latest handoff that this process takes part in
@@ -114,7 +117,12 @@ func newManager(o options, prog program, from inheritance, launch launcher, sig 
 		signals:    sig,
 		pidFile:    pidFile{o.pidFile},
 		parent:     from.parent,
+		passing:    &passing{files: make(map[string]syscall.Conn)},
+		received:   from.received,
 		launch:     launch,
+	}
+	if m.received == nil {
+		m.received = newReceived()
 	}
 	m.hooks = &hooks{emit: m.emit}
 	m.handoff.Store(from.handoff)
@@ -135,7 +143,8 @@ func (m *Manager) Append(h Hook) { m.hooks.append(h) }
 
 // Ready says that this process can serve: it has its sockets, and its servers run. It runs the OnReady hooks. In a successor
 // it then blocks until the handoff is committed; if the old process crashes meanwhile, this one takes over. When Ready
-// returns nil, this process is the one that serves, and inherited sockets for which no Listen function has asked are closed.
+// returns nil, this process is the one that serves, and inherited sockets for which no Listen function has asked are closed;
+// so are files and states for which nobody has asked, see [Manager.Inherited].
 //
 // After an error the process does not serve. A first generation may call Ready again; a successor must exit, and the old
 // process serves on. If it was on probation (see [WithProbation]) it has accepted connections, and drains: it exits after Wait.
@@ -161,6 +170,7 @@ func (m *Manager) Ready(ctx context.Context) error {
 		op.end(StateStarting)
 	default:
 		drains = op.fail(err)
+		m.received.close(err)
 	}
 	m.emit(ReadyFinished{Duration: time.Since(start), Err: err})
 	if drains {
@@ -196,6 +206,9 @@ func (m *Manager) settle() {
 			names[i] = r.String()
 		}
 		m.emit(SocketsAbandoned{names})
+	}
+	if files, states := m.received.close(errSettled); len(files)+len(states) > 0 {
+		m.emit(PassedAbandoned{files, states})
 	}
 }
 
@@ -284,6 +297,8 @@ func (m *Manager) drain(upgraded bool) {
 	start := time.Now()
 	doors := m.sockets.Doors()
 	err := errors.Join(m.hooks.drain(ctx), m.sockets.Close(), m.pidFile.remove())
+	m.passing.forget()
+	m.received.close(m.life.stopped())
 	m.gate.open() // who waits at it finds the socket closed
 	took, cut := time.Since(start), countCut(doors)
 	m.emit(DrainFinished{Duration: took, Cut: cut, Err: err})

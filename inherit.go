@@ -23,6 +23,7 @@ type inheritance struct {
 	sockets    *fds.Set
 	parent     *parent     // nil in a first generation
 	ancestors  []*ancestor // that were draining before the parent, the oldest first
+	received   *received   // files and states of the application; nil if there are none
 	warning    error       // something to tell the observers
 }
 
@@ -106,7 +107,7 @@ func inheritFrom(l link, files []*os.File, announced fds.Announced) (inheritance
 	}
 	return inheritance{
 		generation: hello.Generation, handoff: hello.Handoff, sockets: set, parent: newParent(l, hello, p.watchParent(hello.PID)),
-		ancestors: p.ancestors(hello.Drain),
+		ancestors: p.ancestors(hello.Drain), received: p.received,
 	}, nil
 }
 
@@ -134,6 +135,7 @@ func receiveHello(ctx context.Context, l link) (*handoff.Hello, error) {
 type passed struct {
 	links     []passedLink
 	processes map[int]*process.Watched
+	received  *received
 }
 
 type passedLink struct {
@@ -147,7 +149,7 @@ func sortPassed(described []handoff.Passed, files []*os.File) (*passed, error) {
 		return nil, errors.Join(fmt.Errorf("%w: the old process has passed %d descriptors after the link, and describes %d",
 			ErrProtocol, len(files), len(described)), handoff.CloseAll(files))
 	}
-	p := &passed{processes: make(map[int]*process.Watched)}
+	p := &passed{processes: make(map[int]*process.Watched), received: newReceived()}
 	var errs []error
 	for i, about := range described {
 		errs = append(errs, p.take(about, files[i]))
@@ -173,6 +175,10 @@ func (p *passed) take(about handoff.Passed, f *os.File) error {
 			return fmt.Errorf("link to generation %d: %w", about.Generation, err)
 		}
 		p.links = append(p.links, passedLink{l, about})
+	case handoff.UseFile:
+		return p.received.takeFile(about.Name, f)
+	case handoff.UseState:
+		return p.received.takeStates(f)
 	default:
 		return errors.Join(fmt.Errorf("%w: the old process has passed a descriptor for the unknown use %d", ErrProtocol, about.Use), f.Close())
 	}
@@ -186,6 +192,7 @@ func (p *passed) close() {
 	for _, w := range p.processes {
 		w.Close()
 	}
+	p.received.close(errors.New("New has failed"))
 }
 
 // watchParent watches the process that has sent the Hello.

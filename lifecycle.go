@@ -86,6 +86,16 @@ func (l *lifecycle) await(ctx context.Context, ended <-chan struct{}) error {
 // starting reports whether this process is not the serving one yet; mu is held.
 func (l *lifecycle) starting() bool { return l.state == StateStarting || l.state == StateProbation }
 
+// stopped says why this process will have no successor any more.
+func (l *lifecycle) stopped() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.reason == nil && l.ending {
+		return ErrShutdown
+	}
+	return l.reason
+}
+
 // beginUpgrade turns serving into upgrading.
 func (l *lifecycle) beginUpgrade(ctx context.Context) (context.Context, *operation, error) {
 	l.mu.Lock()

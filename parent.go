@@ -171,5 +171,6 @@ func (m *Manager) Fail(reason error) error {
 		return m.life.failure()
 	}
 	m.parent.renounce(reason)
+	m.received.close(reason)
 	return nil
 }

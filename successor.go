@@ -144,6 +144,7 @@ type attempt struct {
 	program program // of the Manager, opened if it was checked
 	ran     []Hook  // whose OnUpgrade has run
 	succ    *successor
+	state   *os.File      // has the states of the application; nil if there are none
 	onTrial bool          // the successor accepts connections
 	decided chan struct{} // closed when the attempt has succeeded or failed
 }
@@ -164,6 +165,7 @@ func (a *attempt) pid() int {
 // run returns when the successor serves, or everything is as it was before.
 func (a *attempt) run(ctx context.Context) error {
 	defer close(a.decided)
+	defer a.forgetState()
 	bounded, cancel := context.WithTimeoutCause(ctx, a.m.opts.upgradeTimeout, ErrTimeout)
 	defer cancel()
 	defer a.program.close()
@@ -175,6 +177,7 @@ func (a *attempt) run(ctx context.Context) error {
 		{StepRoom, bounded, a.makeRoom},
 		{StepHooks, bounded, a.runHooks},
 		{StepCheck, bounded, a.check},
+		{StepState, bounded, a.encodeStates},
 		{StepStart, bounded, a.start},
 		{StepReady, bounded, a.awaitReady},
 		{StepProbation, ctx, a.probe},
@@ -254,7 +257,10 @@ func (a *attempt) start(ctx context.Context) error {
 
 // launch starts the process, and fills in what it was passed.
 func (a *attempt) launch(ctx context.Context, env []string, hello *handoff.Hello) error {
-	bequests := a.m.ancestors.bequests()
+	bequests := append(a.m.ancestors.bequests(), a.m.passing.bequests()...)
+	if a.state != nil {
+		bequests = append(bequests, bequest{conn: a.state, about: handoff.Passed{Use: handoff.UseState}})
+	}
 	if self := process.Self(); self != nil {
 		defer self.Close() //nolint:errcheck // nothing is written
 		bequests = append(bequests, bequest{conn: self, about: handoff.Passed{Use: handoff.UseProcess, PID: hello.PID, Generation: a.m.generation}})

@@ -86,12 +86,15 @@ type Use int
 const (
 	UseProcess Use = iota + 1 // refers to the process PID: the old one, or the one of the link before it
 	UseLink                   // the link to an older generation that still drains
+	UseFile                   // a file or connection that the application has passed as Name
+	UseState                  // the file of the application's states, see package state
 )
 
 // Passed describes a descriptor that is neither a socket of the service nor the link.
 type Passed struct {
 	Use             Use
 	PID, Generation int
+	Name            string // of a file
 }
 
 // Ready says that the successor can serve. It waits for Commit or Abort.
@@ -205,6 +208,7 @@ func (p *Passed) encode(e *encoder) {
 	e.int(1, int(p.Use))
 	e.int(2, p.PID)
 	e.int(3, p.Generation)
+	e.string(4, p.Name)
 }
 
 func (p *Passed) set(tag byte, value decoder) {
@@ -215,6 +219,8 @@ func (p *Passed) set(tag byte, value decoder) {
 		p.PID = value.int()
 	case 3:
 		p.Generation = value.int()
+	case 4:
+		p.Name = value.string()
 	}
 }
 

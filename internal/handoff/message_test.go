@@ -21,6 +21,8 @@ func hello() *Hello {
 	}, Drain: 30 * time.Second, Passed: []Passed{
 		{Use: UseProcess, PID: 4711, Generation: 2},
 		{Use: UseLink, PID: 4000, Generation: 1},
+		{Use: UseFile, Name: "access log"},
+		{Use: UseState},
 		{},
 	}}
 }
