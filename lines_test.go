@@ -169,6 +169,7 @@ type lineServer struct {
 	config   config
 	work     sync.WaitGroup
 	draining atomic.Bool
+	more     func(command, arg string) (answer string, known bool) // commands of another program; nil if there are none
 
 	mu        sync.Mutex
 	listeners map[string]net.Listener
@@ -279,6 +280,11 @@ func (s *lineServer) answer(conn net.Conn, line string) string {
 	}
 	if answer, ok := s.limitCommand(command, arg); ok {
 		return answer
+	}
+	if s.more != nil {
+		if answer, known := s.more(command, arg); known {
+			return answer
+		}
 	}
 	return line + " " + strconv.Itoa(s.m.generation) + " " + strconv.Itoa(os.Getpid())
 }

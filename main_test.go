@@ -29,6 +29,7 @@ var mains = map[string]func(config) error{
 	"many":   manyMain,
 	"helper": helperMain,
 	"limits": limitsMain,
+	"pass":   passMain,
 }
 
 var usedMains sync.Map

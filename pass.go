@@ -85,10 +85,10 @@ func (p *passing) addFile(name string, c syscall.Conn) error {
 		return err
 	}
 	if c == nil {
-		return fmt.Errorf("there is none for the name %q: it is nil", name)
+		return fmt.Errorf("what is to be passed as %q is nil", name)
 	}
 	if err := checkOpen(c); err != nil {
-		return fmt.Errorf("that for the name %q is not open: %w", name, err)
+		return fmt.Errorf("what is to be passed as %q is not open: %w", name, err)
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()

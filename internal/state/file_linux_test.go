@@ -46,7 +46,7 @@ func TestTemporaryFileOnTmpfs(t *testing.T) {
 	}
 	dir, err := os.MkdirTemp("/dev/shm", "grace")
 	must(t, err)
-	defer os.RemoveAll(dir)
+	defer func() { must(t, os.RemoveAll(dir)) }()
 	t.Setenv("TMPDIR", dir)
 	f, seal, err := tempFile()
 	must(t, err)
