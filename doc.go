@@ -81,10 +81,30 @@
 // what starts. See [WithExecutable], [WithArgs], [WithDir] and [WithEnv]. It shares the standard streams. With [WithCheck] the
 // old process looks at the program first, for example at its signature, and starts the very file that it has looked at.
 //
-// It gets exactly the sockets, and one end of a connection to the old process. New reads the variables that announce them
-// (LISTEN_FDS, LISTEN_FDNAMES, GRACE_LINK), removes them, and makes the descriptors close-on-exec, so that no other child of
-// the process can take them for its own. The flags of the shared sockets are never touched: os/exec would clear O_NONBLOCK in
-// both processes (golang.org/issue/29277).
+// It gets exactly the sockets, one end of a connection to the old process, and what the application passes besides. New reads
+// the variables that announce them (LISTEN_FDS, LISTEN_FDNAMES, GRACE_LINK), removes them, and makes the descriptors
+// close-on-exec, so that no other child of the process can take them for its own. The flags of the shared sockets are never
+// touched: os/exec would clear O_NONBLOCK in both processes (golang.org/issue/29277).
+//
+// # Files, connections and state
+//
+// An application can pass more than its listeners to its successor, by names:
+//
+//	err = m.Pass("access log", file)            // a file, a pipe, a connection ...
+//	err = m.PassState("sessions", encode)       // and bytes, which encode returns during the upgrade
+//
+//	file, err := m.Inherited("access log")      // in the successor, which owns the file
+//	data, err := m.InheritedState("sessions")   // errors match ErrNotInherited in a first generation
+//
+// What is closed by the time of the upgrade is not passed. A passed file is the same one in both processes, with one offset:
+// they should not use it at the same time, and neither should use a connection before [Manager.Ready] has returned in the new
+// one, or after an OnUpgrade hook has paused it in the old one. What nobody asks for before Ready is closed, and a successor
+// passes on only what it passes itself. See [Manager.Pass] and [Manager.Inherited].
+//
+// State travels in a sealed file in memory (a temporary file without a name, outside of Linux), with a name, a length and a
+// checksum. Up to [MaxState] bytes each, and [MaxStateTotal] together, are encoded by one process and read by the other one at a
+// time. A state that cannot be encoded, comes damaged, or makes no sense to the new version, which then calls [Manager.Fail],
+// is a failed upgrade: the old process serves on. The program examples/tickets shows a count that goes on over upgrades.
 //
 // # Hooks
 //

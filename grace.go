@@ -212,10 +212,10 @@ func (m *Manager) settle() {
 	}
 }
 
-// Upgrade replaces this process by a new one. It runs the OnUpgrade hooks and the check of [WithCheck], starts the executable
-// anew with the sockets of this process, waits until the new process is ready, and lets it serve. When Upgrade returns nil,
-// that process serves: Done is closed, and this one drains. After an error this process serves on as before, and Upgrade may
-// be called again.
+// Upgrade replaces this process by a new one. It runs the OnUpgrade hooks and the check of [WithCheck], has the states of
+// [Manager.PassState] encoded, starts the executable anew with the sockets of this process and the files of [Manager.Pass],
+// waits until the new process is ready, and lets it serve. When Upgrade returns nil, that process serves: Done is closed, and
+// this one drains. After an error this process serves on as before, and Upgrade may be called again.
 //
 // When the context ends before the successor is told to serve, or it is not ready within the upgrade timeout, the successor
 // is killed.
