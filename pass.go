@@ -29,11 +29,11 @@ const (
 // The Manager keeps a reference, and no descriptor: c stays the caller's to use and to close. What is closed when an upgrade
 // starts the successor is left out, and its name is free again. What is passed while an upgrade is under way may miss it.
 //
-// Both processes have the same open file then, not a copy. They share its offset and its O_NONBLOCK flag, so [os.File.Fd],
-// which can clear that flag, is better left alone. After a successful upgrade the old process should close c without having
-// read from it or written to it again; when the old process must leave a connection alone, an OnUpgrade hook has to see to
-// that, and an OnUpgradeFailed hook has it go on. What was read from a connection and not yet handled is state, for
-// [Manager.PassState]. A successor passes on to its own only what it passes itself.
+// Both processes have the same open file then, not a copy. They share its offset and its O_NONBLOCK flag; [os.File.Fd] can
+// clear that flag, and is better left alone. Only one of them should use a connection: an OnUpgrade hook has the old process
+// stop, and an OnUpgradeFailed hook has it go on; the new one begins when [Manager.Ready] has returned, which is after the
+// probation, if there is one. What was read from the connection and not yet handled is state, for [Manager.PassState]. After a
+// successful upgrade the old process closes c. A successor passes on to its own only what it passes itself.
 //
 // The name must be printable UTF-8 of 1 to 255 bytes, and can be that of a state as well. Errors: a name that belongs to
 // something open, something that is closed, more than [MaxPassed]; [ErrUpgraded] and [ErrShutdown] when this process drains.

@@ -3,15 +3,19 @@
 package grace
 
 import (
+	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"net"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -320,6 +324,34 @@ func TestStateThatCannotBePassed(t *testing.T) {
 		t.Errorf("process %d serves, and not %d", now, pid)
 	}
 	s.upgrade()
+}
+
+// The old process closes the file of states itself, and leaves it to no finalizer.
+func TestFileOfStatesIsClosed(t *testing.T) {
+	defer debug.SetGCPercent(debug.SetGCPercent(-1))
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		encoded := errors.New("the sessions are locked")
+		if err := r.PassState("sessions", func(context.Context) ([]byte, error) { return nil, encoded }); err != nil {
+			t.Fatal(err)
+		}
+		check := func(what string, err error, says string) {
+			t.Helper()
+			wantError(t, what, err, says)
+			for _, d := range takeCensus().Descriptors {
+				if strings.Contains(d, "memfd:grace-state") {
+					t.Errorf("%s: the file is open", what)
+				}
+			}
+		}
+		check("an encoder that fails", r.Upgrade(t.Context()), "locked")
+		encoded = nil
+		r.script = func(f *fakeSuccessor) { f.hear(); f.hangUp() }
+		check("a successor that fails", r.Upgrade(t.Context()), "before it sent Ready")
+		r.script = upright
+		check("success", errors.Join(r.Upgrade(t.Context()), errors.New("none")), "none")
+		r.finish(t)
+	})
 }
 
 // A panic is the application's, as in a hook: it ends the process, and is not hidden.

@@ -196,13 +196,17 @@ func TestPassAfterTheEnd(t *testing.T) {
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			r := newRig(t)
+			encode := func(context.Context) ([]byte, error) { return nil, nil }
+			if err := errors.Join(r.Pass("a", openFile(t)), r.PassState("a", encode)); err != nil {
+				t.Fatal(err)
+			}
 			if err := end(r); err != nil {
 				t.Fatal(err)
 			}
-			if err := r.Pass("a", openFile(t)); !errors.Is(err, want) {
+			if err := r.Pass("b", openFile(t)); !errors.Is(err, want) {
 				t.Errorf("Pass: %v, want %v", err, want)
 			}
-			if err := r.PassState("a", func(context.Context) ([]byte, error) { return nil, nil }); !errors.Is(err, want) {
+			if err := r.PassState("b", encode); !errors.Is(err, want) {
 				t.Errorf("PassState: %v, want %v", err, want)
 			}
 			r.finish(t)
