@@ -189,6 +189,31 @@ func TestEncoderThatHangs(t *testing.T) {
 	})
 }
 
+// What an encoder returns after the deadline comes too late, and those after it are not called.
+func TestEncoderThatIsLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		for _, name := range []string{"late", "next"} {
+			if err := r.PassState(name, func(ctx context.Context) ([]byte, error) {
+				r.called("encode:" + name)
+				<-ctx.Done()
+				return nil, nil
+			}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		err := r.Upgrade(t.Context())
+		var failed *UpgradeError
+		if !errors.As(err, &failed) || failed.Step != StepState || !errors.Is(err, ErrTimeout) {
+			t.Errorf("Upgrade returned %v", err)
+		}
+		if got := r.takeCalls(); strings.Contains(got, "encode:next") {
+			t.Errorf("called: %s", got)
+		}
+		r.finish(t)
+	})
+}
+
 func TestPassAfterTheEnd(t *testing.T) {
 	for want, end := range map[error]func(*rig) error{
 		ErrUpgraded: func(r *rig) error { return r.Upgrade(context.Background()) },
