@@ -50,10 +50,10 @@ func (m *Manager) Pass(name string, c syscall.Conn) error {
 // PassState has encode called in each upgrade, and what it returns passed to the successor, which gets it by the name from
 // [Manager.InheritedState]. That may be nothing: a state of 0 bytes is a state.
 //
-// The functions run after the OnUpgrade hooks and the check of [WithCheck], before the successor is started, one after another in the order of their
-// registration. What changes after that is not passed; an OnUpgrade hook can see to it that nothing does, and an
-// OnUpgradeFailed hook undo that. Their context ends with the upgrade timeout or the upgrade, and a function that has not
-// returned a second after that is left behind. Its error fails the upgrade at [StepState], as does a state of more than
+// The functions run after the OnUpgrade hooks and the check of [WithCheck], before the successor is started, one after another
+// in the order of their registration. What changes after that is not passed; an OnUpgrade hook can see to it that nothing does,
+// and an OnUpgradeFailed hook undo that. Their context ends with the upgrade timeout or the upgrade, and a function that has
+// not returned a second after that is left behind. Its error fails the upgrade at [StepState], as does a state of more than
 // [MaxState] bytes, or more than [MaxStateTotal] bytes of all of them. The bytes that encode returns are not kept.
 //
 // The name must be printable UTF-8 of 1 to 255 bytes, and can be that of a file as well. Errors: a name that has a state, more
