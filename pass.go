@@ -31,9 +31,10 @@ const (
 //
 // Both processes have the same open file then, not a copy. They share its offset and its O_NONBLOCK flag; [os.File.Fd] can
 // clear that flag, and is better left alone. Only one of them should use a connection: an OnUpgrade hook has the old process
-// stop, and an OnUpgradeFailed hook has it go on; the new one begins when [Manager.Ready] has returned, which is after the
-// probation, if there is one. What was read from the connection and not yet handled is state, for [Manager.PassState]. After a
-// successful upgrade the old process closes c. A successor passes on to its own only what it passes itself.
+// stop, and an OnUpgradeFailed hook has it go on; the new one begins when [Manager.Ready] has returned (after the probation, if
+// there is one), unless an OnUpgrade hook has run by then. What was read from the connection and not yet handled is state, for
+// [Manager.PassState]. After a successful upgrade the old process closes c. A successor passes on to its own only what it
+// passes itself.
 //
 // The name must be printable UTF-8 of 1 to 255 bytes, and can be that of a state as well. Errors: a name that belongs to
 // something open, something that is closed, more than [MaxPassed]; [ErrUpgraded] and [ErrShutdown] when this process drains.

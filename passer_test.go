@@ -40,18 +40,22 @@ type passServer struct {
 	*lineServer
 	gift gift
 
-	mu      sync.Mutex
-	files   map[string]*os.File
-	talkers map[string]*talker
-	states  map[string]string // how each is encoded
-	damage  string            // that the file of states suffers on its way
+	mu     sync.Mutex
+	files  map[string]*os.File
+	states map[string]string // how each is encoded
+	damage string            // that the file of states suffers on its way
+
+	talking          sync.Mutex // held while talkers are started and stopped
+	talkers          map[string]*talker
+	halves           map[string][]byte // of lines, that the previous process had read
+	ready, upgrading bool              // an upgrade may begin as soon as the process is ready, before the talkers are started
 }
 
 func passMain(c config) error {
 	if c.mode() == "exit" {
 		os.Exit(3)
 	}
-	s := &passServer{files: map[string]*os.File{}, talkers: map[string]*talker{}, states: map[string]string{}}
+	s := &passServer{files: map[string]*os.File{}, talkers: map[string]*talker{}, halves: map[string][]byte{}, states: map[string]string{}}
 	s.gift.States = map[string]string{}
 	m, err := newWired(wiring{take: takeLink, launch: s.launch}, c.options()...)
 	if err != nil {
@@ -71,13 +75,11 @@ func passMain(c config) error {
 	}
 	m.Append(Hook{Name: "lines", OnReady: s.misbehave, OnDrain: s.drain})
 	m.Append(Hook{Name: "decode", OnReady: s.decode})
-	m.Append(Hook{Name: "talkers", OnUpgrade: s.pauseAll, OnUpgradeFailed: s.resumeAll, OnDrain: s.closeTalkers})
+	m.Append(Hook{Name: "talkers", OnUpgrade: s.pauseTalkers, OnUpgradeFailed: s.resumeTalkers, OnDrain: s.closeTalkers})
 	if err := m.Ready(context.Background()); err != nil {
 		return err
 	}
-	if err := s.resumeAll(context.Background(), nil); err != nil {
-		return err
-	}
+	s.talk(func() { s.ready = true })
 	return m.Run(context.Background())
 }
 
@@ -125,7 +127,7 @@ func (s *passServer) inheritState(name string) error {
 	}
 	s.gift.States[name] = sumOf(data)
 	if strings.HasPrefix(name, "conn") {
-		s.talkers[name] = &talker{pending: data}
+		s.halves[name] = data
 		return nil
 	}
 	return s.passState(name, fmt.Sprint(len(data)))
@@ -151,7 +153,7 @@ func (s *passServer) inheritFile(name string) error {
 		if err := errors.Join(err, f.Close()); err != nil {
 			return err
 		}
-		return s.addTalker(name, conn, s.talkers[name].pending)
+		return s.addTalker(name, conn, s.halves[name])
 	}
 	s.files[name] = f
 	if strings.HasPrefix(name, "once") {
@@ -202,7 +204,7 @@ func (s *passServer) answer(command, arg string) (string, bool) {
 	case "shut":
 		err = s.files[args[0]].Close()
 	case "pending":
-		return toJSON(s.talkers[args[0]].unread()), true
+		return toJSON(s.talker(args[0]).unread()), true
 	case "state":
 		err = s.passState(args[0], args[1])
 	case "damage":
@@ -258,16 +260,12 @@ func (s *passServer) connect(name, network, addr string) error {
 	if err != nil {
 		return err
 	}
-	if err := s.addTalker(name, conn, nil); err != nil {
-		return err
-	}
-	s.talkers[name].resume()
-	return nil
+	return s.addTalker(name, conn, nil)
 }
 
 func (s *passServer) addTalker(name string, conn net.Conn, pending []byte) error {
-	k := &talker{conn: conn, pending: pending, answer: func(line string) string { return s.lineServer.answer(conn, line) }}
-	s.talkers[name] = k
+	k := &talker{conn: conn, pending: pending, signature: fmt.Sprintf(" %d %d", s.m.generation, os.Getpid())}
+	s.talk(func() { s.talkers[name] = k })
 	return errors.Join(
 		s.m.Pass(name, conn.(syscall.Conn)),
 		s.m.PassState(name, func(context.Context) ([]byte, error) { return []byte(k.unread()), nil }),
@@ -314,23 +312,39 @@ func pattern(size int) []byte {
 // sumOf tells a state from all others.
 func sumOf(b []byte) string { return fmt.Sprintf("%d bytes %x", len(b), sha256.Sum256(b)) }
 
-func (s *passServer) pauseAll(context.Context) error {
+// talk changes something, and has the talkers talk when they may.
+func (s *passServer) talk(change func()) {
+	s.talking.Lock()
+	defer s.talking.Unlock()
+	change()
 	for _, k := range s.talkers {
-		k.pause()
+		if s.ready && !s.upgrading {
+			k.resume()
+		} else {
+			k.pause()
+		}
 	}
+}
+
+func (s *passServer) talker(name string) *talker {
+	s.talking.Lock()
+	defer s.talking.Unlock()
+	return s.talkers[name]
+}
+
+func (s *passServer) pauseTalkers(context.Context) error {
+	s.talk(func() { s.upgrading = true })
 	return nil
 }
 
-func (s *passServer) resumeAll(context.Context, error) error {
-	for _, k := range s.talkers {
-		k.resume()
-	}
+func (s *passServer) resumeTalkers(context.Context, error) error {
+	s.talk(func() { s.upgrading = false })
 	return nil
 }
 
 func (s *passServer) closeTalkers(context.Context) error {
+	s.talk(func() { s.ready = false })
 	for _, k := range s.talkers {
-		k.pause()
 		_ = k.conn.Close()
 	}
 	return nil
@@ -338,23 +352,28 @@ func (s *passServer) closeTalkers(context.Context) error {
 
 // talker answers the lines of one connection, from process to process.
 type talker struct {
-	conn   net.Conn
-	answer func(string) string
-	done   chan struct{} // closed when nobody reads
+	conn      net.Conn
+	signature string        // of its answers
+	done      chan struct{} // closed when nobody reads any more; nil while it is paused
 
 	mu      sync.Mutex
 	pending []byte // of a line that is not complete
 }
 
 func (k *talker) resume() {
-	_ = k.conn.SetReadDeadline(time.Time{})
-	k.done = make(chan struct{})
-	go k.run() // ends with pause or the connection
+	if k.done == nil {
+		_ = k.conn.SetReadDeadline(time.Time{})
+		k.done = make(chan struct{})
+		go k.run(k.done) // ends with pause or the connection
+	}
 }
 
 func (k *talker) pause() {
-	_ = k.conn.SetReadDeadline(time.Unix(1, 0))
-	<-k.done
+	if k.done != nil {
+		_ = k.conn.SetReadDeadline(time.Unix(1, 0))
+		<-k.done
+		k.done = nil
+	}
 }
 
 func (k *talker) unread() string {
@@ -363,8 +382,8 @@ func (k *talker) unread() string {
 	return string(k.pending)
 }
 
-func (k *talker) run() {
-	defer close(k.done)
+func (k *talker) run(done chan struct{}) {
+	defer close(done)
 	chunk := make([]byte, 100)
 	for {
 		n, err := k.conn.Read(chunk)
@@ -374,7 +393,7 @@ func (k *talker) run() {
 		k.pending = lines[len(lines)-1]
 		k.mu.Unlock()
 		for _, line := range lines[:len(lines)-1] {
-			_, _ = fmt.Fprintln(k.conn, k.answer(strings.TrimSuffix(string(line), "\n")))
+			_, _ = fmt.Fprintln(k.conn, strings.TrimSuffix(string(line), "\n")+k.signature)
 		}
 		if err != nil {
 			return
