@@ -14,7 +14,8 @@
 //
 // Descriptors do not travel in messages: the successor is started with them. After the sockets comes its end of the link, and
 // after that what Hello describes as [Passed]. Among these is the end of the link to each older generation that still drains:
-// the one that serves hears the last words of all of them.
+// the one that serves hears the last words of all of them. The others are the application's own: its files, and its states in
+// the file of package state.
 //
 // A message is a frame: four bytes with the length of what follows, most significant first; one byte for the type; the fields,
 // see codec.go. Unknown fields are ignored, so that fields can be added; anything else that a peer does not know needs a new
