@@ -140,7 +140,7 @@
 // EMFILE, EAGAIN or E2BIG of package syscall. The Go runtime ends a process that gets no thread when it needs one: leave room.
 //
 // Go raises the soft limit on descriptors for itself, and gives what it starts the limit that it was started with. With more
-// sockets than that, the dynamic linker of a successor cannot open its libraries. Start the service with a higher soft limit
+// sockets and files than that, the dynamic linker of a successor cannot open its libraries. Start the service with a higher soft limit
 // (LimitNOFILE= in systemd.exec(5)), link it statically, or have it call [syscall.Setrlimit], after which Go hands its limit
 // on.
 //
