@@ -65,6 +65,7 @@ type ancestor struct {
 	watch watched
 	due   time.Time // when it is overdue
 
+	legacy   bool          // it speaks the protocol of facebookgo/grace
 	ended    chan struct{} // closed when it was seen to be gone
 	ending   sync.Mutex    // held by who ends it
 	signaled atomic.Int64  // the last signal that it was sent
@@ -240,7 +241,7 @@ func (m *Manager) awaitEnd(ctx context.Context, a *ancestor, last *handoff.Drain
 
 // exit says how the process has ended.
 func (a *ancestor) exit(last *handoff.Drained) Exit {
-	e := Exit{Process: a.Process}
+	e := Exit{Process: a.Process, Legacy: a.legacy}
 	if sig := syscall.Signal(a.signaled.Load()); sig != 0 {
 		e.Signal = sig
 	}

@@ -45,6 +45,17 @@ func TakeAnnounced() (Announced, error) {
 	return parseAnnounced(count, names, named)
 }
 
+// Unaddressed reports whether descriptors are announced, and LISTEN_PID does not say for whom: so does facebookgo/grace, to the
+// process that it starts to replace itself.
+func Unaddressed() bool {
+	_, ok := os.LookupEnv(envCount)
+	return ok && os.Getenv(envPID) == ""
+}
+
+// ForgetNames removes the names of the announced descriptors. It is for those of a parent that knows nothing of names, and
+// passes the variable on that was meant for itself.
+func ForgetNames() { _ = os.Unsetenv(envNames) }
+
 // maxCount is how many descriptors Linux gives a process at the most, unless fs.nr_open was raised.
 const maxCount = 1 << 20
 
