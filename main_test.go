@@ -27,6 +27,9 @@ var mains = map[string]func(config) error{
 	"lines": linesMain,
 	"floor": floorMain,
 	"many":  manyMain,
+
+	"migrating": migratingMain,
+	"tool":      toolMain,
 }
 
 var usedMains sync.Map
