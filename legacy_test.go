@@ -200,9 +200,7 @@ func TestLegacyParentServesOnIfItsSuccessorFails(t *testing.T) {
 			m := startLegacy(t, fixed(t, ""))
 			l := startLoad(m.service)
 			m.begin(mode)
-			if mode == "hook-error" {
-				m.await("the successor to fail", func(p printed) bool { return p.Event == "ReadyFinished" && p.Err != "" })
-			}
+			m.await("the successor to end", finished("LegacyChildEnded", m.pid))
 			m.toGrace(2)
 			for l.served(2) == 0 && !t.Failed() {
 				time.Sleep(time.Millisecond)
@@ -298,4 +296,45 @@ func TestShutdownSignalAfterTheWordOfALegacySuccessor(t *testing.T) {
 	}
 	m.signal(m.pid, unix.SIGTERM)
 	m.awaitExit(m.pid)
+}
+
+// The first process of the ancestor's removes the path that it has bound when it drains.
+func TestUnixPathSurvivesALegacyParent(t *testing.T) {
+	dir, err := os.MkdirTemp("", "grace") // the path of a unix socket is short
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	c := fixed(t, "")
+	c.Listen = append(c.Listen, endpoint{Network: "unix", Address: filepath.Join(dir, "s")})
+	m := startLegacy(t, c)
+	m.toGrace(2)
+	m.reachableAt(dir)
+	m.toLegacy("legacy") // now it is inherited, and not removed
+	m.reachableAt(dir)
+	m.toGrace(2)
+	m.reachableAt(dir)
+}
+
+// reachableAt expects the process that serves at the only file of a directory.
+func (m *migration) reachableAt(dir string) {
+	m.t.Helper()
+	for deadline := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
+		files, _ := filepath.Glob(filepath.Join(dir, "*"))
+		hidden, _ := filepath.Glob(filepath.Join(dir, ".*"))
+		if len(files) == 1 && len(hidden) == 0 {
+			break
+		}
+		if time.Now().After(deadline) {
+			m.t.Fatalf("there are %v %v", files, hidden)
+		}
+	}
+	conn, err := net.Dial("unix", filepath.Join(dir, "s"))
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	defer conn.Close()
+	if answer, err := newClient(conn).ask("who"); err != nil || !strings.HasSuffix(answer, fmt.Sprint(" ", m.pid)) {
+		m.t.Errorf("process %d serves, and the answer is %q, %v", m.pid, answer, err)
+	}
 }

@@ -55,6 +55,8 @@ func (m *Manager) dismiss(a *ancestor) (due time.Time) {
 	}
 	err := m.hooks.parentKill(m.draining, a.Process)
 	if err == nil {
+		kept := m.keepPaths()
+		m.watching.Go(func() { m.restorePaths(kept, a) }) // ends with the parent or the drain
 		err = m.signalAncestor(m.draining, a, syscall.SIGTERM)
 	}
 	if err != nil {

@@ -160,8 +160,15 @@ func (s *legacyServer) startProcess() error {
 	}
 	env := slices.DeleteFunc(os.Environ(), func(e string) bool { return strings.HasPrefix(e, "LISTEN_FDS=") })
 	env = append(env, fmt.Sprintf("LISTEN_FDS=%d", len(s.listeners)))
-	_, err = os.StartProcess(path, os.Args, &os.ProcAttr{Env: env, Files: files})
-	return err
+	child, err := os.StartProcess(path, os.Args, &os.ProcAttr{Env: env, Files: files})
+	if err != nil {
+		return err
+	}
+	go func() { // ends with the child or with this process
+		_, _ = child.Wait()
+		printEvent("LegacyChildEnded", "")
+	}()
+	return nil
 }
 
 // toolMain is a development tool that binds a socket for the service, and restarts it when its files change. It starts another
