@@ -170,10 +170,15 @@ func (as *ancestors) forget(a *ancestor) {
 func (as *ancestors) bequests() []bequest {
 	var all []bequest
 	for _, a := range as.living() {
+		w, ok := a.watch.(*process.Watched)
+		watchable := ok && w.Handle() != nil
+		if a.legacy && !watchable {
+			continue // the end of its link is not its own: nothing would tell whether it lives
+		}
 		all = append(all, bequest{conn: a.link, about: handoff.Passed{
-			Use: handoff.UseLink, PID: a.PID, Generation: a.Generation, Left: max(0, time.Until(a.due)), Heard: a.link.Heard(),
+			Use: handoff.UseLink, PID: a.PID, Generation: a.Generation, Left: max(0, time.Until(a.due)), Heard: a.link.Heard(), Legacy: a.legacy,
 		}})
-		if w, ok := a.watch.(*process.Watched); ok && w.Handle() != nil {
+		if watchable {
 			all = append(all, bequest{conn: w.Handle(), about: handoff.Passed{Use: handoff.UseProcess, PID: a.PID, Generation: a.Generation}})
 		}
 	}

@@ -213,7 +213,9 @@ func (p *passed) ancestors() []*ancestor {
 		if handle, ok := p.processes[l.about.PID]; ok {
 			w = handle
 		}
-		all = append(all, newAncestor(Process{l.about.PID, l.about.Generation}, l.link, w, time.Now().Add(l.about.Left)))
+		a := newAncestor(Process{l.about.PID, l.about.Generation}, l.link, w, time.Now().Add(l.about.Left))
+		a.legacy = l.about.Legacy
+		all = append(all, a)
 	}
 	return all
 }

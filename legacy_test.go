@@ -304,7 +304,7 @@ func TestUnixPathSurvivesALegacyParent(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	c := fixed(t, "")
 	c.Listen = append(c.Listen, endpoint{Network: "unix", Address: filepath.Join(dir, "s")})
 	m := startLegacy(t, c)
@@ -336,5 +336,27 @@ func (m *migration) reachableAt(dir string) {
 	defer conn.Close()
 	if answer, err := newClient(conn).ask("who"); err != nil || !strings.HasSuffix(answer, fmt.Sprint(" ", m.pid)) {
 		m.t.Errorf("process %d serves, and the answer is %q, %v", m.pid, answer, err)
+	}
+}
+
+// A later generation follows it too.
+func TestDrainingLegacyParentIsPassedOn(t *testing.T) {
+	m := startLegacy(t, fixed(t, ""))
+	held := m.connect() // keeps the drain from ending
+	defer held.Close()
+	legacy := m.pid
+	m.begin("")
+	second := m.await("the second generation", finished("ReadyFinished", 0))
+	m.await("the drain", finished("LegacyDraining", legacy))
+	m.signal(second.PID, unix.SIGUSR2)
+	third := m.await("the third generation", func(p printed) bool { return p.Event == "ReadyFinished" && p.Generation == 3 })
+	m.await("the end of the second", finished("ParentExited", third.PID))
+	if m.count(finished("AncestorExited", 0)) > 0 {
+		t.Error("the legacy process is there, and was seen to end")
+	}
+	held.Close()
+	gone := m.await("the end of the legacy process", finished("AncestorExited", third.PID))
+	if !strings.Contains(gone.Detail, fmt.Sprintf("ancestor=%d ", legacy)) || m.count(finished("ParentExited", second.PID)) > 0 {
+		t.Errorf("gone is %+v", gone)
 	}
 }

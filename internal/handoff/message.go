@@ -96,6 +96,8 @@ type Passed struct {
 	Left time.Duration
 	// Heard is what the old process has read from the link to an older generation: the reader who follows begins with it.
 	Heard string
+	// Legacy is set where the older generation speaks the protocol of facebookgo/grace: its link has ended from the start.
+	Legacy bool
 }
 
 // Ready says that the successor can serve. It waits for Commit or Abort.
@@ -203,6 +205,7 @@ func (p *Passed) encode(e *encoder) {
 	e.int(3, p.Generation)
 	e.duration(4, p.Left)
 	e.string(5, p.Heard)
+	e.bool(6, p.Legacy)
 }
 
 func (p *Passed) set(tag byte, value decoder) {
@@ -217,6 +220,8 @@ func (p *Passed) set(tag byte, value decoder) {
 		p.Left = value.duration()
 	case 5:
 		p.Heard = value.string()
+	case 6:
+		p.Legacy = value.bool()
 	}
 }
 
