@@ -85,7 +85,7 @@
 // A running program of facebookgo/grace can be replaced by one of this package, and the other way round, as in any other upgrade:
 // install the program, and send SIGUSR2. No connection is refused.
 //
-// A parent of facebookgo/grace has passed its sockets in LISTEN_FDS, without LISTEN_PID, to its own command. This process then is
+// A parent of facebookgo/grace has passed its sockets in LISTEN_FDS, without a LISTEN_PID of ours, to its own command. This process then is
 // of generation 2, its Accept waits for Ready like that of any successor, and its Ready sends SIGTERM to the parent, which makes that
 // drain; OnParentKill can object. It is ended if it stays longer than this process's own drain timeout. If Ready fails, the parent is
 // not signalled, and serves on. (Where the command of another process cannot be seen, on systems other than Linux, any parent that

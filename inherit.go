@@ -40,8 +40,9 @@ func takeLink(sockets int) (link, []*os.File, error) {
 
 // inherit reads what the environment announces, and removes it from there.
 func inherit(take linkTaker) (inheritance, error) {
-	legacy := findLegacyParent()
+	legacy, legacyErr := findLegacyParent()
 	announced, err := fds.TakeAnnounced()
+	err = errors.Join(legacyErr, err)
 	l, files, linkErr := take(announced.Count)
 	switch {
 	case err != nil || linkErr != nil:

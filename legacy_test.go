@@ -360,3 +360,15 @@ func TestDrainingLegacyParentIsPassedOn(t *testing.T) {
 		t.Errorf("gone is %+v", gone)
 	}
 }
+
+// A service manager has started the first process, which knows nothing of its variables and passes them on.
+func TestLegacyParentThatWasActivated(t *testing.T) {
+	t.Setenv("LISTEN_PID", "4711")
+	t.Setenv("LISTEN_FDNAMES", "one:and:another")
+	m := startLegacy(t, fixed(t, "name"))
+	l := startLoad(m.service)
+	m.toGrace(2)
+	m.toGrace(3)
+	l.end(t)
+	m.hasOnlyItsListeners()
+}

@@ -18,13 +18,12 @@ import (
 // findLegacyParent gives the number of a parent that waits for SIGTERM, or 0. It has passed sockets without saying to whom, and
 // runs the command that this process runs: nobody else starts a process so. Development tools and shells that pass sockets
 // have a command of their own, and must not be signalled.
-func findLegacyParent() int {
+func findLegacyParent() (int, error) {
 	pid := os.Getppid()
 	if !process.Supported || pid <= 1 || !fds.Unaddressed() || handoff.Expected() || !process.SameCommand(pid) {
-		return 0
+		return 0, nil
 	}
-	fds.ForgetNames() // they came with its environment, and it may have ordered its sockets anew
-	return pid
+	return pid, fds.Readdress()
 }
 
 // newLegacyParent watches a parent that waits for SIGTERM. There is no link to it: one that has ended stands for it.
