@@ -372,3 +372,21 @@ func TestLegacyParentThatWasActivated(t *testing.T) {
 	l.end(t)
 	m.hasOnlyItsListeners()
 }
+
+// What the successor does not read may be more than its end of the link can hold.
+func TestLegacySuccessorOfManySockets(t *testing.T) {
+	m := startLegacy(t, fixed(t, ""))
+	m.toGrace(2)
+	c := m.connect()
+	defer c.Close()
+	for i := range 2500 {
+		address := fmt.Sprintf("@grace-%d-%d-", m.pid, i)
+		address += strings.Repeat("x", 107-len(address))
+		if got, err := c.ask("listen unix " + address); err != nil || got != "<nil>" {
+			t.Fatalf("listen: %s, %v", got, err)
+		}
+	}
+	c.Close()
+	m.toLegacy("legacy")
+	m.toGrace(2)
+}
