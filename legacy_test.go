@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -61,7 +62,7 @@ func (m *migration) toGrace(generation int) {
 	m.next(m.await("the next generation", func(p printed) bool {
 		return p.Event == "ReadyFinished" && p.Err == "" && p.Generation == generation && !slices.Contains(seen, p.PID)
 	}))
-	m.await("the end of the parent", finished("ParentExited", m.pid))
+	m.await("the end of the parent to be noticed", finished("ParentExited", m.pid))
 }
 
 func (m *migration) toLegacy(mode string) {
@@ -77,6 +78,35 @@ func (m *migration) next(p printed) {
 	m.t.Helper()
 	m.awaitExit(m.pid)
 	m.pid = p.PID
+}
+
+// awaitExit waits for the end of a process, and connects to the service meanwhile: os.StartProcess has put the sockets of the legacy
+// program into blocking mode (golang.org/issue/29277), so that it may take one more connection before it can close them.
+func (m *migration) awaitExit(pid int) {
+	m.t.Helper()
+	var knocking sync.WaitGroup
+	stop := make(chan struct{})
+	for _, e := range m.config.Listen {
+		knocking.Go(func() { knock(e, stop) })
+	}
+	m.service.awaitExit(pid)
+	close(stop)
+	knocking.Wait()
+}
+
+// knock connects again and again, and asks nothing of the answers.
+func knock(e endpoint, stop <-chan struct{}) {
+	for {
+		select {
+		case <-stop:
+			return
+		case <-time.After(time.Millisecond):
+		}
+		if conn, err := net.Dial(e.Network, e.Address); err == nil {
+			_, _ = newClient(conn).ask("who")
+			conn.Close()
+		}
+	}
 }
 
 // connect dials until the process that serves answers. Before that, one that is about to drain may.
@@ -224,6 +254,7 @@ func TestVetoKeepsALegacyParent(t *testing.T) {
 		t.Error("nobody was warned")
 	}
 	m.signal(m.pid, unix.SIGTERM) // it drains when it is told to
+	m.awaitExit(m.pid)
 	m.await("its end to be noticed", finished("ParentExited", served.PID))
 }
 
@@ -355,6 +386,7 @@ func TestDrainingLegacyParentIsPassedOn(t *testing.T) {
 		t.Error("the legacy process is there, and was seen to end")
 	}
 	held.Close()
+	m.awaitExit(legacy)
 	gone := m.await("the end of the legacy process", finished("AncestorExited", third.PID))
 	if !strings.Contains(gone.Detail, fmt.Sprintf("ancestor=%d ", legacy)) || m.count(finished("ParentExited", second.PID)) > 0 {
 		t.Errorf("gone is %+v", gone)
