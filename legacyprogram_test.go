@@ -70,17 +70,15 @@ func legacyMain(c config) error {
 	}
 	printEvent("LegacyServing", "")
 	for sig := range signals {
-		switch {
-		case sig == syscall.SIGUSR2:
-			if err := s.startProcess(); err != nil {
-				return err
-			}
-		case s.mode != "legacy-deaf":
-			printEvent("LegacyDraining", "")
-			s.drain()
-			return nil
+		if sig == syscall.SIGTERM {
+			break
+		}
+		if err := s.startProcess(); err != nil {
+			return err
 		}
 	}
+	printEvent("LegacyDraining", "")
+	s.drain()
 	return nil
 }
 
