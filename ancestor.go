@@ -68,6 +68,7 @@ type ancestor struct {
 	watch watched
 	due   time.Time // when it is overdue
 
+	legacy   bool          // it speaks the protocol of facebookgo/grace
 	ended    chan struct{} // closed when it was seen to be gone
 	killing  sync.Mutex    // held by who sends signals
 	signaled atomic.Int64  // the last signal that it was sent
@@ -172,10 +173,15 @@ func (as *ancestors) forget(a *ancestor) {
 func (as *ancestors) bequests() []bequest {
 	var all []bequest
 	for _, a := range as.living() {
+		w, ok := a.watch.(*process.Watched)
+		watchable := ok && w.Handle() != nil
+		if a.legacy && !watchable {
+			continue // the end of its link is not its own: nothing would tell whether it lives
+		}
 		all = append(all, bequest{conn: a.link, about: handoff.Passed{
-			Use: handoff.UseLink, PID: a.PID, Generation: a.Generation,
+			Use: handoff.UseLink, PID: a.PID, Generation: a.Generation, Legacy: a.legacy,
 		}})
-		if w, ok := a.watch.(*process.Watched); ok && w.Handle() != nil {
+		if watchable {
 			all = append(all, bequest{conn: w.Handle(), about: handoff.Passed{Use: handoff.UseProcess, PID: a.PID, Generation: a.Generation}})
 		}
 	}
@@ -281,7 +287,7 @@ func (m *Manager) awaitEnd(ctx context.Context, a *ancestor, last *handoff.Drain
 
 // exit says how the process has ended.
 func (a *ancestor) exit(last *handoff.Drained) Exit {
-	e := Exit{Process: a.Process, State: a.watch.State()}
+	e := Exit{Process: a.Process, State: a.watch.State(), Legacy: a.legacy}
 	if sig := syscall.Signal(a.signaled.Load()); sig != 0 {
 		e.Signal = sig
 	}

@@ -123,6 +123,27 @@
 // SIGINT for the end. A second one of the latter forces the exit. A program that does not call Run switches them off with
 // [WithUpgradeSignals] and [WithShutdownSignals].
 //
+// # Coming from facebookgo/grace
+//
+// A running program of facebookgo/grace can be replaced by one of this package, and the other way round, as in any other upgrade:
+// install the program, and send SIGUSR2. No connection is refused.
+//
+// A parent of facebookgo/grace has passed its sockets in LISTEN_FDS, without a LISTEN_PID of ours, to its own command. This process then is
+// of generation 2, its Accept waits for Ready like that of any successor, and its Ready sends SIGTERM to the parent, which makes that
+// drain; OnParentKill can object. It is ended if it stays longer than this process's own drain timeout. If Ready fails, the parent is
+// not signalled, and serves on. (Where the command of another process cannot be seen, on systems other than Linux, any parent that
+// passes sockets without LISTEN_PID is signalled, unless it is PID 1; facebookgo/grace does so everywhere.) The path of a unix socket
+// is removed by the process of facebookgo/grace that has bound it; it is restored within a few milliseconds.
+//
+// A successor of facebookgo/grace sends SIGTERM to this process when it serves. While an upgrade waits for a successor, SIGTERM is
+// that word, and not the end of the service, if the successor has taken sockets in a way in which none of this package can: before
+// it has read what this process sends it at first. That can be seen on Linux alone, and only where the files of /proc/PID/fd can be
+// read; everywhere else SIGTERM ends the service. The signal has to be left to this package: SIGTERM is one of
+// [WithShutdownSignals], whether or not Run is called. A program that catches SIGTERM by itself cannot tell from whom it comes:
+// package os/signal does not say. Between the moment at which the successor takes its sockets and the one at which it signals, an
+// operator's SIGTERM is taken for the successor's, and ends this process alone. For such a successor
+// there is no probation, it gets sockets and nothing else that was passed, and the PID file is written on its behalf.
+//
 // # Limits
 //
 // Linux, macOS and the BSDs can upgrade. On Windows, Listen and Run work, and Upgrade returns an error that matches

@@ -150,10 +150,16 @@ type AncestorExited struct {
 	Exit
 }
 
-// AncestorSignalled says that an older generation, which may be the parent, was sent a signal, since it did not leave.
+// AncestorSignalled says that an older generation, which may be the parent, was sent a signal, since it did not leave, or since
+// it speaks the protocol of facebookgo/grace and has to learn that this process serves.
 type AncestorSignalled struct {
 	Process
 	Signal os.Signal
+}
+
+// SuccessorSignalled says that a SIGTERM has come from the successor, a program of facebookgo/grace, which serves.
+type SuccessorSignalled struct {
+	PID int
 }
 
 // SignalReceived says that Run acts on a signal.
@@ -260,6 +266,9 @@ func (e Exit) describeAs(who string) (slog.Level, string, []slog.Attr) {
 	if e.Signal != nil {
 		attrs = append(attrs, slog.String("signal", e.Signal.String()))
 	}
+	if e.Legacy {
+		return slog.LevelInfo, who + " exited", attrs
+	}
 	if !e.Drained {
 		return slog.LevelWarn, who + " exited without finishing its drain", attrs
 	}
@@ -278,6 +287,10 @@ func (e AncestorSignalled) describe() (slog.Level, string, []slog.Attr) {
 	return slog.LevelWarn, "older generation signalled", []slog.Attr{
 		slog.Int("process", e.PID), slog.Int("process_generation", e.Generation), slog.String("signal", e.Signal.String()),
 	}
+}
+
+func (e SuccessorSignalled) describe() (slog.Level, string, []slog.Attr) {
+	return slog.LevelInfo, "successor has signalled that it serves", []slog.Attr{slog.Int("successor", e.PID)}
 }
 
 // cutAttr counts connections by listener.

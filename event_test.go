@@ -39,6 +39,7 @@ var events = []Event{
 	ParentExited{Exit{Process: Process{PID: 11, Generation: 1}, Drained: true, Drain: time.Second, Err: errors.New("cause")}},
 	AncestorExited{Exit{Process: Process{PID: 10, Generation: 1}, Drained: true, Err: errors.New("cause"), Cut: []Cut{{"tcp :80", 3}}, Signal: syscall.SIGTERM}},
 	AncestorSignalled{Process: Process{PID: 10, Generation: 1}, Signal: syscall.SIGTERM},
+	SuccessorSignalled{PID: 12},
 	SignalReceived{Signal: syscall.SIGTERM},
 	Warned{Err: errors.New("cause")},
 }

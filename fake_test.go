@@ -63,6 +63,8 @@ func (l *fakeLink) CloseRead() {}
 
 func (l *fakeLink) Heard() string { return "" }
 
+func (l *fakeLink) IsRead() bool { return len(l.out) == 0 }
+
 // Unread puts a message at the end of those that have come: there is never another after a last word.
 func (l *fakeLink) Unread(m handoff.Message) error {
 	l.in <- m

@@ -35,6 +35,7 @@ type Manager struct {
 
 	handoff   atomic.Value              // string: the latest handoff that this process takes part in
 	successor atomic.Pointer[successor] // the present or last one
+	awaited   atomic.Pointer[attempt]   // whose successor has not said anything yet; nil: none
 	hurry     context.CancelCauseFunc   // ends the drain's context
 	draining  context.Context           //nolint:containedctx // the drain belongs to no caller: each can begin it or hasten it
 	watching  sync.WaitGroup            // goroutines that end with the drain
@@ -127,6 +128,7 @@ func newManager(o options, prog program, from inheritance, launch launcher, sig 
 	m.hooks = &hooks{emit: m.emit}
 	m.handoff.Store(from.handoff)
 	m.draining, m.hurry = context.WithCancelCause(context.Background())
+	m.signals.excuse(m.isReadySignal)
 	m.ancestors = &ancestors{m: m}
 	m.ancestors.add(from.ancestors...)
 	if m.parent == nil {
@@ -180,9 +182,22 @@ func (m *Manager) Ready(ctx context.Context) error {
 }
 
 func (m *Manager) becomeReady(ctx context.Context, op *operation) error {
-	if m.parent != nil {
+	if m.parent != nil && !m.parent.legacy {
 		return m.succeed(ctx, op)
 	}
+	if err := m.prepare(ctx); err != nil {
+		return err
+	}
+	if m.parent != nil {
+		m.supersede()
+		return nil
+	}
+	m.settle()
+	return nil
+}
+
+// prepare is what a process does that needs nobody's leave to serve.
+func (m *Manager) prepare(ctx context.Context) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, m.opts.upgradeTimeout, ErrTimeout)
 	defer cancel()
 	if err := m.hooks.ready(ctx); err != nil {
@@ -191,11 +206,7 @@ func (m *Manager) becomeReady(ctx context.Context, op *operation) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	if err := m.pidFile.write(); err != nil {
-		return err
-	}
-	m.settle()
-	return nil
+	return m.pidFile.write()
 }
 
 // settle closes what nobody asked for.

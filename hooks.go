@@ -39,7 +39,9 @@ type Hook struct {
 
 	// OnParentKill runs in a successor before it signals its parent, or another older generation, that does not leave by itself:
 	// first by SIGTERM, and 5 seconds later by SIGKILL. That happens 5 seconds after its drain timeout has passed, or if it has to
-	// make room (see [WithEndOldest]) and does not leave within 5 seconds. An error is a veto: the process stays.
+	// make room (see [WithEndOldest]) and does not leave within 5 seconds. An error is a veto: the process stays. A parent that
+	// speaks the protocol of facebookgo/grace is signalled as soon as this process serves, since it knows no other way to learn
+	// that; after a veto both serve.
 	OnParentKill func(context.Context, Process) error
 
 	// OnParentExit runs in a successor, once, when the old process is gone: now what it held alone is free. It does not run in a
@@ -50,6 +52,8 @@ type Hook struct {
 // Exit says how an older generation has ended.
 type Exit struct {
 	Process
+	// Legacy is set if the process speaks the protocol of facebookgo/grace, in which there are no reports.
+	Legacy bool
 	// State is how the process ended, in the words of [os.ProcessState]: "exit status 0", "signal: killed". It is "" where the
 	// system does not tell, which Linux does since 6.15.
 	State string

@@ -27,12 +27,12 @@ type inheritance struct {
 	warning    error       // something to tell the observers
 }
 
-// linkTaker finds the link to the old process, and the descriptors that follow it.
-type linkTaker func() (link, []*os.File, error)
+// linkTaker finds the link to the old process, and the descriptors that follow it, behind so many sockets.
+type linkTaker func(sockets int) (link, []*os.File, error)
 
 // takeLink is the linkTaker outside of tests.
-func takeLink() (link, []*os.File, error) {
-	l, files, err := handoff.TakeLink()
+func takeLink(sockets int) (link, []*os.File, error) {
+	l, files, err := handoff.TakeLink(sockets)
 	if l == nil { // and no interface around it
 		return nil, nil, err
 	}
@@ -41,8 +41,10 @@ func takeLink() (link, []*os.File, error) {
 
 // inherit reads what the environment announces, and removes it from there.
 func inherit(take linkTaker) (inheritance, error) {
+	legacy, legacyErr := findLegacyParent()
 	announced, err := fds.TakeAnnounced()
-	l, files, linkErr := take()
+	err = errors.Join(legacyErr, err)
+	l, files, linkErr := take(announced.Count)
 	switch {
 	case err != nil || linkErr != nil:
 		fds.Discard(announced)
@@ -52,7 +54,7 @@ func inherit(take linkTaker) (inheritance, error) {
 		}
 		return inheritance{}, fmt.Errorf("grace: %w", err)
 	case l == nil:
-		return inheritAnnounced(announced)
+		return inheritAnnounced(announced, legacy)
 	}
 	from, err := inheritFrom(l, files, announced)
 	if err != nil {
@@ -64,22 +66,31 @@ func inherit(take linkTaker) (inheritance, error) {
 
 // disinherit gives up what the process was started with, because New fails.
 func disinherit(reason error) {
-	if announced, err := fds.TakeAnnounced(); err == nil {
+	announced, err := fds.TakeAnnounced()
+	if err == nil {
 		fds.Discard(announced)
 	}
-	if l, files, err := takeLink(); err == nil && l != nil {
+	if l, files, err := takeLink(announced.Count); err == nil && l != nil {
 		_ = handoff.CloseAll(files)
 		refuse(l, reason)
 	}
 }
 
-// inheritAnnounced makes a first generation, with the sockets of a service manager if there are any.
-func inheritAnnounced(announced fds.Announced) (inheritance, error) {
+// inheritAnnounced makes a first generation, with the sockets of a service manager if there are any, or the successor of a
+// legacy parent, unless that is 0.
+func inheritAnnounced(announced fds.Announced, legacy int) (inheritance, error) {
 	set, err := fds.Inherit(announced, nil)
 	if err != nil {
 		return inheritance{}, fmt.Errorf("grace: %w", err)
 	}
-	return inheritance{generation: 1, sockets: set}, nil
+	if legacy == 0 {
+		return inheritance{generation: 1, sockets: set}, nil
+	}
+	p, err := newLegacyParent(legacy)
+	if err != nil {
+		return inheritance{}, errors.Join(fmt.Errorf("grace: %w", err), set.Close())
+	}
+	return inheritance{generation: p.Generation + 1, sockets: set, parent: p}, nil
 }
 
 // inheritFrom makes a successor.
@@ -89,7 +100,7 @@ func inheritFrom(l link, files []*os.File, announced fds.Announced) (inheritance
 	hello, err := receiveHello(ctx, l)
 	if errors.Is(err, io.EOF) {
 		// The old process died before it could say more. Its sockets are here, and nobody else has them.
-		from, inheritErr := inheritAnnounced(announced)
+		from, inheritErr := inheritAnnounced(announced, 0)
 		from.warning = fmt.Errorf("the old process has died at the start of the handoff, taking over: %w", err)
 		return from, errors.Join(inheritErr, handoff.CloseAll(files), l.Close())
 	}
@@ -212,7 +223,9 @@ func (p *passed) ancestors(drain time.Duration) []*ancestor {
 		if handle, ok := p.processes[l.about.PID]; ok {
 			w = handle
 		}
-		all = append(all, newAncestor(Process{l.about.PID, l.about.Generation}, l.link, w, time.Now().Add(drain+overdueGrace)))
+		a := newAncestor(Process{l.about.PID, l.about.Generation}, l.link, w, time.Now().Add(drain+overdueGrace))
+		a.legacy = l.about.Legacy
+		all = append(all, a)
 	}
 	return all
 }

@@ -66,6 +66,9 @@ func linesMain(c config) error {
 	if c.mode() == "never-new" {
 		select {}
 	}
+	if c.mode() == "close-sockets" {
+		closeSockets()
+	}
 	m, err := New(c.options()...)
 	if err != nil {
 		return err
@@ -79,7 +82,7 @@ func linesMain(c config) error {
 			return err
 		}
 	}
-	m.Append(Hook{Name: "lines", OnReady: s.misbehave, OnDrain: s.drain})
+	m.Append(Hook{Name: "lines", OnReady: s.misbehave, OnDrain: s.drain, OnParentKill: s.veto})
 	switch c.mode() {
 	case "early-hangup":
 		_ = os.WriteFile(c.ModeFile, nil, 0o600) // only this generation
@@ -215,6 +218,14 @@ func (s *lineServer) misbehave(ctx context.Context) error {
 	case "stop-parent":
 		p, _ := s.m.Parent()
 		return stopParent(p.PID)
+	}
+	return nil
+}
+
+// veto keeps a parent from being signalled.
+func (s *lineServer) veto(context.Context, Process) error {
+	if s.config.mode() == "veto" {
+		return errors.New("let it live")
 	}
 	return nil
 }

@@ -30,6 +30,9 @@ var mains = map[string]func(config) error{
 	"helper": helperMain,
 	"limits": limitsMain,
 	"pass":   passMain,
+
+	"migrating": migratingMain,
+	"tool":      toolMain,
 }
 
 var usedMains sync.Map

@@ -12,8 +12,11 @@ import (
 // pidFile names the serving process; the zero value is no file.
 type pidFile struct{ path string }
 
-// write puts this process into the file: all of the content or none, also after a crash of the machine.
-func (p pidFile) write() error {
+// write puts this process into the file.
+func (p pidFile) write() error { return p.name(os.Getpid()) }
+
+// name puts a process into the file: all of the content or none, also after a crash of the machine.
+func (p pidFile) name(pid int) error {
 	if p.path == "" {
 		return nil
 	}
@@ -21,7 +24,7 @@ func (p pidFile) write() error {
 	if err != nil {
 		return fmt.Errorf("write PID file: %w", err)
 	}
-	if err := fillPIDFile(tmp); err != nil {
+	if err := fillPIDFile(tmp, pid); err != nil {
 		return errors.Join(fmt.Errorf("write PID file: %w", err), os.Remove(tmp.Name()))
 	}
 	if err := os.Rename(tmp.Name(), p.path); err != nil {
@@ -34,8 +37,8 @@ func (p pidFile) write() error {
 }
 
 // fillPIDFile writes the temporary file, and closes it.
-func fillPIDFile(f *os.File) error {
-	_, err := fmt.Fprintln(f, os.Getpid())
+func fillPIDFile(f *os.File, pid int) error {
+	_, err := fmt.Fprintln(f, pid)
 	return errors.Join(err, f.Chmod(0o644), f.Sync(), f.Close())
 }
 

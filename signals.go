@@ -18,7 +18,8 @@ type signals struct {
 	stop    sync.Once
 
 	mu      sync.Mutex
-	running bool // Run listens
+	running bool                 // Run listens
+	excused func(os.Signal) bool // reports whether a shutdown signal means something else; nil: none does
 }
 
 // claimSignals takes the signals from their default action, which for most of them is the end of the process.
@@ -47,23 +48,49 @@ func claimSignals(upgrade, shutdown []os.Signal) *signals {
 // that hangs, the signal has its default action.
 func (s *signals) relay() {
 	defer close(s.ended)
-	select {
-	case sig := <-s.raw:
-		s.shutdown <- sig
-	case <-s.stopped:
+	sig, ok := s.next()
+	if !ok {
 		return
 	}
-	select {
-	case sig := <-s.raw:
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		if !s.running {
-			raiseDefault(sig)
-			return
-		}
-		close(s.forced)
-	case <-s.stopped:
+	s.shutdown <- sig
+	if sig, ok = s.next(); !ok {
+		return
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.running {
+		raiseDefault(sig)
+		return
+	}
+	close(s.forced)
+}
+
+// next waits for a shutdown signal that is not excused. It is false after release.
+func (s *signals) next() (os.Signal, bool) {
+	for {
+		select {
+		case sig := <-s.raw:
+			if !s.isExcused(sig) {
+				return sig, true
+			}
+		case <-s.stopped:
+			return nil, false
+		}
+	}
+}
+
+func (s *signals) isExcused(sig os.Signal) bool {
+	s.mu.Lock()
+	excused := s.excused
+	s.mu.Unlock()
+	return excused != nil && excused(sig)
+}
+
+// excuse sets what tells whether a shutdown signal means something else.
+func (s *signals) excuse(excused func(os.Signal) bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.excused = excused
 }
 
 // run says that Run takes the signals from now on.

@@ -28,7 +28,7 @@ func stopAfter(said string) error {
 		stop()
 		select {}
 	}
-	link, _, err := handoff.TakeLink()
+	link, _, err := handoff.TakeLink(0)
 	if err != nil {
 		return err
 	}

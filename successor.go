@@ -9,6 +9,7 @@ import (
 	"os"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -28,6 +29,7 @@ const (
 type link interface {
 	syscall.Conn
 	Heard() string
+	IsRead() bool
 	Unread(handoff.Message) error
 	Prepend(heard string)
 	Send(context.Context, handoff.Message) error
@@ -147,12 +149,19 @@ type attempt struct {
 	state   *os.File      // has the states of the application; nil if there are none
 	onTrial bool          // the successor accepts connections
 	decided chan struct{} // closed when the attempt has succeeded or failed
+
+	// For a successor that speaks the protocol of facebookgo/grace, see isReadySignal.
+	passed    int           // how many sockets
+	launched  chan struct{} // closed when succ and passed are set, or never will be
+	greeted   chan struct{} // closed when Hello was sent
+	signalled atomic.Bool
+	recognize func() bool // ends the wait for Ready, unless that is over
 }
 
 // newAttempt begins a handoff with an identity of its own.
 func newAttempt(m *Manager) *attempt {
 	m.handoff.Store(rand.Text()[:12])
-	return &attempt{m: m, program: m.program, decided: make(chan struct{})}
+	return &attempt{m: m, program: m.program, decided: make(chan struct{}), launched: make(chan struct{}), greeted: make(chan struct{})}
 }
 
 func (a *attempt) pid() int {
@@ -169,6 +178,13 @@ func (a *attempt) run(ctx context.Context) error {
 	bounded, cancel := context.WithTimeoutCause(ctx, a.m.opts.upgradeTimeout, ErrTimeout)
 	defer cancel()
 	defer a.program.close()
+	waiting, endWait := context.WithCancelCause(bounded)
+	defer endWait(nil)
+	a.recognize = func() bool {
+		endWait(errForeign)
+		return errors.Is(context.Cause(waiting), errForeign)
+	}
+	defer a.m.awaited.Store(nil)
 	for _, step := range []struct {
 		name Step
 		ctx  context.Context //nolint:containedctx // of this call
@@ -178,14 +194,18 @@ func (a *attempt) run(ctx context.Context) error {
 		{StepHooks, bounded, a.runHooks},
 		{StepCheck, bounded, a.check},
 		{StepState, bounded, a.encodeStates},
-		{StepStart, bounded, a.start},
-		{StepReady, bounded, a.awaitReady},
+		{StepStart, waiting, a.start},
+		{StepReady, waiting, a.awaitReady},
 		{StepProbation, ctx, a.probe},
 		{StepCommit, ctx, a.commit},
 	} {
 		err := context.Cause(step.ctx)
 		if err == nil {
 			err = step.do(step.ctx)
+		}
+		if errors.Is(err, errForeign) {
+			a.yield()
+			return nil
 		}
 		if err != nil {
 			return a.rollBack(step.name, err)
@@ -236,7 +256,12 @@ func (a *attempt) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := a.launch(ctx, env, hello); err != nil {
+	m.awaited.Store(a)
+	err = a.launch(ctx, env, hello)
+	a.passed = len(hello.Sockets)
+	close(a.launched)
+	defer close(a.greeted)
+	if err != nil {
 		return err
 	}
 	m.successor.Store(a.succ)
@@ -289,6 +314,7 @@ func (a *attempt) awaitReady(ctx context.Context) error {
 	if err := a.expect(ctx, &handoff.Ready{}); err != nil {
 		return err
 	}
+	a.m.awaited.Store(nil)    // it speaks our protocol
 	return context.Cause(ctx) // what comes with the deadline comes too late
 }
 

@@ -1,6 +1,7 @@
 package fds
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"strconv"
@@ -43,6 +44,39 @@ func TakeAnnounced() (Announced, error) {
 		}
 	}
 	return parseAnnounced(count, names, named)
+}
+
+// Unaddressed reports whether descriptors are announced without saying to whom, as facebookgo/grace does to the process that
+// it starts to replace itself. One that a service manager has started passes on the LISTEN_PID that was meant for itself; in this
+// case the descriptors have to be there.
+func Unaddressed() bool {
+	count, ok := os.LookupEnv(envCount)
+	switch pid := os.Getenv(envPID); {
+	case !ok || pid == strconv.Itoa(os.Getpid()):
+		return false
+	case pid == "":
+		return true
+	}
+	n, err := strconv.Atoi(count)
+	if n > maxCount {
+		return false
+	}
+	for fd := First; err == nil && fd < First+n; fd++ {
+		if err = cameByExec(fd); err == nil && !inspect(fd).servable() {
+			return false
+		}
+	}
+	return err == nil && n > 0
+}
+
+// Readdress makes this process the one to which descriptors are announced. It removes LISTEN_PID, and the names: both were meant
+// for the parent, which knows nothing of them, and may have ordered its sockets anew.
+func Readdress() error {
+	var errs []error
+	for _, name := range []string{envPID, envPIDFD, envNames} {
+		errs = append(errs, os.Unsetenv(name))
+	}
+	return errors.Join(errs...)
 }
 
 // maxCount is how many descriptors Linux gives a process at the most, unless fs.nr_open was raised.

@@ -220,3 +220,35 @@ func FuzzAnnounced(f *testing.F) {
 		}
 	})
 }
+
+func TestUnaddressed(t *testing.T) {
+	ours := strconv.Itoa(os.Getpid())
+	for _, tt := range []struct {
+		what, count, pid string
+		want             bool
+	}{
+		{"nothing is announced", "-", "-", false},
+		{"to nobody", "1", "-", true},
+		{"no descriptors, to nobody", "0", "", true},
+		{"to us", "1", ours, false},
+		{"to another, and nothing is there", "1000", "1", false},
+		{"to another, nothing", "0", "1", false},
+		{"to another, a lie", "many", "1", false},
+		{"to another, the greatest int", strconv.Itoa(math.MaxInt), "1", false},
+	} {
+		announceBy(t, tt.count, "-", tt.pid)
+		if got := Unaddressed(); got != tt.want {
+			t.Errorf("%s: %v", tt.what, got)
+		}
+	}
+}
+
+func TestReaddress(t *testing.T) {
+	announceBy(t, "0", "some:names", "1")
+	if err := Readdress(); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := TakeAnnounced(); err != nil || got.Count != 0 || got.Names != nil || announcing() != nil {
+		t.Errorf("got %+v, %v; left %v", got, err, announcing())
+	}
+}

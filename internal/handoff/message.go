@@ -96,6 +96,7 @@ type Passed struct {
 	Use             Use
 	PID, Generation int
 	Name            string // of a file
+	Legacy          bool   // the older generation speaks the protocol of facebookgo/grace: its link has ended from the start
 }
 
 // Ready says that the successor can serve. It waits for Commit or Abort.
@@ -210,6 +211,7 @@ func (p *Passed) encode(e *encoder) {
 	e.int(2, p.PID)
 	e.int(3, p.Generation)
 	e.string(4, p.Name)
+	e.bool(5, p.Legacy)
 }
 
 func (p *Passed) set(tag byte, value decoder) {
@@ -222,6 +224,8 @@ func (p *Passed) set(tag byte, value decoder) {
 		p.Generation = value.int()
 	case 4:
 		p.Name = value.string()
+	case 5:
+		p.Legacy = value.bool()
 	}
 }
 

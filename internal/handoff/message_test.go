@@ -21,6 +21,7 @@ func hello() *Hello {
 	}, Drain: 30 * time.Second, Passed: []Passed{
 		{Use: UseProcess, PID: 4711, Generation: 2},
 		{Use: UseLink, PID: 4000, Generation: 1},
+		{Use: UseLink, PID: 3999, Generation: 1, Legacy: true},
 		{Use: UseFile, Name: "access log"},
 		{Use: UseState},
 		{},

@@ -15,7 +15,13 @@ func Pair() (*Link, *os.File, error) { return nil, nil, errors.ErrUnsupported }
 func Announce(int, int) string { return "" }
 
 // TakeLink finds no link here.
-func TakeLink() (*Link, []*os.File, error) { return nil, nil, nil }
+func TakeLink(int) (*Link, []*os.File, error) { return nil, nil, nil }
+
+// Expected is always false here.
+func Expected() bool { return false }
+
+// Ended makes no link here.
+func Ended() (*Link, error) { return nil, errors.ErrUnsupported }
 
 // NewLink makes no link here.
 func NewLink(f *os.File) (*Link, error) {

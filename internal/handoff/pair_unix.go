@@ -58,12 +58,18 @@ func NewLink(f *os.File) (*Link, error) {
 	return &Link{conn: uc}, nil
 }
 
-// Announce gives the variable that tells a successor the number of its end, and how many descriptors follow it.
-func Announce(fd, following int) string { return fmt.Sprintf("%s=%d,%d", envLink, fd, following) }
+// Announce gives the variable that tells a successor the number of its end, how many descriptors follow it, and which process
+// says so: this one.
+func Announce(fd, following int) string {
+	return fmt.Sprintf("%s=%d,%d,%d", envLink, fd, following, os.Getpid())
+}
 
 // TakeLink gives the link to the old process and the descriptors that follow it, and removes their variable from the
-// environment; nil if there is none. All of them are close-on-exec from then on, and the caller's to close.
-func TakeLink() (*Link, []*os.File, error) {
+// environment; nil if there is none. All of them are close-on-exec from then on, and the caller's to close. So many sockets of
+// the service have been passed before them.
+//
+// A link that was meant for an older process is none, see [Expected]; its descriptors are closed.
+func TakeLink(sockets int) (*Link, []*os.File, error) {
 	value, ok := os.LookupEnv(envLink)
 	if !ok {
 		return nil, nil, nil
@@ -71,41 +77,70 @@ func TakeLink() (*Link, []*os.File, error) {
 	if err := os.Unsetenv(envLink); err != nil {
 		return nil, nil, err
 	}
-	fd, following, err := parseAnnounced(value)
-	if err != nil {
+	a, err := parseAnnounced(value)
+	switch {
+	case err != nil:
 		return nil, nil, err
+	case a.passedOn():
+		l, files := a.takeLive(sockets)
+		return l, files, nil
 	}
-	for n := fd; n <= fd+following; n++ {
-		// What was inherited is not close-on-exec, and all that Go opens is: another descriptor is not ours to take.
-		if flags, err := unix.FcntlInt(uintptr(n), unix.F_GETFD, 0); err != nil || flags&unix.FD_CLOEXEC != 0 {
-			return nil, nil, fmt.Errorf("%s=%s, but no descriptor %d was passed to this process", envLink, value, n)
-		}
-	}
-	if _, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE); err != nil {
-		return nil, nil, fmt.Errorf("%s=%s, but descriptor %d is no socket", envLink, value, fd)
-	}
-	files := take(fd, following)
-	link, err := NewLink(files[0])
-	if err != nil {
-		return nil, nil, errors.Join(fmt.Errorf("%s=%s: %w", envLink, value, err), CloseAll(files[1:]))
-	}
-	return link, files[1:], nil
+	return a.take(sockets)
+}
+
+// announced is the variable.
+type announced struct {
+	value         string
+	fd, following int
+	by            int // the process that says so
 }
 
 // maxFollowing is far more than a successor is ever passed.
 const maxFollowing = 1 << 16
 
-func parseAnnounced(value string) (fd, following int, err error) {
-	first, second, _ := strings.Cut(value, ",")
-	n, err := strconv.ParseInt(first, 10, 32) // the kernel would look at 32 bits
+func parseAnnounced(value string) (announced, error) {
+	fields := append(strings.SplitN(value, ",", 3), "", "")
+	n, err := strconv.ParseInt(fields[0], 10, 32) // the kernel would look at 32 bits
 	if err != nil || n < fds.First {
-		return 0, 0, fmt.Errorf("%s=%q does not begin with the number of a descriptor beyond the standard streams", envLink, value)
+		return announced{}, fmt.Errorf("%s=%q does not begin with the number of a descriptor beyond the standard streams", envLink, value)
 	}
-	k, err := strconv.ParseUint(second, 10, 32)
+	k, err := strconv.ParseUint(fields[1], 10, 32)
 	if err != nil || k > maxFollowing {
-		return 0, 0, fmt.Errorf("%s=%q does not end with the number of descriptors that follow", envLink, value)
+		return announced{}, fmt.Errorf("%s=%q does not go on with the number of descriptors that follow", envLink, value)
 	}
-	return int(n), int(k), nil
+	by, err := strconv.ParseInt(fields[2], 10, 32)
+	if err != nil || by < 1 {
+		return announced{}, fmt.Errorf("%s=%q does not end with the number of the old process", envLink, value)
+	}
+	return announced{value: value, fd: int(n), following: int(k), by: int(by)}, nil
+}
+
+// take takes the descriptors.
+func (a announced) take(sockets int) (*Link, []*os.File, error) {
+	if a.fd < fds.First+sockets {
+		return nil, nil, fmt.Errorf("%s=%s, but descriptor %d is one of the %d sockets", envLink, a.value, a.fd, sockets)
+	}
+	for n := a.fd; n <= a.fd+a.following; n++ {
+		if !cameByExec(n) {
+			return nil, nil, fmt.Errorf("%s=%s, but no descriptor %d was passed to this process", envLink, a.value, n)
+		}
+	}
+	if _, err := unix.GetsockoptInt(a.fd, unix.SOL_SOCKET, unix.SO_TYPE); err != nil {
+		return nil, nil, fmt.Errorf("%s=%s, but descriptor %d is no socket", envLink, a.value, a.fd)
+	}
+	files := take(a.fd, a.following)
+	link, err := NewLink(files[0])
+	if err != nil {
+		return nil, nil, errors.Join(fmt.Errorf("%s=%s: %w", envLink, a.value, err), CloseAll(files[1:]))
+	}
+	return link, files[1:], nil
+}
+
+// cameByExec reports whether a descriptor was inherited. What was is not close-on-exec, and all that Go opens is: another
+// descriptor is not ours to take.
+func cameByExec(fd int) bool {
+	flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0)
+	return err == nil && flags&unix.FD_CLOEXEC == 0
 }
 
 // take makes files of a descriptor and those that follow it.

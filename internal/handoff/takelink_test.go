@@ -24,7 +24,7 @@ func init() {
 
 // successorHelper takes its link, and says what it was told.
 func successorHelper() error {
-	l, following, err := TakeLink()
+	l, following, err := TakeLink(0)
 	if len(following) > 0 {
 		return errors.Join(errors.New("more was taken than was announced"), CloseAll(following))
 	}
@@ -47,7 +47,7 @@ func successorHelper() error {
 
 // deceivedHelper is told that its standard input is the link. A service manager may well have made that a socket.
 func deceivedHelper() error {
-	_, _, err := TakeLink()
+	_, _, err := TakeLink(0)
 	fmt.Print(err != nil, isOpen(0))
 	return nil
 }
@@ -95,7 +95,7 @@ func TestPairIsCloseOnExec(t *testing.T) {
 func TestTakeLinkWithoutVariable(t *testing.T) {
 	t.Setenv(envLink, "")
 	must(t, os.Unsetenv(envLink))
-	if l, _, err := TakeLink(); l != nil || err != nil {
+	if l, _, err := TakeLink(0); l != nil || err != nil {
 		t.Errorf("got %v, %v; want nothing", l, err)
 	}
 }
@@ -128,6 +128,7 @@ func TestTakeLinkRefusesLies(t *testing.T) {
 	good, afile, listener := passed(t, int(theirs.Fd())), passed(t, int(file.Fd())), passed(t, fdOf(t, tcpListener(t)))
 	defer unix.Close(good)
 	defer unix.Close(afile)
+	parent := "," + strconv.Itoa(os.Getppid())
 	tests := []struct {
 		what, value, says string
 		keeps             int // a descriptor that is none of a link's business; -1 for none
@@ -135,23 +136,26 @@ func TestTakeLinkRefusesLies(t *testing.T) {
 		{"a word", "three", `GRACE_LINK="three"`, -1},
 		{"nothing", "", `GRACE_LINK=""`, -1},
 		{"a negative number", "-1", `GRACE_LINK="-1"`, -1},
-		{"a number with a blank", " " + strconv.Itoa(good) + ",0", "GRACE_LINK=", good},
+		{"a number with a blank", " " + strconv.Itoa(good) + ",0" + parent, "GRACE_LINK=", good},
 		{"more than an int", "99999999999999999999", "GRACE_LINK=", -1},
-		{"more than a descriptor", strconv.FormatInt(1<<32+int64(good), 10) + ",0", "GRACE_LINK", good}, // the kernel sees the low half
+		{"more than a descriptor", strconv.FormatInt(1<<32+int64(good), 10) + ",0" + parent, "GRACE_LINK", good}, // the kernel sees the low half
 		{"no count", strconv.Itoa(good), "descriptors that follow", good},
 		{"a count below zero", strconv.Itoa(good) + ",-1", "descriptors that follow", good},
 		{"a count beyond reason", strconv.Itoa(good) + ",100000", "descriptors that follow", good},
-		{"more than was passed", strconv.Itoa(good) + ",1000", "was passed to this process", good},
-		{"closed", "1000,0", "GRACE_LINK=1000", -1},
-		{"a file", strconv.Itoa(afile) + ",0", "no socket", afile},
-		{"opened by this process", strconv.Itoa(int(theirs.Fd())) + ",0", "was passed to this process", int(theirs.Fd())},
-		{"a TCP socket", strconv.Itoa(listener) + ",0", "GRACE_LINK=" + strconv.Itoa(listener), -1},
+		{"no process", strconv.Itoa(good) + ",0", "the number of the old process", good},
+		{"a process below one", strconv.Itoa(good) + ",0,0", "the number of the old process", good},
+		{"more fields", strconv.Itoa(good) + ",0" + parent + ",1", "the number of the old process", good},
+		{"more than was passed", strconv.Itoa(good) + ",1000" + parent, "was passed to this process", good},
+		{"closed", "1000,0" + parent, "GRACE_LINK=1000", -1},
+		{"a file", strconv.Itoa(afile) + ",0" + parent, "no socket", afile},
+		{"opened by this process", strconv.Itoa(int(theirs.Fd())) + ",0" + parent, "was passed to this process", int(theirs.Fd())},
+		{"a TCP socket", strconv.Itoa(listener) + ",0" + parent, "GRACE_LINK=" + strconv.Itoa(listener), -1},
 	}
 	for _, tt := range tests {
 		t.Run(tt.what, func(t *testing.T) {
 			t.Setenv(envLink, tt.value)
 			before := len(openDescriptors())
-			l, _, err := TakeLink()
+			l, _, err := TakeLink(0)
 			if l != nil || err == nil || !strings.Contains(err.Error(), tt.says) {
 				t.Fatalf("got %v, %v; want an error that says %q", l, err, tt.says)
 			}
@@ -190,7 +194,7 @@ func TestTakeLinkWithFollowing(t *testing.T) {
 	}
 	must(t, errors.Join(theirs.Close(), file.Close()))
 	t.Setenv(envLink, strings.TrimPrefix(Announce(at, 2), envLink+"="))
-	taken, following, err := TakeLink()
+	taken, following, err := TakeLink(0)
 	must(t, err)
 	if len(following) != 2 || following[0].Fd() != at+1 || following[1].Fd() != at+2 {
 		t.Errorf("took %v", following)
