@@ -86,9 +86,13 @@ func TestOldestGenerationIsEnded(t *testing.T) {
 	kept := s.hold()
 	s.upgrade()
 	s.awaitExit(pid)
-	cut := fmt.Sprintf("tcp %s=2", s.addr(0))
-	s.awaitEvent("its own report", "DrainFinished", 1, cut)
-	s.awaitEvent("the report of it", "ParentExited", 2, cut)
+	own := s.awaitEvent("its own report", "DrainFinished", 1, "cut=")
+	_, cut, _ := strings.Cut(own.Detail, "cut=")
+	var n int // a connection that its client has just closed may still be among them
+	if _, err := fmt.Sscanf(cut, "[tcp "+s.addr(0)+"=%d]", &n); err != nil || n < 2 {
+		t.Errorf("it has cut %s: %v", cut, err)
+	}
+	s.awaitEvent("the report of it", "ParentExited", 2, strings.TrimSpace(cut))
 	if _, err := kept.ask("still there"); err != nil {
 		t.Errorf("the younger generation was ended too: %v", err)
 	}

@@ -221,6 +221,7 @@ func TestOldProcessDiesDuringTheUpgrade(t *testing.T) {
 
 // Invariant 4, over many upgrades: nothing grows.
 func TestHundredUpgradesLeaveNothingBehind(t *testing.T) {
+	t.Parallel()
 	upgrades := 100
 	if testing.Short() {
 		upgrades = 10
