@@ -251,11 +251,11 @@ func (e ProbationFinished) describe() (slog.Level, string, []slog.Attr) {
 }
 
 func (e ParentExited) describe() (slog.Level, string, []slog.Attr) {
-	return e.Exit.describeAs("parent")
+	return e.describeAs("parent")
 }
 
 func (e AncestorExited) describe() (slog.Level, string, []slog.Attr) {
-	return e.Exit.describeAs("ancestor")
+	return e.describeAs("ancestor")
 }
 
 func (e Exit) describeAs(who string) (slog.Level, string, []slog.Attr) {

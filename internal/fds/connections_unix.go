@@ -28,7 +28,7 @@ func listDescriptors() []int {
 		return nil
 	}
 	var open []int
-	for fd := range int(min(uint64(limit.Cur), maxProbed)) {
+	for fd := range int(min(uint64(limit.Cur), maxProbed)) { //nolint:unconvert // it is signed on FreeBSD
 		if _, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err == nil {
 			open = append(open, fd)
 		}
