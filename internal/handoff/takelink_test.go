@@ -216,3 +216,25 @@ func TestUnannounced(t *testing.T) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }
+
+// Whatever the variable says, it is understood as Announce writes it, or refused by name.
+func FuzzAnnounced(f *testing.F) {
+	for _, value := range []string{"", "7", "7,2,4711", "3,0,1", "2,0,1", "7,65537,1", "7,0,0", "+7,0,1", "7,2,4711,5", "7,-1,12", "99999999999,0,1"} {
+		f.Add(value)
+	}
+	f.Fuzz(func(t *testing.T, value string) {
+		a, err := parseAnnounced(value)
+		if err != nil {
+			if !strings.Contains(err.Error(), envLink) {
+				t.Errorf("%v does not name the variable", err)
+			}
+			return
+		}
+		if a.fd < 3 || a.following < 0 || a.following > maxFollowing || a.by < 1 {
+			t.Errorf("%q was understood as %+v", value, a)
+		}
+		if again, err := parseAnnounced(fmt.Sprintf("%d,%d,%d", a.fd, a.following, a.by)); err != nil || again.fd != a.fd || again.following != a.following || again.by != a.by {
+			t.Errorf("%q became %+v, %v", value, again, err)
+		}
+	})
+}
