@@ -30,6 +30,8 @@ type link interface {
 	Heard() string
 	Unread(handoff.Message) error
 	Send(context.Context, handoff.Message) error
+	Queue(handoff.Message) error
+	Flush(context.Context) error
 	Receive(context.Context) (handoff.Message, error)
 	CloseRead()
 	Close() error
@@ -55,9 +57,11 @@ type estate struct {
 	sockets  []uintptr
 	records  []fds.Record // of the sockets
 	bequests []bequest
+	greet    func(link) error // queues Hello
 }
 
-// launcher starts a successor.
+// launcher starts a successor. It has the successor greeted before that: from its first instruction on, that must be able to
+// take over, also if this process is gone by then.
 type launcher func(context.Context, program, estate) (*successor, error)
 
 // startProcess is the launcher outside of tests.
@@ -67,6 +71,9 @@ func startProcess(ctx context.Context, prog program, e estate) (*successor, erro
 		return nil, err
 	}
 	defer theirs.Close() //nolint:errcheck // the successor has its own by then
+	if err := e.greet(ours); err != nil {
+		return nil, errors.Join(err, ours.Close())
+	}
 	files := append(append(process.Stdio(), e.sockets...), theirs.Fd())
 	announced := append(fds.Announce(e.records), handoff.Announce(len(files)-1, len(e.bequests)))
 	for _, b := range e.bequests {
@@ -227,6 +234,9 @@ func (a *attempt) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if deadline, ok := ctx.Deadline(); ok {
+		hello.Timeout = time.Until(deadline)
+	}
 	m.ancestors.pause()
 	err = a.launch(ctx, env, hello)
 	if err != nil {
@@ -235,10 +245,7 @@ func (a *attempt) start(ctx context.Context) error {
 	m.successor.Store(a.succ)
 	m.emit(SuccessorStarted{PID: a.pid(), Executable: m.program.path, Sockets: len(hello.Sockets)})
 	go a.hearOut() // ends with the attempt
-	if deadline, ok := ctx.Deadline(); ok {
-		hello.Timeout = time.Until(deadline)
-	}
-	err = a.succ.link.Send(ctx, hello)
+	err = a.succ.link.Flush(ctx)
 	if err != nil && ctx.Err() == nil {
 		return errors.Join(a.awaitReady(ctx), err) // it may have said why it has gone
 	}
@@ -256,7 +263,9 @@ func (a *attempt) launch(ctx context.Context, env []string, hello *handoff.Hello
 		hello.Passed = describe(open)
 		return a.m.sockets.Lend(func(sockets []uintptr, records []fds.Record) (err error) {
 			hello.Sockets = records
-			a.succ, err = a.m.launch(ctx, a.m.program, estate{env: env, sockets: sockets, records: records, bequests: open})
+			a.succ, err = a.m.launch(ctx, a.m.program, estate{
+				env: env, sockets: sockets, records: records, bequests: open, greet: func(l link) error { return l.Queue(hello) },
+			})
 			return err
 		})
 	})
