@@ -226,6 +226,7 @@ func (m *Manager) awaitEnd(ctx context.Context, a *ancestor, last *handoff.Drain
 		case *handoff.Drained:
 			last = msg
 		case *handoff.Abort: // it has waited too long for Serving, and could not kill us
+			m.sockets.Renounce()
 			m.emit(Warned{fmt.Errorf("%w, after this process began to serve: shutting down: %s", ErrAborted, msg.Reason)})
 			go func() { _ = m.Shutdown(context.Background()) }() // ends with the drain
 		}
