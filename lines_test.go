@@ -33,6 +33,13 @@ type config struct {
 
 	KeepAlive string // of the connections: "off", "idle" or "config"
 
+	// Of the main "faulty".
+	FaultFile string        // says which fault happens where; who removes it has it
+	SickFile  string        // while it exists, no process becomes ready
+	Probation time.Duration // also asks for the successor's health
+
+	Stderr string // the file for the standard error; "" is that of the test
+
 	// How the first generation is started; "" and nil are the usual.
 	Start string
 	Dir   string
@@ -146,6 +153,7 @@ type lineServer struct {
 	config   config
 	work     sync.WaitGroup
 	draining atomic.Bool
+	caller   func() context.Context // of Upgrade; nil is the background
 
 	mu        sync.Mutex
 	listeners map[string]net.Listener
@@ -255,6 +263,9 @@ func (s *lineServer) answer(conn net.Conn, line string) string {
 // upgrade takes how long to wait before it cancels.
 func (s *lineServer) upgrade(arg string) string {
 	ctx := context.Background()
+	if s.caller != nil {
+		ctx = s.caller()
+	}
 	if d, err := time.ParseDuration(arg); err == nil {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeoutCause(ctx, d, errors.New("cancelled by the test"))

@@ -24,9 +24,10 @@ const (
 
 // mains are the programs that this binary can be.
 var mains = map[string]func(config) error{
-	"lines": linesMain,
-	"floor": floorMain,
-	"many":  manyMain,
+	"lines":  linesMain,
+	"faulty": faultyMain,
+	"floor":  floorMain,
+	"many":   manyMain,
 }
 
 var usedMains sync.Map
