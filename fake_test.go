@@ -89,11 +89,18 @@ type fakeChild struct {
 	immortal bool
 	killed   bool
 	once     sync.Once
+
+	terminated bool
 }
 
 func (c *fakeChild) PID() int                { return 4711 }
 func (c *fakeChild) Exited() <-chan struct{} { return c.exited }
 func (c *fakeChild) State() string           { return "exit status 7" }
+
+func (c *fakeChild) Terminate() error {
+	c.terminated = true
+	return nil
+}
 
 func (c *fakeChild) Kill() error {
 	c.killed = true

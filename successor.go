@@ -42,13 +42,16 @@ type child interface {
 	PID() int
 	Exited() <-chan struct{}
 	State() string
+	Terminate() error
 	Kill() error
 }
 
 // successor is the new process, as the old one sees it.
 type successor struct {
-	child child
-	link  link
+	child     child
+	link      link
+	committed bool // Commit was sent
+	refused   bool // it has said Failed
 }
 
 // estate is what a successor is started with.
@@ -99,17 +102,24 @@ func (s *successor) farewell(took time.Duration, cut []Cut, err error) {
 	_ = s.link.Close()
 }
 
-// say sends a message to a process that may not listen any more.
-func (s *successor) say(m handoff.Message) {
+// say sends a message to a process that may not listen any more. It reports whether the message could be sent.
+func (s *successor) say(m handoff.Message) bool {
 	ctx, cancel := context.WithTimeout(context.Background(), sayTimeout)
 	defer cancel()
-	_ = s.link.Send(ctx, m)
+	return s.link.Send(ctx, m) == nil
 }
 
 // discard ends a successor that is not wanted. One that has accepted connections is given some time to finish them. The error
 // says that it could not be ended.
 func (s *successor) discard(ctx context.Context, reason error, patience time.Duration) error {
-	s.say(&handoff.Abort{Reason: handoff.Reason(reason)})
+	knows := s.say(&handoff.Abort{Reason: handoff.Reason(reason)}) || s.refused
+	switch {
+	case knows || patience == 0:
+	case s.committed:
+		patience = 0 // it may believe that it serves alone: it would end the service, and remove the paths of its sockets
+	default:
+		_ = s.child.Terminate()
+	}
 	if patience > 0 && s.endsWithin(ctx, patience) {
 		return s.link.Close()
 	}
@@ -299,6 +309,7 @@ func (a *attempt) commit(ctx context.Context) error {
 	if err := a.succ.link.Send(ctx, &handoff.Commit{}); err != nil {
 		return err
 	}
+	a.succ.committed = true
 	if err := a.expect(ctx, &handoff.Serving{}); err != nil {
 		return err
 	}
@@ -322,6 +333,7 @@ func (a *attempt) expect(ctx context.Context, want handoff.Message) error {
 func (a *attempt) receive(ctx context.Context) (handoff.Message, error) {
 	got, err := a.succ.link.Receive(ctx)
 	if failed, ok := got.(*handoff.Failed); ok {
+		a.succ.refused = true
 		return nil, fmt.Errorf("the successor cannot serve: %s", failed.Reason)
 	}
 	return got, err
