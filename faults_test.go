@@ -39,8 +39,8 @@ func faultyMain(c config) error {
 		}
 	}
 	m.Append(p.hook(s))
-	if err := m.Ready(ctx); err != nil {
-		return errors.Join(err, m.Shutdown(context.Background()))
+	if sig, err := m.readyOrSignal(ctx); err != nil || sig != nil { // as Run does, but with a context that is Ready's alone
+		return errors.Join(err, m.end(sig))
 	}
 	return m.Run(context.Background())
 }
@@ -284,10 +284,11 @@ func (p *points) passMessage(name string, l *faultyLink, m handoff.Message) bool
 	if a.Point.Birth != p.birth && (name == "before send Abort" || name == "after send Failed") {
 		p.awaitFault()
 	}
-	if a.Point != at || os.Remove(p.config.FaultFile) != nil {
+	if a.Point != at {
 		return false
 	}
 	say(printed{Event: "Fired", PID: os.Getpid(), Detail: at.String()})
+	_ = os.Remove(p.config.FaultFile) // the next process of this birth is sound
 	return p.happen(a, l, m)
 }
 

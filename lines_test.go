@@ -34,7 +34,7 @@ type config struct {
 	KeepAlive string // of the connections: "off", "idle" or "config"
 
 	// Of the main "faulty".
-	FaultFile string        // says which fault happens where; who removes it has it
+	FaultFile string        // says which fault happens where; gone once it has
 	SickFile  string        // while it exists, no process becomes ready
 	Probation time.Duration // also asks for the successor's health
 

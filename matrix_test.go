@@ -177,15 +177,20 @@ func rehearse(t *testing.T, sc scenario) course {
 // undisturbed gives the points that are passed from the start of the upgrade on, and the census at the end.
 func undisturbed(t *testing.T, sc scenario) ([]passage, census) {
 	r := newTrial(t, sc)
-	from := r.begin("")
+	armed := ""
+	if sc.sick { // a fault that does not come has the old process wait for it: the new one passes all of its points
+		armed = toJSON(arming{Point: point{sc.oldBirth() + 1, "none", 1}})
+	}
+	from := r.begin(armed)
+	if sc.sick {
+		r.until("the end of the successor", func() bool { return r.spawned(from) && slices.Equal(r.living(), []int{r.old}) })
+		_ = os.Remove(r.config.FaultFile)
+	}
 	r.awaitSurvivor(from)
 	survivor := r.living()[0]
 	if survivor != r.old {
-		r.until("the last hook", func() bool {
-			return r.seen(from, func(p printed) bool {
-				return p.PID == survivor && strings.HasPrefix(p.Event, "HookFinished") && strings.Contains(p.Detail, "OnParentExit")
-			}) > 0 &&
-				r.seen(from, func(p printed) bool { return p.Event == "AncestorExited" }) == r.scenario.oldBirth()-1
+		r.until("the last points", func() bool {
+			return r.hasPassed(from, "HookFinished OnParentExit") && r.hasPassed(from, "AncestorExited") == sc.older
 		})
 	}
 	points := r.passages(from)
@@ -482,6 +487,10 @@ func (r *trial) passages(from int) (all []passage) {
 	return all
 }
 
+func (r *trial) hasPassed(from int, name string) bool {
+	return slices.ContainsFunc(r.passages(from), func(p passage) bool { return p.Name == name })
+}
+
 // living are the processes of the service that live, as far as one knows.
 func (r *trial) living() (pids []int) {
 	for _, pid := range r.pids() {
@@ -533,6 +542,9 @@ func (r *trial) awaitSurvivor(from int) {
 		if len(living) == 0 {
 			return true
 		}
+		if succeeded, _ := r.reported(from); succeeded && living[0] == r.old {
+			return false // it is about to drain
+		}
 		return len(living) == 1 && r.ready(living[0]) && !r.drains(living[0])
 	})
 }
@@ -557,25 +569,14 @@ func (r *trial) censusOf(pid int) census {
 	r.clients.halt()
 	c := r.connect(pid)
 	defer c.Close()
-	heldCensus2 := func() census { return normal(mustCensus(r.t, c)) }
-	heldCensus2()
-	last := heldCensus2()
+	take := func() census { return normal(heldCensus(r.t, c)) }
+	last := take()
 	for deadline := time.Now().Add(time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
-		if now := heldCensus2(); now.Goroutines < last.Goroutines || len(now.Descriptors) < len(last.Descriptors) {
+		if now := take(); now.Goroutines < last.Goroutines || len(now.Descriptors) < len(last.Descriptors) {
 			last = now
 		}
 	}
 	return last
-}
-
-func mustCensus(t testing.TB, c *client) (got census) {
-	t.Helper()
-	answer, err := c.ask("census")
-	if err != nil {
-		t.Fatal(err)
-	}
-	decode(t, answer, &got)
-	return got
 }
 
 // normal makes what different processes have comparable.
@@ -716,7 +717,7 @@ func (r *trial) compare(want census, c *client, normalize func(census) census) {
 	r.t.Helper()
 	var got census
 	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
-		got = normalize(mustCensus(r.t, c))
+		got = normalize(heldCensus(r.t, c))
 		if slices.Equal(got.Descriptors, want.Descriptors) && got.Goroutines <= want.Goroutines && got.Children == want.Children && len(got.Env) == 0 {
 			return
 		}
@@ -765,9 +766,9 @@ func (h *history) passed(side, name string, before int) bool {
 // promised reports whether the new process has said that it serves: from then on nobody else may.
 func (h *history) promised() bool { return h.passed("new", "after send Serving", 0) }
 
-// spawned reports whether there is a successor.
-func (h *history) spawned() bool {
-	return h.r.seen(h.from, func(p printed) bool { return p.Event == "Spawned" }) > 0
+// spawned reports whether there is, or was, a successor.
+func (r *trial) spawned(from int) bool {
+	return r.seen(from, func(p printed) bool { return p.Event == "Spawned" }) > 0
 }
 
 // expected says who is to serve, by the table of the design. It is computed from what had happened when the fault did.
@@ -802,7 +803,7 @@ func (h *history) expectedAfterDeath() string {
 		return "-"
 	case side == "new":
 		return "o"
-	case h.spawned() && !h.cell.scenario.sick:
+	case h.r.spawned(h.from) && !h.cell.scenario.sick:
 		return "n"
 	}
 	return "-"
@@ -813,7 +814,7 @@ func (h *history) expectedAfterDeath() string {
 func (r *trial) outlast(h *history) {
 	stopped := time.Now()
 	waits := matrixUpgrade
-	if h.cell.side() == "old" && h.spawned() && !h.passed("new", "after receive Hello", 0) {
+	if h.cell.side() == "old" && h.r.spawned(h.from) && !h.passed("new", "after receive Hello", 0) {
 		waits = helloTimeout
 	}
 	r.until("the other side to lose its patience", func() bool {
@@ -836,10 +837,27 @@ func (r *trial) outlast(h *history) {
 	}
 }
 
-// died reports whether the victim had no chance to finish its work.
-func (h *history) died() bool {
-	return h.cell.fault.deadly() || !slices.Contains(h.r.living(), h.victim) &&
-		h.r.seen(h.from, func(p printed) bool { return p.PID == h.victim && p.Event == "DrainFinished" }) == 0
+// casualty is the process that had no chance to finish its work; 0 if there is none.
+func (h *history) casualty() int {
+	switch succeeded, _ := h.r.reported(h.from); {
+	case h.cell.fault.deadly(), h.cutOff(h.victim):
+		return h.victim
+	case (h.cell.fault == faultClose || h.cell.fault == faultTruncated) && h.passed("old", "after send Commit", 0) && !succeeded:
+		// The old process has broken the link after Commit, and cannot know that the new one serves; nor can that know that it
+		// must not. It is killed, with what it has accepted meanwhile. No protocol can help: these are the two generals.
+		for _, pid := range h.r.pids() {
+			if pid != h.r.old && h.cutOff(pid) {
+				return pid
+			}
+		}
+	}
+	return 0
+}
+
+// cutOff reports whether a process has ended without a drain.
+func (h *history) cutOff(pid int) bool {
+	return !slices.Contains(h.r.living(), pid) &&
+		h.r.seen(0, func(p printed) bool { return p.PID == pid && p.Event == "DrainFinished" }) == 0
 }
 
 // clients are what uses a service: some open a connection for each request, and some keep theirs. None tries anything twice.
@@ -967,19 +985,19 @@ func (cs *clients) check(t testing.TB, h *history) {
 	t.Helper()
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
-	died, nobody := h.died(), h.expected() == "-"
+	casualty, nobody := h.casualty(), h.expected() == "-"
 	lost := map[string]int{}
 	for _, f := range cs.failures {
 		var timeout net.Error
 		switch hangs := errors.As(f.err, &timeout) && timeout.Timeout(); {
 		case !hangs && nobody:
 			continue
-		case !hangs && !f.dial && died && (f.pid == 0 || f.pid == h.victim):
+		case !hangs && !f.dial && casualty != 0 && (f.pid == 0 || f.pid == casualty):
 			if lost[f.client]++; lost[f.client] == 1 {
 				continue
 			}
 		}
-		t.Errorf("client %s, connection of process %d, dialling %v: %v (the victim was %d, and died: %v)", f.client, f.pid, f.dial, f.err, h.victim, died)
+		t.Errorf("client %s, connection of process %d, dialling %v: %v (the victim was %d, the casualty %d)", f.client, f.pid, f.dial, f.err, h.victim, casualty)
 	}
 }
 
