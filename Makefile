@@ -14,6 +14,6 @@ TIME ?= 20s
 fuzz:
 	go test -run '^$$' -fuzz '^$(TARGET)$$' -fuzztime $(TIME) $(PKG)
 
-# every fault at every point: 15 minutes. Without a package go test shows the matrix also when all is well.
+# every fault at every point: 3 minutes. Without a package go test shows the matrix also when all is well.
 matrix:
 	GRACE_MATRIX=all go test -count=1 -timeout 1h -parallel 16 -run '^TestMatrix$$'

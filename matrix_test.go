@@ -343,7 +343,7 @@ func newTrial(t *testing.T, sc scenario) *trial {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	c := config{
 		Listen:    []endpoint{{Network: "tcp", Address: "127.0.0.1:0"}, {Network: "unix", Address: filepath.Join(dir, "sock")}},
 		PIDFile:   filepath.Join(dir, "pid"),
@@ -658,6 +658,7 @@ func runCell(t *testing.T, c cell, reference census) string {
 		r.until("the end of the victim", func() bool { return !slices.Contains(r.living(), h.victim) })
 	}
 	r.awaitSurvivor(from)
+	h.checkOneServed()
 	want := h.expected()
 	switch living := r.living(); {
 	case want == "-" && len(living) == 0:
@@ -698,7 +699,18 @@ func (r *trial) checkSurvivor(h *history, survivor int, reference census) {
 		c.Close()
 	}
 	r.control.Close()
+	r.opensSocket(survivor)
 	r.upgradeAndEnd(survivor)
+}
+
+// opensSocket asserts that the sockets are the process's own again: while they are lent, no other can be opened.
+func (r *trial) opensSocket(pid int) {
+	r.t.Helper()
+	c := r.connect(pid)
+	defer c.Close()
+	if answer, err := c.ask("listen tcp 127.0.0.1:0"); err != nil || answer != "<nil>" {
+		r.t.Errorf("process %d cannot open another socket: %q, %v", pid, answer, err)
+	}
 }
 
 func (r *trial) whoServes(endpoint int) (pid int, err error) {
@@ -852,6 +864,19 @@ func (h *history) casualty() int {
 		}
 	}
 	return 0
+}
+
+// checkOneServed asserts that the new process has not served beside the old one, unless that had told it to.
+func (h *history) checkOneServed() {
+	h.r.t.Helper()
+	if succeeded, ok := h.r.reported(h.from); !ok || succeeded || h.passed("new", "before send Serving", 0) {
+		return
+	}
+	for _, pid := range h.r.pids() {
+		if served := func(p printed) bool { return p.Event == "ReadyFinished" && p.Err == "" && p.PID == pid }; pid != h.r.old && h.r.seen(h.from, served) > 0 {
+			h.r.t.Errorf("process %d has served, and the old one serves on", pid)
+		}
+	}
 }
 
 // cutOff reports whether a process has ended without a drain.
