@@ -4,7 +4,10 @@ package grace
 
 import (
 	"encoding/json"
+	"fmt"
+	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -97,6 +100,7 @@ func (h *history) expectedAfterDeath() string {
 // outlast lets a stopped process go on, when the other side has waited for as long as it ever does: until it has come to a
 // conclusion, or all its timeouts have passed.
 func (r *trial) outlast(h *history) {
+	r.until("the victim to stop", func() bool { return isStopped(h.victim) || !slices.Contains(r.living(), h.victim) })
 	stopped := time.Now()
 	waits := matrixUpgrade
 	if h.cell.side() == "old" && h.r.spawned(h.from) && !h.passed("new", "after receive Hello", 0) {
@@ -120,6 +124,13 @@ func (r *trial) outlast(h *history) {
 	if slices.Contains(r.living(), h.victim) {
 		_ = unix.Kill(h.victim, unix.SIGCONT)
 	}
+}
+
+// isStopped looks at the state of a process: it announces its fault before that happens.
+func isStopped(pid int) bool {
+	stat, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	_, state, _ := strings.Cut(string(stat), ") ")
+	return strings.HasPrefix(state, "T")
 }
 
 // casualty is the process that had no chance to finish its work; 0 if there is none.
