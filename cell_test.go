@@ -63,6 +63,7 @@ func (r *trial) checkSurvivor(h *history, survivor int, reference census) {
 		r.t.Errorf("the PID file says %q, and not %d: %v", content, survivor, err)
 	}
 	if survivor == r.old && !r.scenario.older {
+		<-r.answer // the connection is in use until then
 		r.compare(r.before, r.control, func(c census) census { return c })
 	} else { // in the last scenario the old process is a successor too
 		r.control.Close()

@@ -54,6 +54,7 @@ func newTrial(t *testing.T, sc scenario) *trial {
 		r.held = r.connect(0)
 		t.Cleanup(func() { r.held.Close() })
 		r.upgradeFrom(r.connect(0))
+		r.awaitSilence()
 	}
 	r.old = r.newestPID()
 	r.control = r.connect(r.old)
@@ -62,6 +63,13 @@ func newTrial(t *testing.T, sc scenario) *trial {
 	r.before = heldCensus(t, r.control) // what the first one costs stays
 	r.clients = startClients(r.service)
 	return r
+}
+
+// awaitSilence waits until the service has nothing more to say of an earlier upgrade, whose points are not those of the next.
+func (r *trial) awaitSilence() {
+	for said := -1; said != r.seen(0, func(printed) bool { return true }); time.Sleep(100 * time.Millisecond) {
+		said = r.seen(0, func(printed) bool { return true })
+	}
 }
 
 // story tells what has happened, a line for each event and point.
