@@ -1,4 +1,4 @@
-.PHONY: test race lint fuzz bench
+.PHONY: test race lint fuzz matrix
 
 test:
 	go test ./...
@@ -14,5 +14,6 @@ TIME ?= 20s
 fuzz:
 	go test -run '^$$' -fuzz '^$(TARGET)$$' -fuzztime $(TIME) $(PKG)
 
-bench:
-	go test -run '^$$' -bench . ./...
+# every fault at every point: 3 minutes. Without a package go test shows the matrix also when all is well.
+matrix:
+	GRACE_MATRIX=all go test -count=1 -timeout 1h -parallel 16 -run '^TestMatrix$$'

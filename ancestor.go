@@ -272,9 +272,9 @@ func (m *Manager) awaitEnd(ctx context.Context, a *ancestor, last *handoff.Drain
 		switch msg := msg.(type) {
 		case *handoff.Drained:
 			last = msg
-		case *handoff.Abort: // it has waited too long for Serving, and could not kill us
-			m.emit(Warned{fmt.Errorf("%w, after this process began to serve: shutting down: %s", ErrAborted, msg.Reason)})
-			go func() { _ = m.Shutdown(context.Background()) }() // ends with the drain
+		case *handoff.Abort: // it has waited too long for Serving
+			m.giveBack(msg)
+			return nil, errGivenBack
 		}
 	}
 	select {
@@ -283,6 +283,16 @@ func (m *Manager) awaitEnd(ctx context.Context, a *ancestor, last *handoff.Drain
 	case <-ctx.Done():
 		return last, context.Cause(ctx)
 	}
+}
+
+// errGivenBack ends the following of a parent that serves on: it is not overdue.
+var errGivenBack = errors.New("the parent serves on")
+
+// giveBack ends this process, which has begun to serve, since the old one serves on.
+func (m *Manager) giveBack(msg *handoff.Abort) {
+	m.sockets.Renounce()
+	m.emit(Warned{fmt.Errorf("%w, after this process began to serve: shutting down: %s", ErrAborted, msg.Reason)})
+	go func() { _ = m.Shutdown(context.Background()) }() // ends with the drain
 }
 
 // exit says how the process has ended.

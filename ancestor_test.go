@@ -268,3 +268,26 @@ func TestEndOldest(t *testing.T) {
 		r.finish(t)
 	})
 }
+
+// A parent that has not read Serving does not drain. It is not overdue before it has decided, nor after it has taken the service
+// back: a signal would end the only process that serves.
+func TestParentThatTakesTheServiceBackIsSpared(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, p := newSuccessor(t)
+		m.parent.drain = time.Second
+		m.Append(Hook{OnDrain: func(context.Context) error { time.Sleep(20 * time.Second); return nil }}) // the last clients take their time
+		result := ready(t.Context(), m)
+		p.in <- &handoff.Commit{}
+		if err := <-result; err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(commitTimeout)
+		p.in <- &handoff.Abort{Reason: "no Serving"}
+		if err := m.Wait(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if len(p.signals) > 0 {
+			t.Errorf("it was sent %v", <-p.signals)
+		}
+	})
+}

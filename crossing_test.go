@@ -234,3 +234,38 @@ func TestShutdownOfASuccessorTellsTheOldProcessFirst(t *testing.T) {
 		}
 	})
 }
+
+// A successor that has clients, and cannot be told that it is not wanted, would wait for the end of a process that lives.
+func TestSuccessorThatCannotBeToldIsAskedToLeave(t *testing.T) {
+	for name, c := range map[string]struct {
+		last  func(*fakeSuccessor)
+		asked bool
+	}{
+		"its link is broken":        {func(*fakeSuccessor) {}, true},
+		"it has given up by itself": {func(f *fakeSuccessor) { f.say(&handoff.Failed{Reason: "no disk"}) }, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := newRig(t, WithProbation(time.Minute))
+				r.script = func(f *fakeSuccessor) {
+					f.hear()
+					f.say(&handoff.Ready{})
+					f.hear()
+					c.last(f)
+					f.hangUp()
+				}
+				began := time.Now()
+				if err := r.Upgrade(t.Context()); err == nil {
+					t.Error("Upgrade has succeeded")
+				}
+				if took := time.Since(began); took != DefaultDrainTimeout {
+					t.Errorf("it was given %v to finish its work", took)
+				}
+				if f := r.successors[0]; f.terminated != c.asked || !f.killed {
+					t.Errorf("asked by a signal: %v, killed: %v", f.terminated, f.killed)
+				}
+				r.finish(t)
+			})
+		})
+	}
+}

@@ -41,6 +41,10 @@ func (l *fakeLink) Send(ctx context.Context, m handoff.Message) error {
 	return nil
 }
 
+func (l *fakeLink) Queue(m handoff.Message) error { return l.Send(context.Background(), m) }
+
+func (l *fakeLink) Flush(context.Context) error { return nil }
+
 func (l *fakeLink) Receive(ctx context.Context) (handoff.Message, error) {
 	select {
 	case m := <-l.in:
@@ -89,11 +93,18 @@ type fakeChild struct {
 	immortal bool
 	killed   bool
 	once     sync.Once
+
+	terminated bool
 }
 
 func (c *fakeChild) PID() int                { return 4711 }
 func (c *fakeChild) Exited() <-chan struct{} { return c.exited }
 func (c *fakeChild) State() string           { return "exit status 7" }
+
+func (c *fakeChild) Terminate() error {
+	c.terminated = true
+	return nil
+}
 
 func (c *fakeChild) Kill() error {
 	c.killed = true
@@ -169,8 +180,11 @@ func newFakeManager(t *testing.T, from inheritance, launch launcher, opts ...Opt
 	return newManager(o, program{}, from, launch, claimSignals(nil, nil))
 }
 
-func (r *rig) launch(context.Context, program, estate) (*successor, error) {
+func (r *rig) launch(_ context.Context, _ program, e estate) (*successor, error) {
 	f := &fakeSuccessor{fakeLink: newFakeLink(), fakeChild: &fakeChild{exited: make(chan struct{}), immortal: r.immortal}}
+	if err := e.greet(f.fakeLink); err != nil {
+		return nil, err
+	}
 	r.successors = append(r.successors, f)
 	go r.script(f)
 	return &successor{child: f.fakeChild, link: f.fakeLink}, nil

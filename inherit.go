@@ -13,7 +13,7 @@ import (
 	"github.com/go-grace/grace/internal/process"
 )
 
-// helloTimeout bounds the wait for Hello, which the old process sends as soon as it has started us.
+// helloTimeout bounds the wait for Hello, which the old process sends before it starts us; of a long one, the rest comes after that.
 const helloTimeout = 10 * time.Second
 
 // inheritance is what a process was started with.
@@ -99,7 +99,7 @@ func inheritFrom(l link, files []*os.File, announced fds.Announced) (inheritance
 	defer cancel()
 	hello, err := receiveHello(ctx, l)
 	if errors.Is(err, io.EOF) {
-		// The old process died before it could say more. Its sockets are here, and nobody else has them.
+		// The old process died in the middle of a long Hello. Its sockets are here, and nobody else has them.
 		from, inheritErr := inheritAnnounced(announced, 0)
 		from.warning = fmt.Errorf("the old process has died at the start of the handoff, taking over: %w", err)
 		return from, errors.Join(inheritErr, handoff.CloseAll(files), l.Close())

@@ -41,6 +41,12 @@ type config struct {
 
 	KeepAlive string // of the connections: "off", "idle" or "config"
 
+	// Of the main "faulty", which also asks for the successor's health during the probation.
+	FaultFile string // says which fault happens where; gone once it has
+	SickFile  string // while it exists, no process becomes ready
+
+	Stderr string // the file for the standard error; "" is that of the test
+
 	// How the first generation is started; "" and nil are the usual.
 	Start string
 	Dir   string
@@ -173,6 +179,7 @@ type lineServer struct {
 	work     sync.WaitGroup
 	draining atomic.Bool
 	more     func(command, arg string) (answer string, known bool) // commands of another program; nil if there are none
+	caller   func() context.Context                                // of Upgrade; nil is the background
 
 	mu        sync.Mutex
 	listeners map[string]net.Listener
@@ -303,6 +310,9 @@ func (s *lineServer) answer(conn net.Conn, line string) string {
 // upgrade takes how long to wait before it cancels.
 func (s *lineServer) upgrade(arg string) string {
 	ctx := context.Background()
+	if s.caller != nil {
+		ctx = s.caller()
+	}
 	if d, err := time.ParseDuration(arg); err == nil {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeoutCause(ctx, d, errors.New("cancelled by the test"))

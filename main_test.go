@@ -27,6 +27,7 @@ const (
 // mains are the programs that this binary can be.
 var mains = map[string]func(config) error{
 	"lines":  linesMain,
+	"faulty": faultyMain,
 	"floor":  floorMain,
 	"many":   manyMain,
 	"helper": helperMain,

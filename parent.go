@@ -48,7 +48,8 @@ func (m *Manager) succeed(ctx context.Context, op *operation) error {
 	m.parent.served.Store(true)
 	m.gate.open()
 	m.settle()
-	m.parent.due = time.Now().Add(m.parent.drain + overdueGrace)
+	// Until it has read Serving, it does not drain: it may serve on, and say so by Abort.
+	m.parent.due = time.Now().Add(max(m.parent.drain, commitTimeout) + overdueGrace)
 	m.ancestors.add(m.parent.ancestor)
 	m.ancestors.follow()
 	return nil

@@ -60,6 +60,14 @@ func launch(t testing.TB, name string, c config) *service {
 	// The race detector would have every generation sleep for a second before it exits.
 	cmd.Env = append(os.Environ(), "GORACE=atexit_sleep_ms=0", envMain+"="+name, envConfig+"="+toJSON(c))
 	cmd.Stdout, cmd.Stderr = in, os.Stderr
+	if c.Stderr != "" {
+		file, err := os.OpenFile(c.Stderr, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer file.Close()
+		cmd.Stderr = file
+	}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}

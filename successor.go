@@ -33,6 +33,8 @@ type link interface {
 	Unread(handoff.Message) error
 	Prepend(heard string)
 	Send(context.Context, handoff.Message) error
+	Queue(handoff.Message) error
+	Flush(context.Context) error
 	Receive(context.Context) (handoff.Message, error)
 	CloseRead()
 	Close() error
@@ -43,13 +45,16 @@ type child interface {
 	PID() int
 	Exited() <-chan struct{}
 	State() string
+	Terminate() error
 	Kill() error
 }
 
 // successor is the new process, as the old one sees it.
 type successor struct {
-	child child
-	link  link
+	child     child
+	link      link
+	committed bool // Commit was sent
+	refused   bool // it has said Failed
 }
 
 // estate is what a successor is started with.
@@ -58,9 +63,11 @@ type estate struct {
 	sockets  []uintptr
 	records  []fds.Record // of the sockets
 	bequests []bequest
+	greet    func(link) error // queues Hello
 }
 
-// launcher starts a successor.
+// launcher starts a successor. It has the successor greeted before that: from its first instruction on, that must be able to
+// take over, also if this process is gone by then.
 type launcher func(context.Context, program, estate) (*successor, error)
 
 // startProcess is the launcher outside of tests.
@@ -70,6 +77,9 @@ func startProcess(ctx context.Context, prog program, e estate) (*successor, erro
 		return nil, err
 	}
 	defer theirs.Close() //nolint:errcheck // the successor has its own by then
+	if err := e.greet(ours); err != nil {
+		return nil, errors.Join(err, ours.Close())
+	}
 	files := append(append(process.Stdio(), e.sockets...), theirs.Fd())
 	announced := append(fds.Announce(e.records), handoff.Announce(len(files)-1, len(e.bequests)))
 	for _, b := range e.bequests {
@@ -97,17 +107,24 @@ func (s *successor) farewell(took time.Duration, cut []Cut, err error) {
 	_ = s.link.Close()
 }
 
-// say sends a message to a process that may not listen any more.
-func (s *successor) say(m handoff.Message) {
+// say sends a message to a process that may not listen any more. It reports whether the message could be sent.
+func (s *successor) say(m handoff.Message) bool {
 	ctx, cancel := context.WithTimeout(context.Background(), sayTimeout)
 	defer cancel()
-	_ = s.link.Send(ctx, m)
+	return s.link.Send(ctx, m) == nil
 }
 
 // discard ends a successor that is not wanted. One that has accepted connections is given some time to finish them. The error
 // says that it could not be ended.
 func (s *successor) discard(ctx context.Context, reason error, patience time.Duration) error {
-	s.say(&handoff.Abort{Reason: handoff.Reason(reason)})
+	knows := s.say(&handoff.Abort{Reason: handoff.Reason(reason)}) || s.refused
+	switch {
+	case knows || patience == 0:
+	case s.committed:
+		patience = 0 // it may believe that it serves alone: it would end the service, and remove the paths of its sockets
+	default:
+		_ = s.child.Terminate()
+	}
 	if patience > 0 && s.endsWithin(ctx, patience) {
 		return s.link.Close()
 	}
@@ -256,6 +273,9 @@ func (a *attempt) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if deadline, ok := ctx.Deadline(); ok {
+		hello.Timeout = time.Until(deadline)
+	}
 	m.awaited.Store(a)
 	err = a.launch(ctx, env, hello)
 	a.passed = len(hello.Sockets)
@@ -270,10 +290,7 @@ func (a *attempt) start(ctx context.Context) error {
 	if err := a.program.opened.Unchanged(); err != nil {
 		return err
 	}
-	if deadline, ok := ctx.Deadline(); ok {
-		hello.Timeout = time.Until(deadline)
-	}
-	err = a.succ.link.Send(ctx, hello)
+	err = a.succ.link.Flush(ctx)
 	if err != nil && ctx.Err() == nil {
 		return errors.Join(a.awaitReady(ctx), err) // it may have said why it has gone
 	}
@@ -294,7 +311,9 @@ func (a *attempt) launch(ctx context.Context, env []string, hello *handoff.Hello
 		hello.Passed = describe(open)
 		return a.m.sockets.Lend(func(sockets []uintptr, records []fds.Record) (err error) {
 			hello.Sockets = records
-			a.succ, err = a.m.launch(ctx, a.program, estate{env: env, sockets: sockets, records: records, bequests: open})
+			a.succ, err = a.m.launch(ctx, a.program, estate{
+				env: env, sockets: sockets, records: records, bequests: open, greet: func(l link) error { return l.Queue(hello) },
+			})
 			return err
 		})
 	})
@@ -321,15 +340,16 @@ func (a *attempt) awaitReady(ctx context.Context) error {
 // commit lets the successor serve. From here on only the successor can make the upgrade fail: a context that ends while both
 // believe that they may serve would leave the clients of one of them without an answer.
 func (a *attempt) commit(ctx context.Context) error {
+	a.m.ancestors.pause() // what they say next is for the successor
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
 	ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), commitTimeout, ErrTimeout)
 	defer cancel()
-	a.m.ancestors.pause() // what they say next is for the successor
 	if err := a.succ.link.Send(ctx, &handoff.Commit{Followed: a.m.ancestors.followed()}); err != nil {
 		return err
 	}
+	a.succ.committed = true
 	if err := a.expect(ctx, &handoff.Serving{}); err != nil {
 		return err
 	}
@@ -353,6 +373,7 @@ func (a *attempt) expect(ctx context.Context, want handoff.Message) error {
 func (a *attempt) receive(ctx context.Context) (handoff.Message, error) {
 	got, err := a.succ.link.Receive(ctx)
 	if failed, ok := got.(*handoff.Failed); ok {
+		a.succ.refused = true
 		return nil, fmt.Errorf("the successor cannot serve: %s", failed.Reason)
 	}
 	return got, err

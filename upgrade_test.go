@@ -94,7 +94,7 @@ func TestFailedSuccessorLeavesTheOldProcessAsItWas(t *testing.T) {
 }
 
 // heldCensus asks over a connection that is there before and after.
-func heldCensus(t *testing.T, c *client) (got census) {
+func heldCensus(t testing.TB, c *client) (got census) {
 	t.Helper()
 	answer, err := c.ask("census")
 	if err != nil {

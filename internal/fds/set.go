@@ -321,6 +321,18 @@ func (s *Set) Settle() []Record {
 	return closed
 }
 
+// Renounce undoes what Settle has done for the sockets that are open: the process that has passed them serves on, and their
+// paths are not ours to remove.
+func (s *Set) Renounce() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, sock := range s.held {
+		if sock.inherited {
+			sock.ours = false
+		}
+	}
+}
+
 // abandon closes an heir, and removes its path if it was an earlier generation's and no socket of ours has it.
 func (s *Set) abandon(h *heir) Record {
 	f := *h.learn()

@@ -105,6 +105,7 @@ func TestPathOfInheritedSocket(t *testing.T) {
 	}{
 		{"ours, closed when settled", false, true, true, func(_ *Set, s *Socket) error { return s.Close() }, true, false},
 		{"ours, all closed when settled", false, true, true, func(s *Set, _ *Socket) error { return s.Close() }, true, false},
+		{"ours, renounced when settled", false, true, true, func(s *Set, _ *Socket) error { s.Renounce(); return s.Close() }, true, true},
 		{"ours, not asked for", false, false, true, func(s *Set, _ *Socket) error { return s.Close() }, false, false},
 		{"ours, never settled", false, true, false, func(s *Set, _ *Socket) error { return s.Close() }, true, true},
 		{"ours, neither settled nor asked for", false, false, false, func(s *Set, _ *Socket) error { return s.Close() }, true, true},

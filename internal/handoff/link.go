@@ -14,8 +14,9 @@ import (
 // Link is one end of the connection between two generations. One goroutine at a time may send, and one receive; Close,
 // CloseRead and both of these can be called at once.
 type Link struct {
-	conn *net.UnixConn
-	buf  []byte // received, and not yet returned
+	conn   *net.UnixConn
+	buf    []byte // received, and not yet returned
+	queued []byte // to be sent before all else
 }
 
 var past = time.Unix(1, 0)
@@ -30,11 +31,44 @@ func (l *Link) Send(ctx context.Context, m Message) error {
 	if err != nil {
 		return err
 	}
-	defer onDone(ctx, l.conn.SetWriteDeadline)()
-	if _, err := l.conn.Write(frame); err != nil {
-		return fmt.Errorf("send %s: %w", Name(m), causeOf(ctx, err))
+	if err := l.write(ctx, append(l.queued, frame...)); err != nil {
+		return fmt.Errorf("send %s: %w", Name(m), err)
 	}
+	l.queued = nil
 	return nil
+}
+
+// Queue sends a message to a process that is not there yet, which finds it even if this one is gone by then. What is more than
+// the system keeps for it goes with Flush, or before the next message.
+func (l *Link) Queue(m Message) error {
+	frame, err := encode(m)
+	if err != nil {
+		return err
+	}
+	n, err := writeSome(l.conn, frame)
+	if err != nil {
+		return fmt.Errorf("send %s: %w", Name(m), err)
+	}
+	l.queued = frame[n:]
+	return nil
+}
+
+// Flush sends what Queue has left. When ctx ends it returns the cause, as Send does.
+func (l *Link) Flush(ctx context.Context) error {
+	if err := l.write(ctx, l.queued); err != nil {
+		return fmt.Errorf("send the rest of a message: %w", err)
+	}
+	l.queued = nil
+	return nil
+}
+
+func (l *Link) write(ctx context.Context, b []byte) error {
+	if len(b) == 0 {
+		return nil
+	}
+	defer onDone(ctx, l.conn.SetWriteDeadline)()
+	_, err := l.conn.Write(b)
+	return causeOf(ctx, err)
 }
 
 // Receive reads a message. The error is io.EOF when the other process has closed its end, or has ended; it matches

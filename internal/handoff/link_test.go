@@ -401,3 +401,39 @@ func TestHeardGoesOn(t *testing.T) {
 	write(t, a, drained[3:])
 	wantMessage(t, next, &Drained{Duration: time.Second})
 }
+
+// What the old process has queued is there for a successor that starts when it is gone.
+func TestQueuedMessageOutlivesItsSender(t *testing.T) {
+	a, b := pair(t)
+	want := &Hello{Version: Version, PID: 12, Generation: 3}
+	must(t, a.Queue(want))
+	must(t, a.Close())
+	got, err := b.Receive(within(t))
+	must(t, err)
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got %+v", got)
+	}
+}
+
+// A message for which there is no room does not block before there is a reader.
+func TestQueueKeepsTheRestForFlush(t *testing.T) {
+	a, b := pair(t)
+	want := &Hello{Version: Version, Sockets: make([]fds.Record, 20000)}
+	for i := range want.Sockets {
+		want.Sockets[i] = fds.Record{Network: "tcp", Address: fmt.Sprintf("127.0.0.1:%d", i)}
+	}
+	must(t, a.Queue(want))
+	if len(a.queued) == 0 {
+		t.Error("the message was too short for this test")
+	}
+	flushed := make(chan error, 1)
+	go func() { flushed <- errors.Join(a.Flush(within(t)), a.Send(within(t), &Commit{})) }()
+	for _, want := range []Message{want, &Commit{}} {
+		got, err := b.Receive(within(t))
+		must(t, err)
+		if !reflect.DeepEqual(got, want) {
+			t.Errorf("received another %s", Name(got))
+		}
+	}
+	must(t, <-flushed)
+}

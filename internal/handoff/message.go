@@ -12,6 +12,8 @@
 //	Drained                                -->
 //	(end of file when it exits)
 //
+// Hello is sent before the successor is started: so that can take over from its first instruction on, if the old process dies.
+//
 // Descriptors do not travel in messages: the successor is started with them. After the sockets comes its end of the link, and
 // after that what Hello describes as [Passed]. Among these is the end of the link to each older generation that still drains:
 // the one that serves hears the last words of all of them. The others are the application's own: its files, and its states in

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"syscall"
 )
 
 // Pair makes no link here: a process cannot be given one.
@@ -32,3 +33,5 @@ func NewLink(f *os.File) (*Link, error) {
 func Unannounced(env []string) []string { return env }
 
 func isEnd(err error) bool { return errors.Is(err, io.EOF) }
+
+func writeSome(syscall.Conn, []byte) (int, error) { return 0, errors.ErrUnsupported }

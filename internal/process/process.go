@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"syscall"
 	"time"
 )
 
@@ -97,14 +98,19 @@ func (c *Child) State() string {
 }
 
 // Kill ends the process at once. To kill a process that has ended is no error.
-func (c *Child) Kill() error {
+func (c *Child) Kill() error { return c.signal(os.Kill) }
+
+// Terminate asks the process to end, by SIGTERM. To ask a process that has ended is no error.
+func (c *Child) Terminate() error { return c.signal(syscall.SIGTERM) }
+
+func (c *Child) signal(sig os.Signal) error {
 	select {
 	case <-c.exited:
 		return nil
 	default:
 	}
-	if err := c.proc.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
-		return fmt.Errorf("kill process %d: %w", c.pid, err)
+	if err := c.proc.Signal(sig); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return fmt.Errorf("send %s to process %d: %w", sig, c.pid, err)
 	}
 	return nil
 }
