@@ -26,7 +26,7 @@ const (
 type watched interface {
 	Gone() <-chan struct{}
 	Signal(syscall.Signal) error
-	State() string
+	State(context.Context) string
 	Close()
 }
 
@@ -43,7 +43,7 @@ func (unwatched) Signal(syscall.Signal) error {
 	return fmt.Errorf("a process without a descriptor, which is not the parent, is not signalled: %w", errors.ErrUnsupported)
 }
 
-func (unwatched) State() string { return "" }
+func (unwatched) State(context.Context) string { return "" }
 
 func (unwatched) Close() {}
 
@@ -96,6 +96,14 @@ func isClosed(c <-chan struct{}) bool {
 	default:
 		return false
 	}
+}
+
+// handle gives the descriptor of the process; nil where there is none, or the process is gone.
+func (a *ancestor) handle() syscall.Conn {
+	if w, ok := a.watch.(*process.Watched); ok {
+		return w.Handle()
+	}
+	return nil
 }
 
 // leave ends the connection.
@@ -173,16 +181,15 @@ func (as *ancestors) forget(a *ancestor) {
 func (as *ancestors) bequests() []bequest {
 	var all []bequest
 	for _, a := range as.living() {
-		w, ok := a.watch.(*process.Watched)
-		watchable := ok && w.Handle() != nil
-		if a.legacy && !watchable {
+		handle := a.handle()
+		if a.legacy && handle == nil {
 			continue // the end of its link is not its own: nothing would tell whether it lives
 		}
 		all = append(all, bequest{conn: a.link, about: handoff.Passed{
 			Use: handoff.UseLink, PID: a.PID, Generation: a.Generation, Legacy: a.legacy,
 		}})
-		if watchable {
-			all = append(all, bequest{conn: w.Handle(), about: handoff.Passed{Use: handoff.UseProcess, PID: a.PID, Generation: a.Generation}})
+		if handle != nil {
+			all = append(all, bequest{conn: handle, about: handoff.Passed{Use: handoff.UseProcess, PID: a.PID, Generation: a.Generation}})
 		}
 	}
 	return all
@@ -242,7 +249,7 @@ func (m *Manager) follow(ctx context.Context, a *ancestor) {
 		}
 		return
 	}
-	exit := a.exit(last)
+	exit := a.exit(ctx, last)
 	m.ancestors.forget(a)
 	if m.parent == nil || a != m.parent.ancestor {
 		m.emit(AncestorExited{exit})
@@ -296,8 +303,8 @@ func (m *Manager) giveBack(msg *handoff.Abort) {
 }
 
 // exit says how the process has ended.
-func (a *ancestor) exit(last *handoff.Drained) Exit {
-	e := Exit{Process: a.Process, State: a.watch.State(), Legacy: a.legacy}
+func (a *ancestor) exit(ctx context.Context, last *handoff.Drained) Exit {
+	e := Exit{Process: a.Process, State: a.watch.State(ctx), Legacy: a.legacy}
 	if sig := syscall.Signal(a.signaled.Load()); sig != 0 {
 		e.Signal = sig
 	}

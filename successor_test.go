@@ -24,9 +24,9 @@ func newFakeParent() *fakeParent {
 	return &fakeParent{fakeLink: newFakeLink(), gone: make(chan struct{}), signals: make(chan syscall.Signal, 16)}
 }
 
-func (p *fakeParent) Gone() <-chan struct{} { return p.gone }
-func (p *fakeParent) State() string         { return "exit status 7" }
-func (p *fakeParent) Close()                {}
+func (p *fakeParent) Gone() <-chan struct{}        { return p.gone }
+func (p *fakeParent) State(context.Context) string { return "exit status 7" }
+func (p *fakeParent) Close()                       {}
 
 func (p *fakeParent) Signal(sig syscall.Signal) error {
 	p.signals <- sig

@@ -106,7 +106,7 @@ func TestWatchedStateAndSignal(t *testing.T) {
 		w := watch(t, c.PID())
 		must(t, end(w, stdin))
 		closes(t, "the end is noticed", w.Gone())
-		if got := w.State(); got != want && kernelTells(t) {
+		if got := w.State(t.Context()); got != want && kernelTells(t) {
 			t.Errorf("%q instead of %q", got, want)
 		}
 		if err := w.Signal(syscall.SIGKILL); !errors.Is(err, os.ErrProcessDone) {

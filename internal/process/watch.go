@@ -101,10 +101,14 @@ func (w *Watched) isGone() bool {
 }
 
 // State says how the process ended, in the words of [os.ProcessState], once Gone is closed and its own parent has waited for
-// it; it waits a moment for that. It is "" where the system does not tell strangers (before Linux 6.15).
-func (w *Watched) State() string {
-	<-w.reaped
-	return w.state
+// it; it waits a moment for that, unless ctx ends. It is "" where the system does not tell strangers (before Linux 6.15).
+func (w *Watched) State(ctx context.Context) string {
+	select {
+	case <-w.reaped:
+		return w.state
+	case <-ctx.Done():
+		return ""
+	}
 }
 
 // Close ends the watch; Gone may then stay open. It can be called more than once.
