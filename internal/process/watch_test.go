@@ -202,3 +202,20 @@ func TestPollingEndsWithClose(t *testing.T) {
 		t.Error("a living parent is gone because nobody watches it")
 	}
 }
+
+// Without a descriptor, only the parent is signalled, and only while it is the parent. (Signal 0 is sent to nobody.)
+func TestSignalWithoutDescriptor(t *testing.T) {
+	parent := &Watched{pid: os.Getppid(), gone: make(chan struct{})}
+	if err := parent.Signal(0); err != nil {
+		t.Errorf("the parent: %v", err)
+	}
+	for what, pid := range map[string]int{"this process": os.Getpid(), "a child": startChild(t, helperSpec(t, "wait")).PID()} {
+		if err := (&Watched{pid: pid, gone: make(chan struct{})}).Signal(0); !errors.Is(err, os.ErrProcessDone) {
+			t.Errorf("%s, which is not the parent: %v", what, err)
+		}
+	}
+	close(parent.gone)
+	if err := parent.Signal(0); !errors.Is(err, os.ErrProcessDone) {
+		t.Errorf("a parent that is gone: %v", err)
+	}
+}
