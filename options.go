@@ -179,9 +179,10 @@ func WithProbation(d time.Duration) Option {
 	}, d)
 }
 
-// WithHealthCheck asks this process about its successor during the probation: five times, evenly spaced, beginning at once, and
-// each answer is due when the next question is. An error, or an answer that does not come in time, fails the upgrade. The
-// function should look at the new process and not at the service, whose connections this process accepts too.
+// WithHealthCheck asks this process about its successor during the probation: five times, evenly spaced, beginning at once. Each
+// answer is due when the next question is, or a second later than its own if that is later. An error, or an answer that does not
+// come in time, fails the upgrade. The function should look at the new process and not at the service, whose connections this
+// process accepts too.
 func WithHealthCheck(check func(ctx context.Context, successor Process) error) Option {
 	return newOption("WithHealthCheck", func(o *options) error {
 		if check == nil {

@@ -10,8 +10,11 @@ import (
 	"github.com/go-grace/grace/internal/handoff"
 )
 
-// healthChecks is how often a successor's health is asked for during its probation.
-const healthChecks = 5
+// A successor's health is asked for so often during its probation. On a busy machine an answer may take a while.
+const (
+	healthChecks  = 5
+	healthTimeout = time.Second // at least
+)
 
 // errPassed ends a probation that the successor has passed.
 var errPassed = errors.New("the probation is over")
@@ -53,25 +56,26 @@ func (a *attempt) observe(ctx context.Context, d time.Duration) error {
 // checkHealth lasts as long as the probation, unless the successor is found ill. It returns errPassed or what is wrong.
 func (a *attempt) checkHealth(ctx context.Context, d time.Duration) error {
 	for range healthChecks {
-		due, cancel := context.WithTimeout(ctx, d/healthChecks)
-		err := a.askHealth(due)
-		if err == nil {
-			<-due.Done()
-		}
-		cancel()
-		if err != nil {
+		next := time.After(d / healthChecks)
+		if err := a.askHealth(ctx, max(d/healthChecks, healthTimeout)); err != nil {
 			return fmt.Errorf("health check: %w", err)
+		}
+		select {
+		case <-next:
+		case <-ctx.Done():
 		}
 	}
 	return errPassed
 }
 
-// askHealth asks once; no answer until ctx ends is a bad one.
-func (a *attempt) askHealth(ctx context.Context) error {
+// askHealth asks once; no answer in time is a bad one.
+func (a *attempt) askHealth(ctx context.Context, timeout time.Duration) error {
 	check := a.m.opts.healthCheck
 	if check == nil {
 		return nil
 	}
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
 	result := make(chan error, 1)
 	go func() { result <- check(ctx, Process{PID: a.pid(), Generation: a.m.generation + 1}) }() // ends with check
 	select {
