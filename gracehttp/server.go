@@ -24,7 +24,7 @@ type server struct {
 	listeners map[net.Listener]chan struct{} // closed when it is served no more
 }
 
-// newServer puts ours before the functions of the server's owner.
+// newServer puts our functions around those of the server's owner.
 func newServer(g *group, srv *http.Server) *server {
 	s := &server{
 		Server: srv, group: g, draining: make(chan struct{}), idleGrace: DefaultIdleGrace,
@@ -109,10 +109,10 @@ func (s *server) handled(r *http.Request) {
 func (s *server) connState(next func(net.Conn, http.ConnState)) func(net.Conn, http.ConnState) {
 	return func(c net.Conn, state http.ConnState) {
 		s.group.connected.Store(true)
-		s.conns.note(c, state, s.ReadTimeout)
 		if next != nil {
 			next(c, state)
 		}
+		s.conns.note(c, state, s.ReadTimeout) // may end the drain
 	}
 }
 

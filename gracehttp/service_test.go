@@ -158,7 +158,7 @@ func (s *service) stop() {
 	select {
 	case <-s.ended:
 	case <-time.After(patience):
-		s.t.Fatalf("the service does not end: %+v", s.all)
+		s.t.Fatal("the service does not end")
 	}
 }
 

@@ -33,8 +33,27 @@ func TestTenUpgradesLoseNoRequest(t *testing.T) {
 			t.Errorf("generation %d has drained under load, but reports %+v", n, report)
 		}
 	}
+	if first, last := s.awaitLeft(2), s.awaitLeft(upgrades); last.Files > first.Files {
+		t.Errorf("%d descriptors were left in generation 2, and %d in generation %d", first.Files, last.Files, upgrades)
+	}
 	if handled != requests {
 		t.Errorf("%d requests were sent, and %d handled", requests, handled)
 	}
 	t.Logf("%d requests", requests)
+}
+
+// The load is one under which http.Server.Shutdown alone loses requests.
+func TestShutdownAloneLosesRequests(t *testing.T) {
+	s := start(t, config{Plain: true})
+	l := startLoad(s, 2)
+	for range 5 {
+		time.Sleep(150 * time.Millisecond) // of load
+		s.upgrade()
+	}
+	requests, failures := l.stop()
+	s.stop()
+	if len(failures) == 0 {
+		t.Errorf("%d requests, and none has failed", requests)
+	}
+	t.Logf("%d of %d requests have failed", len(failures), requests)
 }
