@@ -113,10 +113,10 @@
 // (OnUpgrade), take it back after a failed one (OnUpgradeFailed), check that it can serve (OnReady), finish its work
 // (OnDrain), use what the old process has freed at its end (OnParentExit), and save it from a signal (OnParentKill).
 //
-// # Observing
-//
 // A loop that must not end before the service does, such as that of a server, is started by [Manager.Go]: if it fails, the process
 // cannot serve, and the upgrade fails or the service ends.
+//
+// # Observing
 //
 // [WithLogger] logs what happens to log/slog, with the generation, the pid and the role of the process, and an id of the
 // handoff that is the same in both. [WithObserver] gives the same as typed events.

@@ -83,7 +83,7 @@ func TestHTTP2(t *testing.T) {
 		freeze bool
 		took   time.Duration
 	}{
-		"idle":   {took: time.Second}, // from the GOAWAY to the end, by net/http
+		"idle":   {took: time.Second},                    // from the GOAWAY to the end, by net/http
 		"busy":   {path: "/20s", took: 20 * time.Second}, // the client closes it then
 		"frozen": {freeze: true, took: DefaultIdleGrace},
 	} {
@@ -116,7 +116,10 @@ func TestHTTP2Deadline(t *testing.T) {
 		p := r.http2()
 		failed := make(chan error, 1)
 		go func() {
-			_, err := p.Get("http://test/1h")
+			resp, err := p.Get("http://test/1h")
+			if err == nil {
+				_ = resp.Body.Close()
+			}
 			failed <- err
 		}()
 		synctest.Wait()

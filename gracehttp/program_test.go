@@ -108,8 +108,8 @@ func (c config) serve() error {
 	srv.Protocols.SetUnencryptedHTTP2(true)
 	if c.Plain {
 		m.Append(grace.Hook{OnDrain: srv.Shutdown})
-		go srv.Serve(plain)
-		go srv.ServeTLS(secure, c.Cert, c.Key)
+		go srv.Serve(plain)                    //nolint:errcheck // it serves until the drain
+		go srv.ServeTLS(secure, c.Cert, c.Key) //nolint:errcheck // likewise
 	} else {
 		if err := Serve(m, srv, plain, WithIdleGrace(testGrace), WithStopDelay(c.Delay)); err != nil {
 			return err
