@@ -74,6 +74,21 @@ func TestGoThatFailsInASuccessor(t *testing.T) {
 	}
 }
 
+// The old process learns the reason also of a successor that fails, and ends, just after it has said that it is ready.
+func TestSuccessorThatFailsAfterReady(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		r.script = func(f *fakeSuccessor) {
+			f.hear()
+			f.say(&handoff.Ready{})
+			f.say(&handoff.Failed{Reason: "no network"})
+			f.hangUp()
+		}
+		checkUpgradeError(t, r.Upgrade(t.Context()), StepCommit, nil, "no network")
+		r.finish(t)
+	})
+}
+
 // While a successor starts, the old process goes on: if the successor comes up, there is a service.
 func TestGoThatFailsDuringAnUpgrade(t *testing.T) {
 	for _, succeeds := range []bool{false, true} {

@@ -121,8 +121,14 @@ func TestServersDrainSideBySide(t *testing.T) {
 			go func() { _, _ = c.get("/20s"); c.end() }()
 		}
 		synctest.Wait()
-		d := <-r.drain()
-		d.check(t, 20*time.Second, 1, 1, 0)
+		result := r.drain()
+		synctest.Wait()
+		for i, o := range others {
+			if _, err := o.dial(); err == nil {
+				t.Errorf("server %d accepts while others drain", i+1)
+			}
+		}
+		(<-result).check(t, 20*time.Second, 1, 1, 0)
 		if len(r.reports) != 3 {
 			t.Errorf("%d reports", len(r.reports))
 		}
@@ -214,11 +220,13 @@ func TestOwnersFunctionsAreCalled(t *testing.T) {
 
 // Without a handler, it is that of package http; and a proxy may change the protocol while the server drains.
 func TestHandlerOfPackageHTTP(t *testing.T) {
-	http.HandleFunc("/gracehttp", func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Upgrade", "test") })
+	http.HandleFunc("/gracehttp", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "default") })
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, &http.Server{})
 		c := r.connect()
-		c.get("/gracehttp")
+		if body, _ := c.get("/gracehttp"); body != "default" {
+			t.Errorf("%q", body)
+		}
 		result := r.drain()
 		synctest.Wait()
 		if _, err := io.WriteString(c, "GET /gracehttp HTTP/1.1\r\nHost: test\r\nConnection: Upgrade\r\nUpgrade: test\r\n\r\n"); err != nil {

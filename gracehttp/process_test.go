@@ -97,10 +97,24 @@ func TestStreamsAndHijackedConnectionsLearnOfTheDrain(t *testing.T) {
 	s.stop()
 }
 
-// The delay of a stop holds for a stop alone.
-func TestStopDelayIsForStopsAlone(t *testing.T) {
-	const delay = time.Second
-	s := start(t, config{Delay: delay})
+// After an upgrade there is no delay: it would be longer here than the drain may take.
+func TestNoStopDelayAfterAnUpgrade(t *testing.T) {
+	s := start(t, config{Delay: time.Hour, Timeout: 2 * testGrace})
+	idle, _ := raw(t, s.plain, "/echo")
+	resp, err := http.ReadResponse(idle, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	s.upgrade()
+	if r := s.awaitReport(1); r.Cut != 0 || r.Closed != 1 {
+		t.Errorf("%+v", r)
+	}
+}
+
+// Readiness says no as soon as the service stops, on new connections too, and yes in an old process whose successor serves.
+func TestReadinessOverAnUpgradeAndAStop(t *testing.T) {
+	s := start(t, config{Delay: time.Second})
 	url := "http://" + s.plain + "/ready"
 	c := &http.Client{Timeout: patience}
 	defer c.CloseIdleConnections()

@@ -100,6 +100,7 @@ func (c config) serve() error {
 	}
 	if _, err := os.Stat(c.Bad); err == nil {
 		secure = brokenListener{secure}
+		m.Append(grace.Hook{OnReady: func(ctx context.Context) error { <-ctx.Done(); return nil }})
 	}
 	h := &handler{m: m}
 	srv := &http.Server{Handler: h.mux(), ReadHeaderTimeout: 10 * time.Second, Protocols: new(http.Protocols)}
