@@ -303,7 +303,7 @@ func (m *Manager) drain(upgraded bool) {
 	ctx, cancel := context.WithTimeout(m.draining, m.opts.drainTimeout)
 	defer cancel()
 	if m.parent != nil {
-		m.parent.renounce(ErrShutdown)
+		m.parent.renounce(m.life.whyNot())
 	}
 	successor := m.successor.Load()
 	if upgraded {

@@ -103,6 +103,16 @@ func (l *lifecycle) cause() error {
 	return l.reason
 }
 
+// whyNot says why a successor that ends has not served.
+func (l *lifecycle) whyNot() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.failed != nil {
+		return l.failed
+	}
+	return ErrShutdown
+}
+
 // awaitUpgrade waits for the end of an upgrade that is under way.
 func (l *lifecycle) awaitUpgrade() {
 	l.mu.Lock()

@@ -89,6 +89,27 @@ func TestSuccessorThatFailsAfterReady(t *testing.T) {
 	})
 }
 
+// Several parts that fail at once, in a process that is ended at the same time, tell the old process one reason.
+func TestGoThatFailsTwice(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, p := newSuccessor(t)
+		for range 3 {
+			m.Go(func() error { return errWhy })
+		}
+		if err := m.Run(t.Context()); !errors.Is(err, errWhy) {
+			t.Errorf("Run returned %v", err)
+		}
+		synctest.Wait()
+		var told []string
+		for len(p.out) > 0 {
+			told = append(told, handoff.Name(<-p.out))
+		}
+		if len(told) == 0 || told[len(told)-1] != "Failed" || strings.Count(strings.Join(told, " "), "Failed") != 1 {
+			t.Errorf("the old process was told %v", told)
+		}
+	})
+}
+
 // While a successor starts, the old process goes on: if the successor comes up, there is a service.
 func TestGoThatFailsDuringAnUpgrade(t *testing.T) {
 	for _, succeeds := range []bool{false, true} {
