@@ -15,7 +15,8 @@
 //	go serve(ln)
 //	return m.Run(ctx) // SIGHUP upgrades, SIGTERM ends; nil when all is drained
 //
-// The program examples/echo is the whole of it for a TCP server, and examples/demo for an HTTP server under load. A service
+// The program examples/echo is the whole of it for a TCP server. An HTTP service uses package gracehttp, which drains servers without
+// losing a request: see the programs examples/http, and examples/demo, which puts one under load. A service
 // that has its own main loop calls [Manager.Ready], [Manager.Upgrade] and [Manager.Shutdown] itself, and looks at
 // [Manager.Done] and [Manager.Wait], instead of [Manager.Run].
 //
@@ -111,6 +112,9 @@
 // See [Hook] for the moments at which an application can act: release what only one process may hold before an upgrade
 // (OnUpgrade), take it back after a failed one (OnUpgradeFailed), check that it can serve (OnReady), finish its work
 // (OnDrain), use what the old process has freed at its end (OnParentExit), and save it from a signal (OnParentKill).
+//
+// A loop that must not end before the service does, such as that of a server, is started by [Manager.Go]: if it fails, the process
+// cannot serve, and the upgrade fails or the service ends.
 //
 // # Observing
 //

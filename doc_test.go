@@ -14,8 +14,11 @@ func TestReadmeTellsTheTruth(t *testing.T) {
 	if program := read(t, "examples/echo/main.go"); !strings.Contains(readme, strings.TrimSpace(program)) {
 		t.Error("the listing is not examples/echo/main.go")
 	}
+	if _, body, _ := strings.Cut(read(t, "examples/http/main.go"), "func main()"); !strings.Contains(readme, strings.TrimSpace(body)) {
+		t.Error("the listing is not examples/http/main.go")
+	}
 	var tests strings.Builder
-	for _, pattern := range []string{"*_test.go", "internal/*/*_test.go", "examples/*/*_test.go"} {
+	for _, pattern := range []string{"*_test.go", "internal/*/*_test.go", "gracehttp/*_test.go", "examples/*/*_test.go"} {
 		files, err := filepath.Glob(pattern)
 		if err != nil {
 			t.Fatal(err)

@@ -167,6 +167,18 @@ type SignalReceived struct {
 	Signal os.Signal
 }
 
+// Reported says what a package that builds on this one has reported: see [Manager.Report]. Its documentation says what types the
+// Report can have, for a type switch. (Events themselves are closed: an observer can know them all.)
+type Reported struct {
+	Report
+}
+
+// Report is what a package that builds on this one tells the observers, such as gracehttp of its drain.
+type Report interface {
+	// Describe is how it is logged.
+	Describe() (level slog.Level, message string, attrs []slog.Attr)
+}
+
 // Warned says that something is not as it should be, though the process goes on.
 type Warned struct {
 	Err error
@@ -305,6 +317,8 @@ func cutAttr(cut []Cut) slog.Attr {
 func (e SignalReceived) describe() (slog.Level, string, []slog.Attr) {
 	return slog.LevelInfo, "signal received", []slog.Attr{slog.String("signal", e.Signal.String())}
 }
+
+func (e Reported) describe() (slog.Level, string, []slog.Attr) { return e.Describe() }
 
 func (e Warned) describe() (slog.Level, string, []slog.Attr) {
 	return slog.LevelWarn, e.Err.Error(), nil

@@ -42,6 +42,13 @@ var events = []Event{
 	SuccessorSignalled{PID: 12},
 	SignalReceived{Signal: syscall.SIGTERM},
 	Warned{Err: errors.New("cause")},
+	Reported{fakeReport{}},
+}
+
+type fakeReport struct{}
+
+func (fakeReport) Describe() (slog.Level, string, []slog.Attr) {
+	return slog.LevelInfo, "something is done", []slog.Attr{slog.Int("things", 3)}
 }
 
 // An event type that this test does not know would be one that nobody has looked at in a log.

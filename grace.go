@@ -32,6 +32,7 @@ type Manager struct {
 	passing    *passing  // to successors
 	received   *received // from the old process
 	launch     launcher
+	work       work // of Go
 
 	handoff   atomic.Value              // string: the latest handoff that this process takes part in
 	successor atomic.Pointer[successor] // the present or last one
@@ -282,8 +283,12 @@ func (m *Manager) Shutdown(ctx context.Context) error {
 // Done is closed when this process must accept no more: after a successful upgrade, or when Shutdown is called.
 func (m *Manager) Done() <-chan struct{} { return m.life.done }
 
-// Wait waits until this process is drained, after an upgrade or a shutdown, and returns the errors of its OnDrain hooks; the
-// process can exit then. If the context ends earlier, Wait returns its cause, and the drain goes on.
+// Cause says why Done is closed: [ErrUpgraded] or [ErrShutdown] are matched, or what made a successor on probation fail, in which
+// case the old process serves on. It is nil while Done is open.
+func (m *Manager) Cause() error { return m.life.cause() }
+
+// Wait waits until this process is drained, after an upgrade or a shutdown, and returns the errors of its OnDrain hooks and of
+// [Manager.Go]; the process can exit then. If the context ends earlier, Wait returns its cause, and the drain goes on.
 func (m *Manager) Wait(ctx context.Context) error {
 	select {
 	case <-m.life.drained:
@@ -298,7 +303,7 @@ func (m *Manager) drain(upgraded bool) {
 	ctx, cancel := context.WithTimeout(m.draining, m.opts.drainTimeout)
 	defer cancel()
 	if m.parent != nil {
-		m.parent.renounce(ErrShutdown)
+		m.parent.renounce(m.life.whyNot())
 	}
 	successor := m.successor.Load()
 	if upgraded {
@@ -311,6 +316,7 @@ func (m *Manager) drain(upgraded bool) {
 	m.passing.forget()
 	m.received.close(m.life.stopped())
 	m.gate.open() // who waits at it finds the socket closed
+	err = errors.Join(err, m.work.wait(ctx))
 	took, cut := time.Since(start), countCut(doors)
 	m.emit(DrainFinished{Duration: took, Cut: cut, Err: err})
 	if upgraded {
@@ -354,7 +360,7 @@ func countCut(doors []fds.Door) []Cut {
 // this process is drained. It drains after an upgrade, on SIGTERM and SIGINT (see [WithShutdownSignals]), and when the context
 // ends. A signal that came since [New] counts. An upgrade that fails is told to the observers, and Run goes on.
 //
-// Run returns nil after a clean end, the error of Ready, or those of the OnDrain hooks. A second shutdown signal makes it
+// Run returns nil after a clean end, the error of Ready, or those of the OnDrain hooks and of [Manager.Go]. A second shutdown signal makes it
 // return at once, with [ErrForced]. The program should exit when Run returns.
 func (m *Manager) Run(ctx context.Context) error {
 	m.signals.run()
@@ -461,6 +467,9 @@ func (m *Manager) Status() Status {
 }
 
 func (m *Manager) handoffID() string { return m.handoff.Load().(string) }
+
+// Report tells the observers of something that a package which builds on this one has to say, as a [Reported].
+func (m *Manager) Report(r Report) { m.emit(Reported{r}) }
 
 // emit tells the observers of an event.
 func (m *Manager) emit(e Event) {

@@ -96,6 +96,32 @@ func (l *lifecycle) stopped() error {
 	return l.reason
 }
 
+// cause says why done is closed.
+func (l *lifecycle) cause() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.reason
+}
+
+// whyNot says why a successor that ends has not served.
+func (l *lifecycle) whyNot() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.failed != nil {
+		return l.failed
+	}
+	return ErrShutdown
+}
+
+// awaitUpgrade waits for the end of an upgrade that is under way.
+func (l *lifecycle) awaitUpgrade() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for l.state == StateUpgrading && l.op != nil {
+		_ = l.await(context.Background(), l.op.ended) // an upgrade has a timeout
+	}
+}
+
 // beginUpgrade turns serving into upgrading.
 func (l *lifecycle) beginUpgrade(ctx context.Context) (context.Context, *operation, error) {
 	l.mu.Lock()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -13,9 +14,10 @@ import (
 // parent is the old process, as its successor sees it until the handoff is committed. It is an ancestor from then on.
 type parent struct {
 	*ancestor
-	deadline time.Time     // for OnReady
-	drain    time.Duration // that it grants itself
-	served   atomic.Bool
+	deadline  time.Time     // for OnReady
+	drain     time.Duration // that it grants itself
+	served    atomic.Bool
+	renounced sync.Once
 }
 
 func newParent(l link, hello *handoff.Hello, w watched) *parent {
@@ -26,11 +28,13 @@ func newParent(l link, hello *handoff.Hello, w watched) *parent {
 	}
 }
 
-// renounce tells a parent that still waits for us that it has to serve on.
+// renounce tells a parent that still waits for us that it has to serve on. The first reason counts.
 func (p *parent) renounce(reason error) {
-	if !p.served.Load() {
-		refuse(p.link, reason)
-	}
+	p.renounced.Do(func() {
+		if !p.served.Load() {
+			refuse(p.link, reason)
+		}
+	})
 }
 
 // succeed is Ready in a successor.

@@ -347,7 +347,7 @@ func (a *attempt) commit(ctx context.Context) error {
 	ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), commitTimeout, ErrTimeout)
 	defer cancel()
 	if err := a.succ.link.Send(ctx, &handoff.Commit{Followed: a.m.ancestors.followed()}); err != nil {
-		return err
+		return errors.Join(a.expect(ctx, &handoff.Serving{}), err) // it may have said why it has gone
 	}
 	a.succ.committed = true
 	if err := a.expect(ctx, &handoff.Serving{}); err != nil {

@@ -4,7 +4,7 @@
 //
 //	go run ./examples/demo
 //
-// Begin to read at server.go, which is the service, and drain.go, how it finishes its work. The rest is the demonstration:
+// Begin to read at server.go, which is the service. The rest is the demonstration:
 // this file tells its story, lineage.go starts and replaces the servers, load.go and client.go put load on them.
 package main
 

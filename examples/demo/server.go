@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/go-grace/grace"
+	"github.com/go-grace/grace/gracehttp"
 )
 
 // serve is the service: an HTTP server that is replaced on SIGHUP without losing a connection.
@@ -21,14 +22,9 @@ func serve(ctx context.Context, addr string) error {
 		return err
 	}
 	site := &site{generation: m.Status().Generation}
-	d := newDrainer(&http.Server{Handler: site, ReadHeaderTimeout: 5 * time.Second}, ln)
-	m.Append(grace.Hook{Name: "http", OnDrain: d.drain})
-
-	ctx, cancel := context.WithCancel(ctx)
-	go func() { // ends when the listener is closed, for which drain waits
-		defer cancel() // a server that no longer accepts must not stay
-		d.serve()      // holds connections back until the handoff is committed
-	}()
+	if err := gracehttp.Serve(m, &http.Server{Handler: site, ReadHeaderTimeout: 5 * time.Second}, ln); err != nil {
+		return err
+	}
 	if err := m.Run(ctx); err != nil { // says that we are ready, upgrades on SIGHUP, returns when all is drained
 		return err
 	}

@@ -1,0 +1,127 @@
+package gracehttp
+
+import (
+	"crypto/tls"
+	"net"
+	"net/http"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// partingTime is how long a connection may take to end whose read was interrupted.
+const partingTime = time.Second
+
+// conn is a connection of a server.
+type conn struct {
+	net.Conn
+	draining <-chan struct{} // of its server
+
+	mu     sync.Mutex
+	state  http.ConnState
+	since  time.Time // when it became idle, or was accepted
+	parted time.Time // when its read was interrupted; zero if it was not
+	http2  bool
+	asked  bool // whether TLS has agreed on HTTP/2
+	let    bool // it was hijacked, and its handler has returned
+}
+
+// setHTTP2 is called for its requests, also if they have come in another way.
+func (c *conn) setHTTP2() {
+	if c == nil {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.http2 = true
+}
+
+// release is called when a handler returns.
+func (c *conn) release() {
+	if c == nil {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.let = c.state == http.StateHijacked
+}
+
+// enter is a change of the state, in the goroutine that serves the connection.
+func (c *conn) enter(state http.ConnState, readTimeout time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.state = state
+	if state == http.StateIdle {
+		c.since = time.Now()
+	}
+	if !c.parted.IsZero() && (state == http.StateActive || state == http.StateHijacked) {
+		c.resume(readTimeout)
+	}
+}
+
+// resume takes an interruption back that a request has forestalled; mu is held.
+func (c *conn) resume(readTimeout time.Duration) {
+	c.parted = time.Time{}
+	var deadline time.Time
+	if readTimeout > 0 {
+		deadline = time.Now().Add(readTimeout)
+	}
+	_ = c.SetReadDeadline(deadline) // a connection that is gone says so by itself
+}
+
+// part ends an HTTP/1 connection if it has had no request since the time that is given. It reports whether the connection has to be
+// waited for: HTTP/2 has a way of its own.
+//
+// The read for the next request is interrupted, after which net/http closes the connection. To close it here would also hit a
+// request that was read, of which net/http has not told yet. Such a request goes on: net/http sets the deadlines anew for it, and
+// enter takes back what comes after that.
+func (c *conn) part(idleSince time.Time) (waits bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.isHTTP2():
+		return false
+	case c.state == http.StateActive || c.since.After(idleSince):
+	case c.parted.IsZero():
+		c.parted = time.Now()
+		_ = c.SetReadDeadline(time.Unix(1, 0))
+	case time.Since(c.parted) >= partingTime:
+		go c.Close() //nolint:errcheck // ends soon; TLS may take some seconds to say good-bye
+	}
+	return true
+}
+
+// closeIdle closes an HTTP/2 connection that should have ended by itself after GOAWAY.
+func (c *conn) closeIdle() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.state == http.StateIdle {
+		go c.Close() //nolint:errcheck // as above
+	}
+}
+
+// isHTTP2 asks TLS if need be, not during the handshake, which would block; mu is held.
+func (c *conn) isHTTP2() bool {
+	if t, ok := c.Conn.(*tls.Conn); ok && !c.asked && c.state != http.StateNew {
+		c.asked = true
+		c.http2 = c.http2 || t.ConnectionState().NegotiatedProtocol == "h2"
+	}
+	return c.http2
+}
+
+// ended finds out whether a hijacked connection is closed, of which net/http does not tell. One that cannot be asked counts as
+// closed when its handler has returned.
+func (c *conn) ended() bool {
+	var inner = c.Conn
+	if t, ok := inner.(*tls.Conn); ok {
+		inner = t.NetConn()
+	}
+	if sc, ok := inner.(syscall.Conn); ok {
+		if raw, err := sc.SyscallConn(); err == nil {
+			return raw.Control(func(uintptr) {}) != nil
+		}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.let
+}

@@ -1,0 +1,98 @@
+package gracehttp
+
+import (
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// conns are the connections of a server. The zero value is ready to use.
+type conns struct {
+	open sync.Map // of *conn by net.Conn, for each request; those that net/http tells the end of
+
+	mu          sync.Mutex
+	n           int // in open
+	hijacked    map[*conn]struct{}
+	sweepAt     int         // so many hijacked ones are looked through
+	anyHijacked atomic.Bool // since the start
+	ended       int         // since begin
+}
+
+// add is called for each connection before all else.
+func (cs *conns) add(nc net.Conn, draining <-chan struct{}) *conn {
+	c := &conn{Conn: nc, draining: draining, since: time.Now()}
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	cs.n++
+	cs.open.Store(nc, c)
+	return c
+}
+
+// note is a change of a connection's state.
+func (cs *conns) note(nc net.Conn, state http.ConnState, readTimeout time.Duration) {
+	found, ok := cs.open.Load(nc)
+	if !ok {
+		return // of a server that its owner has served elsewhere, before
+	}
+	c := found.(*conn)
+	c.enter(state, readTimeout)
+	if state == http.StateClosed || state == http.StateHijacked {
+		cs.leave(c, state)
+	}
+}
+
+func (cs *conns) leave(c *conn, state http.ConnState) {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	cs.n--
+	cs.open.Delete(c.Conn)
+	if state == http.StateClosed {
+		cs.ended++
+		return
+	}
+	if cs.hijacked == nil {
+		cs.hijacked = make(map[*conn]struct{})
+		cs.anyHijacked.Store(true)
+	}
+	cs.hijacked[c] = struct{}{}
+	if len(cs.hijacked) > cs.sweepAt { // so that those which are closed do not pile up
+		cs.sweep()
+		cs.sweepAt = 2*len(cs.hijacked) + 16
+	}
+}
+
+// sweep forgets hijacked connections that are closed; mu is held.
+func (cs *conns) sweep() {
+	for c := range cs.hijacked {
+		if c.ended() {
+			delete(cs.hijacked, c)
+			cs.ended++
+		}
+	}
+}
+
+// begin begins to count.
+func (cs *conns) begin() {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	cs.sweep()
+	cs.ended = 0
+}
+
+// count tells how many have ended since begin, and how many are left.
+func (cs *conns) count() (ended, left int) {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	cs.sweep()
+	return cs.ended, cs.n + len(cs.hijacked)
+}
+
+// each calls f for all that are not hijacked.
+func (cs *conns) each(f func(*conn)) {
+	cs.open.Range(func(_, c any) bool {
+		f(c.(*conn))
+		return true
+	})
+}

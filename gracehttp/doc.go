@@ -1,0 +1,64 @@
+// Package gracehttp serves HTTP in a process that replaces itself by a new one, and loses no request with it.
+//
+//	m, err := grace.New(grace.WithLogger(slog.Default()))
+//	...
+//	err = gracehttp.ListenAndServe(ctx, m, &http.Server{Addr: ":8080", Handler: mux})
+//
+// is a whole service: SIGHUP upgrades it, SIGTERM ends it. Services with more servers or listeners call [Serve] or [ServeTLS] for
+// each, and then [grace.Manager.Run]. The program examples/http is complete.
+//
+// # The drain
+//
+// When a successor serves, or the service stops, each server drains:
+//
+//   - It closes its listeners, and goes on with all connections that it has accepted.
+//   - In HTTP/1, the next answer on a connection is its last one, and says so (Connection: close), so that the client connects anew:
+//     to the successor. A connection without a request is kept for a grace ([WithIdleGrace], 5 seconds), which begins anew with an
+//     answer that could not say so, as it had begun before the drain.
+//   - In HTTP/2, with or without TLS, a GOAWAY is sent with the next answer, or when no HTTP/1 connection is left. What the client has
+//     begun by then is answered. A client that does not react to it, and one that does not even take it, are waited for as long as for
+//     an idle connection, at least two seconds.
+//   - Then the functions of [http.Server.RegisterOnShutdown] run, in [http.Server.Shutdown]. They come late: use [Draining] instead.
+//   - Connections that were hijacked, such as WebSockets, are waited for. Whether one is closed is found out for connections of
+//     package net, with or without TLS; others count as closed when their handlers return.
+//   - At the deadline ([grace.WithDrainTimeout]) what is left is cut, and the drain has an error. If HTTP/1 connections are still busy
+//     three seconds before, or a quarter of the timeout if that is less, Shutdown is called then.
+//
+// [http.Server.Shutdown] alone loses requests: it closes idle connections at once, on which requests may be on their way, and drops
+// requests that it has just read.
+//
+// # Long requests
+//
+// The context of a request is not cancelled by the drain. A handler that would go on for long finds out by [Draining]:
+//
+//	select {
+//	case event := <-events:
+//		fmt.Fprintf(w, "data: %s\n\n", event)
+//	case <-gracehttp.Draining(r.Context()):
+//		return // the client connects anew, and gets to the successor
+//	case <-r.Context().Done():
+//		return
+//	}
+//
+// # Stopping without a successor
+//
+// On SIGTERM [Readiness] says no at once. With [WithStopDelay] the servers go on for a while before they drain, so that load
+// balancers find out in time. When a successor serves, there is nothing to find out, and no delay.
+//
+// # Reports
+//
+// A [DrainReport] tells how the drain of each server went. Observers ([grace.WithObserver]) get it in a [grace.Reported] event, and the
+// logger of the Manager logs it.
+//
+// # Limits
+//
+// A client that sends a request on an idle connection at the very moment at which the server closes it, loses the request, as after
+// any keep-alive timeout. Clients of HTTP/1.1 have to expect that (RFC 9112, section 9.6), and those that are idle for less than the grace
+// never meet it. A request whose header takes longer than the grace to arrive is no request yet.
+//
+// Of several requests that a client has sent at once (pipelining) the first answer that says "Connection: close" is the last one. The
+// following requests were not processed, and have to be sent again.
+//
+// The answer to a request to change the protocol (Upgrade) does not end its connection. A function that a draining server has handed
+// a request to may set the header Connection, and then has the last word.
+package gracehttp

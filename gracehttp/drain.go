@@ -1,0 +1,153 @@
+package gracehttp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"time"
+
+	"github.com/go-grace/grace"
+)
+
+const (
+	maxPoll   = 50 * time.Millisecond  // between two looks at the connections
+	lastCall  = 3 * time.Second        // at the end of the drain: for HTTP/2 and functions of RegisterOnShutdown, if HTTP/1 is busy until then
+	closeTime = 500 * time.Millisecond // for http.Server.Close, which can hang
+)
+
+// drain finishes the work of the server. http.Server.Shutdown alone would not do: it closes idle connections at once, on which
+// requests may be on their way, and drops those that it has just read. So it comes last, when no HTTP/1 connection is left.
+func (s *server) drain(ctx context.Context) error {
+	s.awaitStop(ctx)
+	began := time.Now()
+	s.conns.begin()
+	close(s.draining)
+	err := s.closeListeners(ctx)
+	s.finishHTTP1(ctx, began)
+	s.shutDown(ctx)
+
+	report := DrainReport{Server: s.Server, Addrs: s.addrs(), Duration: time.Since(began), Requests: int(s.requests.Load())}
+	report.Closed, report.Cut = s.conns.count()
+	if report.Cut > 0 {
+		s.closeAll()
+		err = errors.Join(err, fmt.Errorf("gracehttp: %d connections of %s were cut: %w", report.Cut, report.addrs(), context.Cause(ctx)))
+	}
+	s.group.m.Report(report)
+	return err
+}
+
+// awaitStop goes on for a while if the service stops, so that load balancers find out.
+func (s *server) awaitStop(ctx context.Context) {
+	if !errors.Is(s.group.m.Cause(), grace.ErrShutdown) || !s.group.connected.Load() {
+		return
+	}
+	s.mu.Lock()
+	delay := s.stopDelay
+	s.mu.Unlock()
+	pause(ctx, delay)
+}
+
+// pause reports whether the context is still there after a while.
+func pause(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return ctx.Err() == nil
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// closeListeners returns when nothing is accepted any more: every connection that was accepted is known. Clients that connect from
+// now on get to the successor.
+func (s *server) closeListeners(ctx context.Context) error {
+	s.mu.Lock()
+	var errs []error
+	served := make([]chan struct{}, 0, len(s.listeners))
+	for ln, ended := range s.listeners {
+		errs = append(errs, unlessClosed(ln.Close()))
+		served = append(served, ended)
+	}
+	s.mu.Unlock()
+	for _, ended := range served {
+		select {
+		case <-ended:
+		case <-ctx.Done():
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// finishHTTP1 waits until all HTTP/1 connections are closed: after their last answer, or when they have been idle for long enough.
+func (s *server) finishHTTP1(ctx context.Context, began time.Time) {
+	if deadline, ok := ctx.Deadline(); ok {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadline(ctx, deadline.Add(-min(lastCall, time.Until(deadline)/4)))
+		defer cancel()
+	}
+	poll(ctx, func() bool {
+		idleSince := time.Now().Add(-s.grace())
+		if began.After(idleSince) {
+			idleSince = time.Time{} // for now, none has been idle for long enough
+		}
+		waits := false
+		s.conns.each(func(c *conn) { waits = c.part(idleSince) || waits })
+		return !waits
+	})
+}
+
+// shutDown sends GOAWAY on what is left, and waits until all connections are closed, hijacked ones included. Idle HTTP/2
+// connections whose clients do not take the GOAWAY, for which net/http would wait for ever, are closed after a while.
+func (s *server) shutDown(ctx context.Context) {
+	stop, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go s.Shutdown(stop) //nolint:errcheck // the connections are counted; ends with stop, if its owner's own listeners let it
+	began := time.Now()
+	poll(ctx, func() bool {
+		if time.Since(began) >= max(s.grace(), 2*time.Second) { // net/http gives a client a second from the GOAWAY on
+			s.conns.each((*conn).closeIdle)
+		}
+		_, left := s.conns.count()
+		return left == 0
+	})
+}
+
+// poll asks until the answer is yes, or the context ends.
+func poll(ctx context.Context, done func() bool) {
+	for wait := time.Millisecond; !done() && pause(ctx, wait); {
+		wait = min(2*wait, maxPoll)
+	}
+}
+
+// closeAll cuts what is left.
+func (s *server) closeAll() {
+	closed := make(chan struct{})
+	go func() { // ends soon, if the owner's own listeners let it
+		defer close(closed)
+		_ = s.Close()
+	}()
+	ctx, cancel := context.WithTimeout(context.Background(), closeTime)
+	defer cancel()
+	select {
+	case <-closed:
+	case <-ctx.Done():
+	}
+}
+
+func (s *server) grace() time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.idleGrace
+}
+
+func (s *server) addrs() []net.Addr {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	addrs := make([]net.Addr, 0, len(s.listeners))
+	for ln := range s.listeners {
+		addrs = append(addrs, ln.Addr())
+	}
+	return addrs
+}

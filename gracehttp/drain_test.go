@@ -1,0 +1,292 @@
+package gracehttp
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/go-grace/grace"
+)
+
+func TestDrainWithoutConnections(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, &http.Server{Handler: http.HandlerFunc(site)}, WithStopDelay(time.Second))
+		(<-r.drain()).check(t, 0, 0, 0, 0) // no delay either: nobody knows us
+		if _, err := r.dial(); err == nil {
+			t.Error("a drained server accepts")
+		}
+	})
+}
+
+// An idle connection, and one that is fresh, may bring a request until the grace is over; its answer is the last one.
+func TestIdleConnectionsGetAGrace(t *testing.T) {
+	for _, grace := range []time.Duration{DefaultIdleGrace, time.Second} {
+		synctest.Test(t, func(t *testing.T) {
+			r := newRig(t, &http.Server{Handler: http.HandlerFunc(site)}, WithIdleGrace(grace))
+			idle, used, fresh, silent := r.connect(), r.connect(), r.connect(), r.connect()
+			for _, c := range []*connection{idle, used} {
+				if _, last := c.get("/"); last {
+					t.Error("Connection: close before the drain")
+				}
+			}
+			time.Sleep(time.Minute)
+			result := r.drain()
+			time.Sleep(grace - time.Millisecond)
+			for _, c := range []*connection{used, fresh} {
+				if body, last := c.get("/"); body != "hello" || !last {
+					t.Errorf("%q, last: %v", body, last)
+				}
+				c.end()
+			}
+			idle.end()
+			silent.end()
+			(<-result).check(t, grace, 2, 4, 0)
+		})
+	}
+}
+
+// A request that had begun before the drain is answered, and its connection has the grace after that.
+func TestRequestOverTheBeginOfTheDrain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, &http.Server{Handler: http.HandlerFunc(site)})
+		c, other := r.connect(), r.connect()
+		time.AfterFunc(time.Second, func() { _ = r.Shutdown(context.Background()) })
+		if body, last := c.get("/10s"); body != "hello" || last {
+			t.Errorf("%q, last: %v", body, last)
+		}
+		time.Sleep(4 * time.Second)
+		if body, last := c.get("/"); body != "hello" || !last {
+			t.Errorf("%q, last: %v", body, last)
+		}
+		c.end()
+		other.end()
+		(<-r.drain()).check(t, 0, 2, 2, 0) // waits for the one that goes on
+		if took := r.reports[0].Duration; took < 13*time.Second || took > 13*time.Second+2*maxPoll {
+			t.Errorf("the drain took %v", took)
+		}
+	})
+}
+
+// What is not done by the deadline is cut, also in a handler that does not return.
+func TestDrainDeadline(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		over := make(chan struct{})
+		srv := &http.Server{Handler: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/stubborn" {
+				<-over
+			}
+			<-r.Context().Done()
+		})}
+		shutdown := make(chan time.Time, 1)
+		srv.RegisterOnShutdown(func() { shutdown <- time.Now() })
+		r := newRig(t, srv)
+		for _, path := range []string{"/", "/stubborn"} {
+			c := r.connect()
+			go io.WriteString(c, "GET "+path+" HTTP/1.1\r\nHost: test\r\n\r\n") //nolint:errcheck // seen in the report
+		}
+		synctest.Wait()
+		began := time.Now()
+		d := <-r.drain()
+		d.check(t, grace.DefaultDrainTimeout, 0, 0, 2)
+		if !errors.Is(d.err, context.DeadlineExceeded) || !strings.Contains(d.err.Error(), "2 connections of pipe were cut") {
+			t.Errorf("the error is %v", d.err)
+		}
+		if at := (<-shutdown).Sub(began); at < 27*time.Second || at > 27*time.Second+maxPoll {
+			t.Errorf("functions of RegisterOnShutdown ran after %v", at)
+		}
+		close(over)
+	})
+}
+
+// The servers of a Manager drain side by side, whichever came first.
+func TestServersDrainSideBySide(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, &http.Server{Handler: http.HandlerFunc(site)}, WithIdleGrace(0))
+		others := []*rig{r}
+		for range 2 {
+			other := &rig{t: t, Manager: r.Manager, pipeListener: newPipeListener()}
+			if err := Serve(r.Manager, &http.Server{Handler: http.HandlerFunc(site)}, other.pipeListener, WithIdleGrace(0)); err != nil {
+				t.Fatal(err)
+			}
+			others = append(others, other)
+		}
+		for _, o := range others {
+			c := o.connect()
+			go func() { _, _ = c.get("/20s"); c.end() }()
+		}
+		synctest.Wait()
+		result := r.drain()
+		synctest.Wait()
+		for i, o := range others {
+			if _, err := o.dial(); err == nil {
+				t.Errorf("server %d accepts while others drain", i+1)
+			}
+		}
+		(<-result).check(t, 20*time.Second, 1, 1, 0)
+		if len(r.reports) != 3 {
+			t.Errorf("%d reports", len(r.reports))
+		}
+	})
+}
+
+// Before a stop without a successor the server goes on for a while, and says to those who ask that it will end.
+func TestStopDelay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const delay = 7 * time.Second
+		var ready http.Handler
+		handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { ready.ServeHTTP(w, r) })
+		r := newRig(t, &http.Server{Handler: handler}, WithStopDelay(delay), WithIdleGrace(time.Second))
+		ready = Readiness(r.Manager)
+		first := r.connect()
+		if body, _ := first.get("/ready"); body != "ready\n" {
+			t.Errorf("%q before the stop", body)
+		}
+		result := r.drain()
+		time.Sleep(delay - time.Millisecond)
+		if body, last := r.connect().get("/ready"); body != "not ready\n" || last {
+			t.Errorf("%q during the delay, last: %v", body, last)
+		}
+		time.Sleep(2 * time.Millisecond)
+		if _, err := r.dial(); err == nil {
+			t.Error("the server accepts after the delay")
+		}
+		if body, last := first.get("/ready"); body != "not ready\n" || !last {
+			t.Errorf("%q in the drain, last: %v", body, last)
+		}
+		(<-result).check(t, delay+time.Second, 1, 2, 0)
+	})
+}
+
+// A handler learns of the drain, and its request is not cancelled.
+func TestDrainingTellsHandlers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			<-Draining(r.Context())
+			_, _ = io.WriteString(w, "draining")
+			if r.Context().Err() != nil {
+				t.Error("the request is cancelled")
+			}
+		})}, WithIdleGrace(0))
+		c := r.connect()
+		results := make(chan (<-chan drained), 1)
+		time.AfterFunc(time.Hour, func() { results <- r.drain() })
+		if body, _ := c.get("/"); body != "draining" {
+			t.Errorf("%q", body)
+		}
+		c.end()
+		(<-<-results).check(t, 0, 1, 1, 0)
+		if Draining(t.Context()) != nil {
+			t.Error("a context of another origin has a drain")
+		}
+	})
+}
+
+// What the owner has set still works.
+func TestOwnersFunctionsAreCalled(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		type key struct{}
+		states := make(chan http.ConnState, 10)
+		srv := &http.Server{
+			ConnState:   func(_ net.Conn, s http.ConnState) { states <- s },
+			ConnContext: func(ctx context.Context, _ net.Conn) context.Context { return context.WithValue(ctx, key{}, "value") },
+			Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				_, _ = io.WriteString(w, r.Context().Value(key{}).(string))
+			}),
+		}
+		r := newRig(t, srv)
+		c := r.connect()
+		if body, _ := c.get("/"); body != "value" {
+			t.Errorf("%q", body)
+		}
+		result := r.drain()
+		c.end()
+		(<-result).check(t, DefaultIdleGrace, 0, 1, 0)
+		close(states)
+		var got []http.ConnState
+		for s := range states {
+			got = append(got, s)
+		}
+		if len(got) != 4 || got[0] != http.StateNew || got[3] != http.StateClosed {
+			t.Errorf("states %v", got)
+		}
+	})
+}
+
+// Without a handler, it is that of package http; and a proxy may change the protocol while the server drains.
+func TestHandlerOfPackageHTTP(t *testing.T) {
+	http.HandleFunc("/gracehttp", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "default") })
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, &http.Server{})
+		c := r.connect()
+		if body, _ := c.get("/gracehttp"); body != "default" {
+			t.Errorf("%q", body)
+		}
+		result := r.drain()
+		synctest.Wait()
+		if _, err := io.WriteString(c, "GET /gracehttp HTTP/1.1\r\nHost: test\r\nConnection: Upgrade\r\nUpgrade: test\r\n\r\n"); err != nil {
+			t.Fatal(err)
+		}
+		if _, last := c.read(); last {
+			t.Error("Connection: close is added to a change of the protocol")
+		}
+		if _, last := c.get("/gracehttp"); !last {
+			t.Error("the next answer is not the last one")
+		}
+		c.end()
+		(<-result).check(t, 0, 2, 1, 0)
+	})
+}
+
+// A request that forestalls the end of its connection is read on.
+func TestInterruptionIsTakenBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for timeout, after := range map[time.Duration]error{0: nil, time.Minute: context.DeadlineExceeded} {
+			ours, theirs := net.Pipe()
+			c := &conn{Conn: theirs, state: http.StateIdle}
+			c.part(time.Now())
+			if _, err := theirs.Read(make([]byte, 1)); err == nil {
+				t.Fatal("the read is not interrupted")
+			}
+			c.enter(http.StateActive, timeout)
+			time.AfterFunc(time.Hour, func() { _, _ = ours.Write([]byte("x")) })
+			if _, err := theirs.Read(make([]byte, 1)); (err == nil) != (after == nil) {
+				t.Errorf("with a timeout of %v: %v", timeout, err)
+			}
+			_, _ = ours.Close(), theirs.Close()
+		}
+		time.Sleep(time.Hour)
+	})
+}
+
+// A hijacked connection is waited for, as well as it can be found out when it ends.
+func TestHijackedConnections(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			c, _, err := http.NewResponseController(w).Hijack()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer c.Close()
+			<-Draining(r.Context())
+			time.Sleep(8 * time.Second)
+			_, _ = io.WriteString(c, "bye")
+		})})
+		c := r.connect()
+		if _, err := io.WriteString(c, "GET / HTTP/1.1\r\nHost: test\r\n\r\n"); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		result := r.drain()
+		if rest, err := io.ReadAll(c); string(rest) != "bye" || err != nil {
+			t.Errorf("%q, %v", rest, err)
+		}
+		(<-result).check(t, 8*time.Second, 1, 1, 0)
+	})
+}

@@ -1,0 +1,183 @@
+package gracehttp
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/go-grace/grace"
+)
+
+// pipeListener has connections of package net's pipes: they work in the time of a synctest bubble, which sockets do not.
+type pipeListener struct {
+	conns  chan net.Conn
+	closed chan struct{}
+	once   sync.Once
+}
+
+func newPipeListener() *pipeListener {
+	return &pipeListener{conns: make(chan net.Conn), closed: make(chan struct{})}
+}
+
+func (l *pipeListener) Accept() (net.Conn, error) {
+	select {
+	case c := <-l.conns:
+		return c, nil
+	case <-l.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+func (l *pipeListener) Close() error {
+	l.once.Do(func() { close(l.closed) })
+	return nil
+}
+
+func (l *pipeListener) Addr() net.Addr { return pipeAddr{} }
+
+type pipeAddr struct{}
+
+func (pipeAddr) Network() string { return "pipe" }
+func (pipeAddr) String() string  { return "pipe" }
+
+func (l *pipeListener) dial() (net.Conn, error) {
+	ours, theirs := net.Pipe()
+	select {
+	case l.conns <- theirs:
+		return ours, nil
+	case <-l.closed:
+		return nil, errors.Join(net.ErrClosed, ours.Close())
+	}
+}
+
+// rig is a server in fake time.
+type rig struct {
+	t *testing.T
+	*grace.Manager
+	*pipeListener
+
+	mu      sync.Mutex
+	reports []DrainReport
+}
+
+// newRig serves; the Manager is ready.
+func newRig(t *testing.T, srv *http.Server, opts ...Option) *rig {
+	t.Helper()
+	r := &rig{t: t, pipeListener: newPipeListener()}
+	r.Manager = newManager(t, grace.WithObserver(r))
+	if err := Serve(r.Manager, srv, r.pipeListener, opts...); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Ready(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func newManager(t *testing.T, opts ...grace.Option) *grace.Manager {
+	t.Helper()
+	m, err := grace.New(append(opts, grace.WithUpgradeSignals(), grace.WithShutdownSignals())...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+func (r *rig) Observe(rec grace.Record) {
+	if e, ok := rec.Event.(grace.Reported); ok {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.reports = append(r.reports, e.Report.(DrainReport))
+	}
+}
+
+// drain shuts down, and gives what comes of it.
+func (r *rig) drain() <-chan drained {
+	result := make(chan drained, 1)
+	go func() { // ends with the drain
+		began := time.Now()
+		err := r.Shutdown(context.Background())
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		result <- drained{DrainReport: r.reports[0], took: time.Since(began), err: err}
+	}()
+	return result
+}
+
+type drained struct {
+	DrainReport
+	took time.Duration
+	err  error
+}
+
+// check compares with what is expected; the time may be a little longer, by which connections are looked at.
+func (d drained) check(t *testing.T, took time.Duration, requests, closed, cut int) {
+	t.Helper()
+	if d.took < took || d.took > took+4*maxPoll || d.Requests != requests || d.Closed != closed || d.Cut != cut || (d.err == nil) != (cut == 0) {
+		t.Errorf("the drain took %v: %+v, %v", d.took, d.DrainReport, d.err)
+	}
+}
+
+// connection is one of a client.
+type connection struct {
+	t *testing.T
+	net.Conn
+	reader *bufio.Reader
+}
+
+func (r *rig) connect() *connection {
+	r.t.Helper()
+	c, err := r.dial()
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return &connection{t: r.t, Conn: c, reader: bufio.NewReader(c)}
+}
+
+// get asks for a path. It reports whether the server will close the connection.
+func (c *connection) get(path string) (body string, last bool) {
+	c.t.Helper()
+	if _, err := io.WriteString(c, "GET "+path+" HTTP/1.1\r\nHost: test\r\n\r\n"); err != nil {
+		c.t.Fatal(err)
+	}
+	return c.read()
+}
+
+func (c *connection) read() (body string, last bool) {
+	c.t.Helper()
+	resp, err := http.ReadResponse(c.reader, nil)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	text, err := io.ReadAll(resp.Body)
+	if err := errors.Join(err, resp.Body.Close()); err != nil {
+		c.t.Fatal(err)
+	}
+	return string(text), resp.Close
+}
+
+// end waits until the server has closed the connection.
+func (c *connection) end() {
+	c.t.Helper()
+	if rest, err := io.ReadAll(c.reader); err != nil || len(rest) > 0 {
+		c.t.Errorf("%q and %v instead of the end", rest, err)
+	}
+	_ = c.Close()
+}
+
+// site answers after some time, which the path tells.
+func site(w http.ResponseWriter, r *http.Request) {
+	if d, err := time.ParseDuration(r.URL.Path[1:]); err == nil {
+		select {
+		case <-time.After(d):
+		case <-r.Context().Done():
+		}
+	}
+	_, _ = io.WriteString(w, "hello")
+}

@@ -1,0 +1,154 @@
+//go:build linux
+
+package gracehttp
+
+import (
+	"bufio"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// A successor whose server fails leaves the service to the old process.
+func TestServerThatFailsInASuccessor(t *testing.T) {
+	bad := filepath.Join(t.TempDir(), "bad")
+	s := start(t, config{Bad: bad})
+	l := startLoad(s, 1)
+	if err := os.WriteFile(bad, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s.signal(syscall.SIGHUP)
+	failed := s.await("failed upgrade", func(l said) bool { return l.What == "UpgradeFinished" && l.Err != "" })
+	if !strings.Contains(failed.Err, "the network is broken") {
+		t.Errorf("the upgrade failed by %s", failed.Err)
+	}
+	if err := os.Remove(bad); err != nil {
+		t.Fatal(err)
+	}
+	s.upgrade()
+	if requests, failures := l.stop(); requests == 0 || len(failures) > 0 {
+		t.Errorf("%d requests, %v", requests, failures)
+	}
+	s.stop()
+}
+
+// raw opens a connection and sends a request.
+func raw(t *testing.T, addr, path string) (*bufio.Reader, io.Writer) {
+	t.Helper()
+	c, err := net.DialTimeout("tcp", addr, patience)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	if err := c.SetDeadline(time.Now().Add(patience)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.WriteString(c, "GET "+path+" HTTP/1.1\r\nHost: test\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	return bufio.NewReader(c), c
+}
+
+// Streams and hijacked connections learn that the drain begins, and the drain waits for them.
+func TestStreamsAndHijackedConnectionsLearnOfTheDrain(t *testing.T) {
+	s := start(t, config{Timeout: 2 * testGrace})
+	answer, _ := raw(t, s.plain, "/events")
+	stream, err := http.ReadResponse(answer, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stream.Body.Close()
+	lines, writer := raw(t, s.plain, "/hijack")
+	other, _ := raw(t, s.plain, "/hijack")
+	for range 4 { // up to the end of the header
+		for _, r := range []*bufio.Reader{lines, other} {
+			if _, err := r.ReadString('\n'); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	s.upgrade()
+	if body, err := io.ReadAll(stream.Body); err != nil || string(body) != "data: hello\ndata: draining <nil>\n" {
+		t.Errorf("the stream ended with %q, %v", body, err)
+	}
+	for _, r := range []*bufio.Reader{lines, other} {
+		if line, err := r.ReadString('\n'); line != "draining\n" || err != nil {
+			t.Errorf("a hijacked connection hears %q, %v", line, err)
+		}
+	}
+	if _, err := io.WriteString(writer, "thanks\n"); err != nil {
+		t.Fatal(err)
+	}
+	if line, err := lines.ReadString('\n'); line != "bye\n" || err != nil {
+		t.Errorf("it ends with %q, %v", line, err)
+	}
+	if r := s.awaitReport(1); r.Cut != 1 || r.Closed != 2 {
+		t.Errorf("one connection has not ended by the deadline, two have: %+v", r)
+	}
+	if left := s.awaitLeft(1); !strings.Contains(left.Err, "1 connections") {
+		t.Errorf("Run returned %q", left.Err)
+	}
+	s.stop()
+}
+
+// After an upgrade there is no delay: it would be longer here than the drain may take.
+func TestNoStopDelayAfterAnUpgrade(t *testing.T) {
+	s := start(t, config{Delay: time.Hour, Timeout: 2 * testGrace})
+	idle, _ := raw(t, s.plain, "/echo")
+	resp, err := http.ReadResponse(idle, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	s.upgrade()
+	if r := s.awaitReport(1); r.Cut != 0 || r.Closed != 1 {
+		t.Errorf("%+v", r)
+	}
+}
+
+// Readiness says no as soon as the service stops, on new connections too, and yes in an old process whose successor serves.
+func TestReadinessOverAnUpgradeAndAStop(t *testing.T) {
+	s := start(t, config{Delay: time.Second})
+	url := "http://" + s.plain + "/ready"
+	c := &http.Client{Timeout: patience}
+	defer c.CloseIdleConnections()
+	status := func() int {
+		resp, err := c.Get(url)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = io.Copy(io.Discard, resp.Body)
+		resp.Body.Close()
+		return resp.StatusCode
+	}
+	if got := status(); got != http.StatusOK {
+		t.Errorf("status %d before the upgrade", got)
+	}
+	s.upgrade()
+	if got := status(); got != http.StatusOK { // of the old process, on the connection that is kept
+		t.Errorf("status %d in the old process", got)
+	}
+	if got := status(); got != http.StatusOK {
+		t.Errorf("status %d in the new process", got)
+	}
+	s.awaitReport(1)
+	s.signal(syscall.SIGTERM)
+	for status() == http.StatusOK {
+		time.Sleep(time.Millisecond)
+	}
+	c.CloseIdleConnections()
+	if got := status(); got != http.StatusServiceUnavailable { // on a new connection
+		t.Errorf("status %d during the delay", got)
+	}
+	select {
+	case <-s.ended:
+	case <-time.After(patience):
+		t.Error("the service does not end")
+	}
+}

@@ -1,0 +1,200 @@
+//go:build linux
+
+package gracehttp
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"runtime"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/go-grace/grace"
+)
+
+// config is what a test tells the service that it starts. Successors get the same.
+type config struct {
+	Cert, Key string
+	Plain     bool   // drain by http.Server.Shutdown alone
+	Bad       string // a file: once it exists, a listener of the next process does not accept
+	Delay     time.Duration
+	Timeout   time.Duration
+}
+
+const testGrace = 2 * time.Second // for idle connections
+
+// said is a line of the service, for the test to read.
+type said struct {
+	What       string
+	PID        int
+	Generation int
+	Addr       string       `json:",omitempty"`
+	Name       string       `json:",omitempty"`
+	Err        string       `json:",omitempty"`
+	Handled    int64        `json:",omitempty"`
+	Report     *DrainReport `json:"-"`
+	Requests   int          `json:",omitempty"`
+	Closed     int          `json:",omitempty"`
+	Cut        int          `json:",omitempty"`
+	Goroutines int          `json:",omitempty"`
+	Files      int          `json:",omitempty"`
+}
+
+func say(s said) {
+	s.PID = os.Getpid()
+	line, _ := json.Marshal(s)
+	_, _ = os.Stdout.Write(append(line, '\n')) // one write: generations share the pipe
+}
+
+func observe(r grace.Record) {
+	s := said{What: strings.TrimPrefix(fmt.Sprintf("%T", r.Event), "grace."), Generation: r.Generation}
+	switch e := r.Event.(type) {
+	case grace.SocketOpened:
+		s.Addr, s.Name = e.Addr.String(), e.Name
+	case grace.ReadyFinished:
+		s.Err = text(e.Err)
+	case grace.UpgradeFinished:
+		s.Err = text(e.Err)
+	case grace.DrainFinished:
+		s.Err = text(e.Err)
+	case grace.Reported:
+		report := e.Report.(DrainReport)
+		s.Requests, s.Closed, s.Cut = report.Requests, report.Closed, report.Cut
+	default:
+		return
+	}
+	say(s)
+}
+
+func text(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
+}
+
+// serve is the service: HTTP/1 and HTTP/2, with and without TLS.
+func (c config) serve() error {
+	opts := []grace.Option{grace.WithObserver(grace.ObserverFunc(observe)), grace.WithMaxDraining(32)}
+	if c.Timeout > 0 {
+		opts = append(opts, grace.WithDrainTimeout(c.Timeout))
+	}
+	m, err := grace.New(opts...)
+	if err != nil {
+		return err
+	}
+	ctx := context.Background()
+	plain, err := m.Listen(ctx, "tcp", "127.0.0.1:0", grace.Name("plain"))
+	if err != nil {
+		return err
+	}
+	secure, err := m.Listen(ctx, "tcp", "127.0.0.1:0", grace.Name("tls"))
+	if err != nil {
+		return err
+	}
+	if _, err := os.Stat(c.Bad); err == nil {
+		secure = brokenListener{secure}
+		m.Append(grace.Hook{OnReady: func(ctx context.Context) error { <-ctx.Done(); return nil }})
+	}
+	h := &handler{m: m}
+	srv := &http.Server{Handler: h.mux(), ReadHeaderTimeout: 10 * time.Second, Protocols: new(http.Protocols)}
+	srv.Protocols.SetHTTP1(true)
+	srv.Protocols.SetHTTP2(true)
+	srv.Protocols.SetUnencryptedHTTP2(true)
+	if c.Plain {
+		m.Append(grace.Hook{OnDrain: srv.Shutdown})
+		go srv.Serve(plain)                    //nolint:errcheck // it serves until the drain
+		go srv.ServeTLS(secure, c.Cert, c.Key) //nolint:errcheck // likewise
+	} else {
+		if err := Serve(m, srv, plain, WithIdleGrace(testGrace), WithStopDelay(c.Delay)); err != nil {
+			return err
+		}
+		if err := ServeTLS(m, srv, secure, c.Cert, c.Key); err != nil {
+			return err
+		}
+	}
+	err = m.Run(ctx)
+	files, _ := os.ReadDir("/proc/self/fd")
+	say(said{What: "left", Generation: m.Status().Generation, Handled: h.handled.Load(), Err: text(err), Goroutines: runtime.NumGoroutine(), Files: len(files)})
+	return err
+}
+
+// brokenListener does not accept.
+type brokenListener struct{ net.Listener }
+
+func (brokenListener) Accept() (net.Conn, error) { return nil, fmt.Errorf("the network is broken") }
+
+// handler answers each request with its id, and what it has sent.
+type handler struct {
+	m       *grace.Manager
+	handled atomic.Int64
+}
+
+func (h *handler) mux() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("/echo", h.echo)
+	mux.HandleFunc("/slow", h.slow)
+	mux.HandleFunc("/large", h.large)
+	mux.HandleFunc("/events", h.events)
+	mux.HandleFunc("/hijack", h.hijack)
+	mux.Handle("/ready", Readiness(h.m))
+	return mux
+}
+
+func (h *handler) echo(w http.ResponseWriter, r *http.Request) {
+	h.handled.Add(1)
+	w.Header().Set("X-Pid", fmt.Sprint(os.Getpid()))
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	fmt.Fprintf(w, "%s\n%s", r.Header.Get("X-Id"), body)
+}
+
+func (h *handler) slow(w http.ResponseWriter, r *http.Request) {
+	time.Sleep(20 * time.Millisecond)
+	h.echo(w, r)
+}
+
+const largeLines = 1 << 15
+
+func (h *handler) large(w http.ResponseWriter, r *http.Request) {
+	h.handled.Add(1)
+	_, _ = io.WriteString(w, largeAnswer(r.Header.Get("X-Id")))
+}
+
+func largeAnswer(id string) string { return strings.Repeat(id+"\n", largeLines) }
+
+// events is a stream that ends when the drain begins.
+func (h *handler) events(w http.ResponseWriter, r *http.Request) {
+	fmt.Fprintln(w, "data: hello")
+	_ = http.NewResponseController(w).Flush()
+	select {
+	case <-Draining(r.Context()):
+		fmt.Fprintf(w, "data: draining %v\n", r.Context().Err())
+	case <-r.Context().Done():
+	}
+}
+
+// hijack takes the connection, and answers lines until it drains and the client has said so.
+func (h *handler) hijack(w http.ResponseWriter, r *http.Request) {
+	c, buf, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		return
+	}
+	go func() { // ends with the connection
+		defer c.Close()
+		fmt.Fprint(c, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: lines\r\n\r\n")
+		<-Draining(r.Context())
+		fmt.Fprintln(c, "draining")
+		_, _ = buf.ReadString('\n')
+		fmt.Fprintln(c, "bye")
+	}()
+}

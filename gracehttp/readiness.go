@@ -1,0 +1,34 @@
+package gracehttp
+
+import (
+	"errors"
+	"io"
+	"net/http"
+
+	"github.com/go-grace/grace"
+)
+
+// Readiness is a handler for the health checks of load balancers. It answers 200 while the service can be sent requests, and 503
+// before the first process is ready, and as soon as the service stops: see [WithStopDelay].
+//
+// It also answers 200 in an old process that drains: the check has come on a connection from before the upgrade, and the successor
+// serves.
+func Readiness(m *grace.Manager) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		w.Header().Set("Cache-Control", "no-store")
+		message := "ready\n"
+		if !isReady(m) {
+			w.WriteHeader(http.StatusServiceUnavailable)
+			message = "not ready\n"
+		}
+		_, _ = io.WriteString(w, message) // a client that is gone does not need it
+	})
+}
+
+func isReady(m *grace.Manager) bool {
+	if cause := m.Cause(); cause != nil {
+		return !errors.Is(cause, grace.ErrShutdown)
+	}
+	return m.Status().State != grace.StateStarting
+}

@@ -1,0 +1,174 @@
+package grace
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/go-grace/grace/internal/handoff"
+)
+
+// failing gives a function of Go that fails when it is told to.
+func failing() (f func() error, fail func()) {
+	told := make(chan struct{})
+	return func() error { <-told; return errWhy }, func() { close(told); synctest.Wait() }
+}
+
+// A part that fails ends a service that serves alone, and everybody who waits learns why.
+func TestGoThatFailsEndsTheService(t *testing.T) {
+	for _, early := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			r := newRig(t)
+			f, fail := failing()
+			if early {
+				fail()
+			}
+			r.Go(f)
+			result := make(chan error, 1)
+			go func() { result <- r.Run(t.Context()) }()
+			synctest.Wait()
+			if !early {
+				fail()
+			}
+			if err := <-result; !errors.Is(err, errWhy) {
+				t.Errorf("Run returned %v", err)
+			}
+			if err := r.Wait(t.Context()); !errors.Is(err, errWhy) || strings.Count(err.Error(), errWhy.Error()) != 1 {
+				t.Errorf("Wait returned %v", err)
+			}
+			if got := r.takeCalls(); got != "drain:b drain:a" || !errors.Is(r.Cause(), ErrShutdown) {
+				t.Errorf("hooks ran as %q, the cause is %v", got, r.Cause())
+			}
+		})
+	}
+}
+
+// In a successor it fails the handoff, with its reason, and the old process serves on.
+func TestGoThatFailsInASuccessor(t *testing.T) {
+	for name, c := range map[string]struct {
+		before func(*Manager, *fakeParent)
+		drains bool
+	}{
+		"before Ready": {before: func(*Manager, *fakeParent) {}},
+		"during Ready": {before: func(m *Manager, _ *fakeParent) { ready(context.Background(), m) }},
+		"on probation": {before: func(m *Manager, p *fakeParent) {
+			ready(context.Background(), m)
+			p.in <- &handoff.Accept{Probation: time.Minute}
+			synctest.Wait()
+		}, drains: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				m, p := newSuccessor(t)
+				c.before(m, p)
+				f, fail := failing()
+				m.Go(f)
+				fail()
+				checkFailed(t, m, p, c.drains)
+				shutDown(t, m)
+			})
+		})
+	}
+}
+
+// The old process learns the reason also of a successor that fails, and ends, just after it has said that it is ready.
+func TestSuccessorThatFailsAfterReady(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		r.script = func(f *fakeSuccessor) {
+			f.hear()
+			f.say(&handoff.Ready{})
+			f.say(&handoff.Failed{Reason: "no network"})
+			f.hangUp()
+		}
+		checkUpgradeError(t, r.Upgrade(t.Context()), StepCommit, nil, "no network")
+		r.finish(t)
+	})
+}
+
+// Several parts that fail at once, in a process that is ended at the same time, tell the old process one reason.
+func TestGoThatFailsTwice(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, p := newSuccessor(t)
+		for range 3 {
+			m.Go(func() error { return errWhy })
+		}
+		if err := m.Run(t.Context()); !errors.Is(err, errWhy) {
+			t.Errorf("Run returned %v", err)
+		}
+		synctest.Wait()
+		var told []string
+		for len(p.out) > 0 {
+			told = append(told, handoff.Name(<-p.out))
+		}
+		if len(told) == 0 || told[len(told)-1] != "Failed" || strings.Count(strings.Join(told, " "), "Failed") != 1 {
+			t.Errorf("the old process was told %v", told)
+		}
+	})
+}
+
+// While a successor starts, the old process goes on: if the successor comes up, there is a service.
+func TestGoThatFailsDuringAnUpgrade(t *testing.T) {
+	for _, succeeds := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			r := newRig(t)
+			f, fail := failing()
+			r.Go(f)
+			r.script = func(s *fakeSuccessor) {
+				s.hear()
+				time.Sleep(time.Second)
+				if !succeeds {
+					s.hangUp()
+					return
+				}
+				s.say(&handoff.Ready{})
+				s.hear()
+				s.say(&handoff.Serving{})
+			}
+			time.AfterFunc(time.Millisecond, fail)
+			err := r.Upgrade(t.Context())
+			if (err == nil) != succeeds || r.successors[0].killed == succeeds {
+				t.Errorf("Upgrade returned %v, the successor was killed: %v", err, r.successors[0].killed)
+			}
+			if err := r.Wait(t.Context()); !errors.Is(err, errWhy) {
+				t.Errorf("Wait returned %v", err)
+			}
+			if want := map[bool]error{false: ErrShutdown, true: ErrUpgraded}[succeeds]; !errors.Is(r.Cause(), want) {
+				t.Errorf("the cause is %v", r.Cause())
+			}
+			for _, s := range r.successors {
+				s.die()
+			}
+		})
+	}
+}
+
+// The drain waits for the functions of Go, up to its deadline.
+func TestDrainWaitsForGo(t *testing.T) {
+	for length, c := range map[time.Duration]struct {
+		after time.Duration
+		says  string
+	}{
+		time.Second: {after: time.Second, says: errWhy.Error()},
+		time.Hour:   {after: DefaultDrainTimeout, says: "1 functions of Go have not returned"},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			r := newRig(t)
+			r.Go(func() error { <-r.Done(); time.Sleep(length); return errWhy })
+			r.Go(func() error { return nil })
+			synctest.Wait()
+			if r.Cause() != nil {
+				t.Errorf("the cause is %v, before the end", r.Cause())
+			}
+			began := time.Now()
+			err := r.Shutdown(t.Context())
+			if err == nil || !strings.Contains(err.Error(), c.says) || time.Since(began) != c.after {
+				t.Errorf("Shutdown returned %v after %v", err, time.Since(began))
+			}
+			time.Sleep(length)
+		})
+	}
+}
