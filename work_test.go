@@ -100,12 +100,14 @@ func TestGoThatFailsTwice(t *testing.T) {
 			t.Errorf("Run returned %v", err)
 		}
 		synctest.Wait()
-		var told []string
+		var reasons []string
 		for len(p.out) > 0 {
-			told = append(told, handoff.Name(<-p.out))
+			if failed, ok := (<-p.out).(*handoff.Failed); ok {
+				reasons = append(reasons, failed.Reason)
+			}
 		}
-		if len(told) == 0 || told[len(told)-1] != "Failed" || strings.Count(strings.Join(told, " "), "Failed") != 1 {
-			t.Errorf("the old process was told %v", told)
+		if len(reasons) != 1 || reasons[0] != errWhy.Error() {
+			t.Errorf("the old process was told %q", reasons)
 		}
 	})
 }
