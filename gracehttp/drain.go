@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"time"
 
 	"github.com/go-grace/grace"
@@ -22,12 +23,14 @@ func (s *server) drain(ctx context.Context) error {
 	s.awaitStop(ctx)
 	began := time.Now()
 	s.conns.begin()
-	close(s.draining)
-	err := s.closeListeners(ctx)
+	s.handing.taker.Store(errors.Is(s.group.m.Cause(), grace.ErrUpgraded))
+	s.endServe()
+	err := s.stopListening()
+	s.handOver(ctx)
 	s.finishHTTP1(ctx, began)
 	s.shutDown(ctx)
 
-	report := DrainReport{Server: s.Server, Addrs: s.addrs(), Duration: time.Since(began), Requests: int(s.requests.Load())}
+	report := DrainReport{Server: s.Server, Addrs: s.addrs(), Duration: time.Since(began), Requests: int(s.requests.Load()), Passed: int(s.handing.passed.Load())}
 	report.Closed, report.Cut = s.conns.count()
 	if report.Cut > 0 {
 		s.closeAll()
@@ -60,24 +63,24 @@ func pause(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// closeListeners returns when nothing is accepted any more: every connection that was accepted is known. Clients that connect from
-// now on get to the successor.
-func (s *server) closeListeners(ctx context.Context) error {
-	s.mu.Lock()
+// stopListening takes no new connection: clients that connect from now on get to the successor.
+func (s *server) stopListening() error {
 	var errs []error
-	served := make([]chan struct{}, 0, len(s.listeners))
-	for ln, ended := range s.listeners {
-		errs = append(errs, unlessClosed(ln.Close()))
-		served = append(served, ended)
+	for _, l := range s.allListeners() {
+		errs = append(errs, l.stop())
 	}
-	s.mu.Unlock()
-	for _, ended := range served {
+	return errors.Join(errs...)
+}
+
+// endListening returns when nothing comes out of the listeners any more: every connection that was accepted is known.
+func (s *server) endListening(ctx context.Context) {
+	for _, l := range s.allListeners() {
+		go l.end() // ends soon, if its owner's listener does
 		select {
-		case <-ended:
+		case <-l.served:
 		case <-ctx.Done():
 		}
 	}
-	return errors.Join(errs...)
 }
 
 // finishHTTP1 waits until all HTTP/1 connections are closed: after their last answer, or when they have been idle for long enough.
@@ -87,15 +90,14 @@ func (s *server) finishHTTP1(ctx context.Context, began time.Time) {
 		ctx, cancel = context.WithDeadline(ctx, deadline.Add(-min(lastCall, time.Until(deadline)/4)))
 		defer cancel()
 	}
-	poll(ctx, func() bool {
-		idleSince := time.Now().Add(-s.grace())
-		if began.After(idleSince) {
-			idleSince = time.Time{} // for now, none has been idle for long enough
-		}
+	finished := func() bool {
 		waits := false
-		s.conns.each(func(c *conn) { waits = c.part(idleSince) || waits })
+		s.conns.each(func(c *conn) { waits = c.part(s.grace(), began) || waits })
 		return !waits
-	})
+	}
+	poll(ctx, finished)
+	s.endListening(ctx) // what was accepted last is known from now on
+	poll(ctx, finished)
 }
 
 // shutDown sends GOAWAY on what is left, and waits until all connections are closed, hijacked ones included. Idle HTTP/2
@@ -142,12 +144,22 @@ func (s *server) grace() time.Duration {
 	return s.idleGrace
 }
 
-func (s *server) addrs() []net.Addr {
+func (s *server) rule() idleRule {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	addrs := make([]net.Addr, 0, len(s.listeners))
-	for ln := range s.listeners {
-		addrs = append(addrs, ln.Addr())
+	return s.idleRule
+}
+
+func (s *server) allListeners() []*listener {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.listeners)
+}
+
+func (s *server) addrs() []net.Addr {
+	var addrs []net.Addr
+	for _, l := range s.allListeners() {
+		addrs = append(addrs, l.Addr())
 	}
 	return addrs
 }
