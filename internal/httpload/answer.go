@@ -9,37 +9,40 @@ import (
 	"strings"
 )
 
-// answer is the body of one: some text, and a line that is repeated.
+// answer is the body of one: some text, and a block that is repeated.
 type answer struct {
-	head  string
-	line  string
-	lines int
+	head   string
+	block  string
+	blocks int
 }
 
 func firstLine(method, id string) string { return method + " " + id + "\n" }
 
+// blockOf repeats a line: what is compared should be in large pieces.
+func blockOf(line string) string { return strings.Repeat(line, 1+2000/len(line)) }
+
 func (a answer) reader() io.Reader {
-	if a.lines == 0 {
+	if a.blocks == 0 {
 		return strings.NewReader(a.head)
 	}
-	return io.MultiReader(strings.NewReader(a.head), &repeater{line: a.line, left: a.lines})
+	return io.MultiReader(strings.NewReader(a.head), &repeater{block: a.block, left: a.blocks})
 }
 
-// repeater reads a line again and again.
+// repeater reads a block again and again.
 type repeater struct {
-	line string
-	left int
-	at   int // in the line
+	block string
+	left  int
+	at    int // in the block
 }
 
 func (r *repeater) Read(b []byte) (n int, err error) {
-	for ; r.left > 0 && n < len(b); r.left-- {
-		copied := copy(b[n:], r.line[r.at:])
+	for r.left > 0 && n < len(b) {
+		copied := copy(b[n:], r.block[r.at:])
 		n, r.at = n+copied, r.at+copied
-		if r.at < len(r.line) {
-			return n, nil
+		if r.at == len(r.block) {
+			r.left--
+			r.at = 0
 		}
-		r.at = 0
 	}
 	if n == 0 && r.left == 0 {
 		return 0, io.EOF

@@ -14,8 +14,8 @@ import (
 const (
 	idHeader     = "X-Id"
 	methodHeader = "X-Method"
-	waitHeader   = "X-Wait"  // how long the Handler is to take
-	linesHeader  = "X-Lines" // how long the answer is to be
+	waitHeader   = "X-Wait"   // how long the Handler is to take
+	blocksHeader = "X-Blocks" // how long the answer is to be
 	trailer      = "X-Check"
 )
 
@@ -28,18 +28,17 @@ const (
 	filePath   = "/file"
 )
 
-// streamTick is the time between two lines of a stream.
+// streamTick is the time between two blocks of a stream.
 const streamTick = 25 * time.Millisecond
 
 // What a file has that WriteFile has written.
-const (
-	fileLine  = "All work and no play makes Jack a dull boy.\n"
-	fileLines = 1 << 14
-)
+const fileBlocks = 300
+
+var fileBlock = blockOf("What is read from a file need not pass through the process.\n")
 
 // WriteFile writes what a Handler sends as a large answer from a file.
 func WriteFile(name string) error {
-	return os.WriteFile(name, []byte(strings.Repeat(fileLine, fileLines)), 0o600)
+	return os.WriteFile(name, []byte(strings.Repeat(fileBlock, fileBlocks)), 0o600)
 }
 
 // Handler answers the clients of a load at the paths /echo, /unread, /stream, /large and /file. An answer repeats the id, the method and
@@ -62,8 +61,10 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if wait, err := time.ParseDuration(r.Header.Get(waitHeader)); err == nil {
 		time.Sleep(wait)
 	}
-	a := answer{head: firstLine(r.Method, id), line: id + "\n"}
-	a.lines, _ = strconv.Atoi(r.Header.Get(linesHeader)) // none: 0
+	a := answer{head: firstLine(r.Method, id)}
+	if n, err := strconv.Atoi(r.Header.Get(blocksHeader)); err == nil {
+		a.block, a.blocks = blockOf(id+"\n"), n
+	}
 	switch r.URL.Path {
 	case echoPath:
 		echo(w, r, a)
@@ -87,13 +88,13 @@ func echo(w http.ResponseWriter, r *http.Request, a answer) {
 	_, _ = io.WriteString(w, a.head+string(body)+r.Trailer.Get(trailer))
 }
 
-// stream sends a line at a time.
+// stream sends a block at a time.
 func stream(w http.ResponseWriter, a answer) {
 	_, _ = io.WriteString(w, a.head)
-	for range a.lines {
+	for range a.blocks {
 		_ = http.NewResponseController(w).Flush()
 		time.Sleep(streamTick)
-		_, _ = io.WriteString(w, a.line)
+		_, _ = io.WriteString(w, a.block)
 	}
 }
 
@@ -105,7 +106,7 @@ func (h *Handler) sendFile(w http.ResponseWriter, a answer) {
 		return
 	}
 	defer f.Close() //nolint:errcheck // only read
-	w.Header().Set("Content-Length", strconv.Itoa(len(a.head)+fileLines*len(fileLine)))
+	w.Header().Set("Content-Length", strconv.Itoa(len(a.head)+fileBlocks*len(fileBlock)))
 	_, _ = io.WriteString(w, a.head)
 	_, _ = io.Copy(w, f)
 }

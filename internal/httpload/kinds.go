@@ -12,13 +12,13 @@ const longIdle = "long-idle"
 // kind is a way in which clients use a connection.
 type kind struct {
 	// What they ask.
-	methods []string // in turn; GET if there are none
-	path    string   // /echo if it is ""
-	header  string   // lines of their own
-	version string   // of HTTP, if it is not 1.1
-	sizes   []int    // of the bodies, in turn; there is no body if there are none
-	slow    bool     // the Handler takes its time
-	lines   func(Config) int
+	methods []string         // in turn; GET if there are none
+	path    string           // /echo if it is ""
+	header  string           // lines of their own
+	version string           // of HTTP, if it is not 1.1
+	sizes   []int            // of the bodies, in turn; there is no body if there are none
+	slow    bool             // the Handler takes its time
+	blocks  func(Config) int // that are in the answer
 
 	// How they send it.
 	cut    func(head, body string) []string // in pieces
@@ -73,8 +73,8 @@ var kinds = map[string]kind{
 
 	// Answers that take time.
 	"slow":   {slow: true},
-	"stream": {path: streamPath, lines: func(c Config) int { return int(c.Stream / streamTick) }},
-	"large":  {path: largePath, lines: func(Config) int { return 20_000 }},
+	"stream": {path: streamPath, blocks: func(c Config) int { return int(c.Stream / streamTick) }},
+	"large":  {path: largePath, blocks: func(Config) int { return 300 }},
 	"file":   {path: filePath},
 
 	"go-get":  {agent: &agent{asks: []string{"keep-alive"}}},
@@ -93,7 +93,7 @@ func (k kind) keeps() bool {
 
 // leisurely reports whether requests take longer than they have to.
 func (k kind) leisurely() bool {
-	return k.slow || k.late || k.cut != nil || k.lines != nil || k.path == filePath
+	return k.slow || k.late || k.cut != nil || k.blocks != nil || k.path == filePath
 }
 
 // rest is how long a client waits between two requests.

@@ -32,7 +32,7 @@ func (k kind) compose(c Config, id string, n int) request {
 	if k.slow {
 		r.fields = append(r.fields, [2]string{waitHeader, c.Slow.String()})
 	}
-	r.want = answer{head: firstLine(r.method, id), line: id + "\n"}
+	r.want = answer{head: firstLine(r.method, id)}
 	switch {
 	case r.path == echoPath:
 		r.want.head += r.body
@@ -40,10 +40,10 @@ func (k kind) compose(c Config, id string, n int) request {
 			r.want.head += trailerOf(r.body)
 		}
 	case r.path == filePath:
-		r.want.line, r.want.lines = fileLine, fileLines
-	case k.lines != nil:
-		r.want.lines = k.lines(c)
-		r.fields = append(r.fields, [2]string{linesHeader, fmt.Sprint(r.want.lines)})
+		r.want.block, r.want.blocks = fileBlock, fileBlocks
+	case k.blocks != nil:
+		r.want.block, r.want.blocks = blockOf(id+"\n"), k.blocks(c)
+		r.fields = append(r.fields, [2]string{blocksHeader, fmt.Sprint(r.want.blocks)})
 	}
 	return r
 }

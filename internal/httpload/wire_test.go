@@ -18,7 +18,7 @@ func TestPieces(t *testing.T) {
 		"post-unread":       {"POST /unread HTTP/1.1\r\nHost: httpload\r\n" + id + "Content-Length: 500\r\n\r\n" + body(500)},
 		"expect":            {"POST /echo HTTP/1.1\r\nHost: httpload\r\nExpect: 100-continue\r\n" + id + "Content-Length: 500\r\n\r\n", body(500)},
 		"slow":              {"GET /echo HTTP/1.1\r\nHost: httpload\r\n" + id + "X-Wait: 20ms\r\n\r\n"},
-		"stream":            {"GET /stream HTTP/1.1\r\nHost: httpload\r\n" + id + "X-Lines: 20\r\n\r\n"},
+		"stream":            {"GET /stream HTTP/1.1\r\nHost: httpload\r\n" + id + "X-Blocks: 20\r\n\r\n"},
 		"post-pieces": append([]string{"POST /echo HTTP/1.1\r\nHost: httpload\r\n" + id + "Content-Length: 500\r\n\r\n"},
 			body(500)[:100], body(500)[100:200], body(500)[200:300], body(500)[300:400], body(500)[400:]),
 		"chunked": {
