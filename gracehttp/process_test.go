@@ -134,10 +134,10 @@ func TestReadinessOverAnUpgradeAndAStop(t *testing.T) {
 	if got := status(); got != http.StatusOK { // of the old process, on the connection that is kept
 		t.Errorf("status %d in the old process", got)
 	}
+	s.awaitReport(1)
 	if got := status(); got != http.StatusOK {
 		t.Errorf("status %d in the new process", got)
 	}
-	s.awaitReport(1)
 	s.signal(syscall.SIGTERM)
 	for status() == http.StatusOK {
 		time.Sleep(time.Millisecond)
