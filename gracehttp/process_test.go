@@ -19,7 +19,7 @@ import (
 func TestServerThatFailsInASuccessor(t *testing.T) {
 	bad := filepath.Join(t.TempDir(), "bad")
 	s := start(t, config{Bad: bad})
-	l := startLoad(s, 1)
+	l := startLoad(s)
 	if err := os.WriteFile(bad, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -32,8 +32,8 @@ func TestServerThatFailsInASuccessor(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.upgrade()
-	if requests, failures := l.stop(); requests == 0 || len(failures) > 0 {
-		t.Errorf("%d requests, %v", requests, failures)
+	if seen := l.Stop(); seen.Requests == 0 || seen.Failed > 0 {
+		t.Errorf("%d of %d requests have failed: %v", seen.Failed, seen.Requests, seen.Failures)
 	}
 	s.stop()
 }
@@ -134,10 +134,10 @@ func TestReadinessOverAnUpgradeAndAStop(t *testing.T) {
 	if got := status(); got != http.StatusOK { // of the old process, on the connection that is kept
 		t.Errorf("status %d in the old process", got)
 	}
+	s.awaitReport(1)
 	if got := status(); got != http.StatusOK {
 		t.Errorf("status %d in the new process", got)
 	}
-	s.awaitReport(1)
 	s.signal(syscall.SIGTERM)
 	for status() == http.StatusOK {
 		time.Sleep(time.Millisecond)

@@ -6,21 +6,21 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"os"
 	"runtime"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/go-grace/grace"
+	"github.com/go-grace/grace/internal/httpload"
 )
 
 // config is what a test tells the service that it starts. Successors get the same.
 type config struct {
 	Cert, Key string
+	File      string // for httpload.Handler
 	Plain     bool   // drain by http.Server.Shutdown alone
 	Bad       string // a file: once it exists, a listener of the next process does not accept
 	Delay     time.Duration
@@ -102,7 +102,7 @@ func (c config) serve() error {
 		secure = brokenListener{secure}
 		m.Append(grace.Hook{OnReady: func(ctx context.Context) error { <-ctx.Done(); return nil }})
 	}
-	h := &handler{m: m}
+	h := &handler{m: m, load: httpload.Handler{File: c.File}}
 	srv := &http.Server{Handler: h.mux(), ReadHeaderTimeout: 10 * time.Second, Protocols: new(http.Protocols)}
 	srv.Protocols.SetHTTP1(true)
 	srv.Protocols.SetHTTP2(true)
@@ -121,7 +121,7 @@ func (c config) serve() error {
 	}
 	err = m.Run(ctx)
 	files, _ := os.ReadDir("/proc/self/fd")
-	say(said{What: "left", Generation: m.Status().Generation, Handled: h.handled.Load(), Err: text(err), Goroutines: runtime.NumGoroutine(), Files: len(files)})
+	say(said{What: "left", Generation: m.Status().Generation, Handled: h.load.Handled(), Err: text(err), Goroutines: runtime.NumGoroutine(), Files: len(files)})
 	return err
 }
 
@@ -130,47 +130,20 @@ type brokenListener struct{ net.Listener }
 
 func (brokenListener) Accept() (net.Conn, error) { return nil, fmt.Errorf("the network is broken") }
 
-// handler answers each request with its id, and what it has sent.
+// handler answers clients of all kinds.
 type handler struct {
-	m       *grace.Manager
-	handled atomic.Int64
+	m    *grace.Manager
+	load httpload.Handler
 }
 
 func (h *handler) mux() http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("/echo", h.echo)
-	mux.HandleFunc("/slow", h.slow)
-	mux.HandleFunc("/large", h.large)
+	mux.Handle("/", &h.load)
 	mux.HandleFunc("/events", h.events)
 	mux.HandleFunc("/hijack", h.hijack)
 	mux.Handle("/ready", Readiness(h.m))
 	return mux
 }
-
-func (h *handler) echo(w http.ResponseWriter, r *http.Request) {
-	h.handled.Add(1)
-	w.Header().Set("X-Pid", fmt.Sprint(os.Getpid()))
-	body, err := io.ReadAll(r.Body)
-	if err != nil {
-		http.Error(w, err.Error(), http.StatusBadRequest)
-		return
-	}
-	fmt.Fprintf(w, "%s\n%s", r.Header.Get("X-Id"), body)
-}
-
-func (h *handler) slow(w http.ResponseWriter, r *http.Request) {
-	time.Sleep(20 * time.Millisecond)
-	h.echo(w, r)
-}
-
-const largeLines = 1 << 15
-
-func (h *handler) large(w http.ResponseWriter, r *http.Request) {
-	h.handled.Add(1)
-	_, _ = io.WriteString(w, largeAnswer(r.Header.Get("X-Id")))
-}
-
-func largeAnswer(id string) string { return strings.Repeat(id+"\n", largeLines) }
 
 // events is a stream that ends when the drain begins.
 func (h *handler) events(w http.ResponseWriter, r *http.Request) {

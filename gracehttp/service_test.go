@@ -4,16 +4,10 @@ package gracehttp
 
 import (
 	"bufio"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
-	"encoding/pem"
+	"errors"
 	"io"
-	"math/big"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -21,6 +15,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/go-grace/grace/internal/httpload"
 )
 
 // patience is how long a test waits for something that will happen. It bounds a failure, and not a success.
@@ -43,7 +39,13 @@ type service struct {
 func start(t *testing.T, c config) *service {
 	t.Helper()
 	s := &service{t: t, ended: make(chan struct{}), exit: make(chan error, 1), more: make(chan struct{})}
-	c.Cert, c.Key, s.trust = certificate(t)
+	dir := t.TempDir()
+	c.File = filepath.Join(dir, "file")
+	var err error
+	c.Cert, c.Key, s.trust, err = httpload.Certificate(dir)
+	if err := errors.Join(err, httpload.WriteFile(c.File)); err != nil {
+		t.Fatal(err)
+	}
 	text, err := json.Marshal(c)
 	if err != nil {
 		t.Fatal(err)
@@ -184,39 +186,4 @@ func (s *service) end() {
 		<-s.ended
 	}
 	<-s.exit
-}
-
-// certificate makes one for 127.0.0.1.
-func certificate(t *testing.T) (certFile, keyFile string, trust *tls.Config) {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
-		IsCA: true, BasicConstraintsValid: true,
-	}
-	cert, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	der, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir := t.TempDir()
-	certFile, keyFile = filepath.Join(dir, "cert"), filepath.Join(dir, "key")
-	for name, block := range map[string]*pem.Block{certFile: {Type: "CERTIFICATE", Bytes: cert}, keyFile: {Type: "PRIVATE KEY", Bytes: der}} {
-		if err := os.WriteFile(name, pem.EncodeToMemory(block), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	parsed, err := x509.ParseCertificate(cert)
-	if err != nil {
-		t.Fatal(err)
-	}
-	pool := x509.NewCertPool()
-	pool.AddCert(parsed)
-	return certFile, keyFile, &tls.Config{RootCAs: pool}
 }

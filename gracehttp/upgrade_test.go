@@ -5,21 +5,37 @@ package gracehttp
 import (
 	"testing"
 	"time"
+
+	"github.com/go-grace/grace/internal/httpload"
 )
+
+// startLoad starts clients of all kinds. None is idle for longer than the grace.
+func startLoad(s *service) *httpload.Load {
+	s.t.Helper()
+	l, err := httpload.Start(httpload.Config{
+		Targets: []httpload.Target{{Network: "tcp", Addr: s.plain}, {Network: "tcp", Addr: s.tls, TLS: s.trust}},
+		Idle:    testGrace / 4,
+	})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(func() { l.Stop() })
+	return l
+}
 
 // Ten upgrades lose no request, and none is handled twice, whatever the clients do.
 func TestTenUpgradesLoseNoRequest(t *testing.T) {
 	s := start(t, config{})
-	l := startLoad(s, 2)
+	l := startLoad(s)
 	const upgrades = 10
 	for range upgrades {
 		time.Sleep(150 * time.Millisecond) // of load
 		s.upgrade()
 	}
 	time.Sleep(150 * time.Millisecond)
-	requests, failures := l.stop()
-	for _, f := range failures {
-		t.Error(f)
+	seen := l.Stop()
+	if seen.Failed > 0 {
+		t.Errorf("%d of %d requests have failed: %v", seen.Failed, seen.Requests, seen.Failures)
 	}
 	s.stop()
 	var handled int64
@@ -36,24 +52,24 @@ func TestTenUpgradesLoseNoRequest(t *testing.T) {
 	if first, last := s.awaitLeft(2), s.awaitLeft(upgrades); last.Files > first.Files {
 		t.Errorf("%d descriptors were left in generation 2, and %d in generation %d", first.Files, last.Files, upgrades)
 	}
-	if handled != requests {
-		t.Errorf("%d requests were sent, and %d handled", requests, handled)
+	if handled != int64(seen.Requests) {
+		t.Errorf("%d requests were sent, and %d handled", seen.Requests, handled)
 	}
-	t.Logf("%d requests", requests)
+	t.Logf("%d requests", seen.Requests)
 }
 
 // The load is one under which http.Server.Shutdown alone loses requests.
 func TestShutdownAloneLosesRequests(t *testing.T) {
 	s := start(t, config{Plain: true})
-	l := startLoad(s, 2)
+	l := startLoad(s)
 	for range 5 {
 		time.Sleep(150 * time.Millisecond) // of load
 		s.upgrade()
 	}
-	requests, failures := l.stop()
+	seen := l.Stop()
 	s.stop()
-	if len(failures) == 0 {
-		t.Errorf("%d requests, and none has failed", requests)
+	if seen.Failed == 0 {
+		t.Errorf("%d requests, and none has failed", seen.Requests)
 	}
-	t.Logf("%d of %d requests have failed", len(failures), requests)
+	t.Logf("%d of %d requests have failed", seen.Failed, seen.Requests)
 }

@@ -1,0 +1,111 @@
+package httpload
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"strings"
+	"sync"
+	"time"
+)
+
+// agentClient is a client of package http.
+type agentClient struct {
+	*identity
+	http *http.Client
+	url  string
+}
+
+func newAgentClient(c *identity) *agentClient {
+	protocols, alpn, scheme := new(http.Protocols), "http/1.1", "http"
+	switch {
+	case !c.kind.agent.http2:
+		protocols.SetHTTP1(true)
+	case c.target.TLS == nil:
+		protocols.SetUnencryptedHTTP2(true)
+	default:
+		protocols.SetHTTP2(true)
+		alpn = "h2"
+	}
+	if c.target.TLS != nil {
+		scheme = "https"
+	}
+	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, c.target.Network, c.target.Addr)
+	}
+	return &agentClient{
+		identity: c,
+		http: &http.Client{
+			Transport: &http.Transport{Protocols: protocols, DialContext: dial, TLSClientConfig: c.target.trust(alpn)},
+			Timeout:   c.config.Patience,
+		},
+		url: scheme + "://httpload",
+	}
+}
+
+func (c *agentClient) run(ctx context.Context) {
+	defer c.http.CloseIdleConnections()
+	streams := 1
+	if c.kind.agent.http2 {
+		streams = c.config.Streams
+	}
+	var running sync.WaitGroup
+	for range streams {
+		running.Go(func() { c.runStream(ctx) }) // ends with the context
+	}
+	running.Wait()
+}
+
+// runStream makes requests one after another.
+func (c *agentClient) runStream(ctx context.Context) {
+	var same comparer
+	asks := c.kind.agent.asks
+	for n := 0; ctx.Err() == nil; n++ {
+		r := c.compose(kinds[asks[n%len(asks)]])
+		began := time.Now()
+		err := c.ask(r, &same)
+		c.count(r, time.Since(began), err)
+		c.pause(ctx, err)
+	}
+}
+
+func (c *agentClient) ask(r request, same *comparer) error {
+	req, err := c.request(r)
+	if err != nil {
+		return err
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close() //nolint:errcheck // read to its end
+	if c.kind.agent.http2 != (resp.ProtoMajor == 2) {
+		return fmt.Errorf("it is answered by %s", resp.Proto)
+	}
+	return r.check(resp, same)
+}
+
+func (c *agentClient) request(r request) (*http.Request, error) {
+	trace := &httptrace.ClientTrace{GotConn: func(info httptrace.GotConnInfo) {
+		if !info.Reused {
+			c.countDial()
+		}
+	}}
+	var body io.Reader = strings.NewReader(r.body)
+	if c.kind.agent.once {
+		body = io.MultiReader(body) // http.NewRequest does not know how to rewind it
+	}
+	ctx := httptrace.WithClientTrace(context.Background(), trace)
+	req, err := http.NewRequestWithContext(ctx, r.method, c.url+r.path, body)
+	if err != nil {
+		return nil, err
+	}
+	req.ContentLength = int64(len(r.body))
+	for _, f := range r.fields {
+		req.Header.Set(f[0], f[1])
+	}
+	return req, nil
+}

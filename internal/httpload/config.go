@@ -1,0 +1,100 @@
+package httpload
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"maps"
+	"net"
+	"slices"
+	"time"
+)
+
+// Config is what load there is. Zero values stand for the defaults.
+type Config struct {
+	Targets []Target // each gets all of it; there is no default
+	Kinds   []string // names of [Kinds]; all of them by default, but "long-idle" only with LongIdle
+	Copies  int      // clients of each kind for each target; 1 by default
+	Streams int      // of an HTTP/2 client at a time; 3 by default
+
+	Pause    time.Duration // of a client between two requests, unless its kind says otherwise; 5 ms by default
+	Idle     time.Duration // that pause of "idle", which has to be shorter than the idle grace of the server; 500 ms by default
+	LongIdle time.Duration // that of "long-idle", which is lost on servers that close idle connections; none by default
+	Delay    time.Duration // between connecting and the first byte of "late"; 300 ms by default
+	Step     time.Duration // between two pieces of a request that comes in pieces; 1 ms by default
+	Slow     time.Duration // until the Handler answers "slow"; 20 ms by default
+	Stream   time.Duration // that the answer to "stream" lasts; 500 ms by default
+
+	Patience time.Duration // for one answer, or the end of a connection after the last one; 30 s by default
+	Limit    time.Duration // after which the load ends by itself, which counts as a failure; 10 minutes by default
+}
+
+// Target is where clients connect to.
+type Target struct {
+	Network string      // "tcp" or "unix"
+	Addr    string      // with its port, or the path of the socket
+	TLS     *tls.Config // nil for plaintext; its ServerName is by default the host of Addr. It is not changed.
+}
+
+// String is a name for messages.
+func (t Target) String() string {
+	if t.TLS != nil {
+		return "tls"
+	}
+	return t.Network
+}
+
+// trust is the TLS configuration of a client that speaks one protocol.
+func (t Target) trust(protocol string) *tls.Config {
+	if t.TLS == nil {
+		return nil
+	}
+	trust := t.TLS.Clone()
+	trust.NextProtos = []string{protocol}
+	if trust.ServerName == "" {
+		trust.ServerName, _, _ = net.SplitHostPort(t.Addr) // without a host, the handshake fails and says so
+	}
+	return trust
+}
+
+// complete gives the configuration with its defaults.
+func (c Config) complete() (Config, error) {
+	if len(c.Targets) == 0 {
+		return c, errors.New("httpload: there is no target")
+	}
+	c.Kinds = slices.Clone(c.Kinds)
+	if len(c.Kinds) == 0 {
+		c.Kinds = slices.DeleteFunc(Kinds(), func(name string) bool { return name == longIdle && c.LongIdle == 0 })
+	}
+	known := Kinds()
+	for _, name := range c.Kinds {
+		switch {
+		case !slices.Contains(known, name):
+			return c, fmt.Errorf("httpload: there is no kind %q, but %q", name, known)
+		case name == longIdle && c.LongIdle == 0:
+			return c, fmt.Errorf("httpload: %q has no LongIdle", name)
+		}
+	}
+	return c, errors.Join(
+		orDefault(&c.Copies, 1), orDefault(&c.Streams, 3),
+		orDefault(&c.Pause, 5*time.Millisecond), orDefault(&c.Idle, 500*time.Millisecond), orDefault(&c.LongIdle, 0),
+		orDefault(&c.Delay, 300*time.Millisecond), orDefault(&c.Step, time.Millisecond),
+		orDefault(&c.Slow, 20*time.Millisecond), orDefault(&c.Stream, 500*time.Millisecond),
+		orDefault(&c.Patience, 30*time.Second), orDefault(&c.Limit, 10*time.Minute),
+	)
+}
+
+func orDefault[T int | time.Duration](value *T, d T) error {
+	switch {
+	case *value < 0:
+		return fmt.Errorf("httpload: %v is negative", *value)
+	case *value == 0:
+		*value = d
+	}
+	return nil
+}
+
+// Kinds gives the names of all kinds of clients.
+func Kinds() []string {
+	return slices.Sorted(maps.Keys(kinds))
+}

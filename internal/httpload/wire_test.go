@@ -1,0 +1,54 @@
+package httpload
+
+import (
+	"slices"
+	"strings"
+	"testing"
+)
+
+// The clients write what their kinds say.
+func TestPieces(t *testing.T) {
+	const id = "X-Id: id\r\n"
+	for name, want := range map[string][]string{
+		"fresh":             {"GET /echo HTTP/1.1\r\nHost: httpload\r\nConnection: close\r\n" + id + "\r\n"},
+		"http10":            {"GET /echo HTTP/1.0\r\nHost: httpload\r\n" + id + "\r\n"},
+		"http10-keep-alive": {"GET /echo HTTP/1.0\r\nHost: httpload\r\nConnection: keep-alive\r\n" + id + "\r\n"},
+		"post":              {"POST /echo HTTP/1.1\r\nHost: httpload\r\n" + id + "Content-Length: 1\r\n\r\ni"},
+		"post-crlf":         {"POST /echo HTTP/1.1\r\nHost: httpload\r\n" + id + "Content-Length: 500\r\n\r\n" + body(500) + "\r\n"},
+		"post-unread":       {"POST /unread HTTP/1.1\r\nHost: httpload\r\n" + id + "Content-Length: 500\r\n\r\n" + body(500)},
+		"expect":            {"POST /echo HTTP/1.1\r\nHost: httpload\r\nExpect: 100-continue\r\n" + id + "Content-Length: 500\r\n\r\n", body(500)},
+		"slow":              {"GET /echo HTTP/1.1\r\nHost: httpload\r\n" + id + "X-Wait: 20ms\r\n\r\n"},
+		"stream":            {"GET /stream HTTP/1.1\r\nHost: httpload\r\n" + id + "X-Blocks: 20\r\n\r\n"},
+		"post-pieces": append([]string{"POST /echo HTTP/1.1\r\nHost: httpload\r\n" + id + "Content-Length: 500\r\n\r\n"},
+			body(500)[:100], body(500)[100:200], body(500)[200:300], body(500)[300:400], body(500)[400:]),
+		"chunked": {
+			"POST /echo HTTP/1.1\r\nHost: httpload\r\nTransfer-Encoding: chunked\r\nTrailer: X-Check\r\n" + id + "\r\n",
+			"64\r\n" + body(500)[:100] + "\r\n", "64\r\n" + body(500)[100:200] + "\r\n", "64\r\n" + body(500)[200:300] + "\r\n",
+			"64\r\n" + body(500)[300:400] + "\r\n", "64\r\n" + body(500)[400:] + "\r\n", "0\r\nX-Check: after 500\r\n\r\n",
+		},
+	} {
+		c, err := Config{Targets: []Target{{}}}.complete()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := kinds[name].compose(c, "id", 0).pieces(); !slices.Equal(got, want) {
+			t.Errorf("%s: %q", name, got)
+		}
+	}
+	trickle := kinds["trickle"].compose(Config{}, "id", 0).pieces()
+	if strings.Join(trickle, "") != "GET /echo HTTP/1.1\r\nHost: httpload\r\n"+id+"\r\n" || len(trickle[0]) != 1 {
+		t.Errorf("%q", trickle)
+	}
+}
+
+func body(size int) string { return strings.Repeat("id ", size)[:size] }
+
+// What a client of a pair writes first.
+func TestBytesAhead(t *testing.T) {
+	wire := "GET / HTTP/1.1\r\nHost: test\r\n\r\n"
+	for name, want := range map[string]string{"ahead-1": "G", "ahead-3": "GET", "ahead-4": "GET ", "ahead-line": "GET / HTTP/1.1\r\n", "pipelined": wire} {
+		if got := wire[:kinds[name].ahead(wire)]; got != want {
+			t.Errorf("%s: %q", name, got)
+		}
+	}
+}
