@@ -21,16 +21,16 @@ const (
 // requests may be on their way, and drops those that it has just read. So it comes last, when no HTTP/1 connection is left.
 func (s *server) drain(ctx context.Context) error {
 	s.awaitStop(ctx)
-	began := time.Now()
+	s.began = time.Now()
 	s.conns.begin()
 	s.handing.taker.Store(errors.Is(s.group.m.Cause(), grace.ErrUpgraded))
 	s.endServe()
 	err := s.stopListening()
 	s.handOver(ctx)
-	s.finishHTTP1(ctx, began)
+	s.finishHTTP1(ctx)
 	s.shutDown(ctx)
 
-	report := DrainReport{Server: s.Server, Addrs: s.addrs(), Duration: time.Since(began), Requests: int(s.requests.Load()), Passed: int(s.handing.passed.Load())}
+	report := DrainReport{Server: s.Server, Addrs: s.addrs(), Duration: time.Since(s.began), Requests: int(s.requests.Load()), Passed: int(s.handing.passed.Load())}
 	report.Closed, report.Cut = s.conns.count()
 	if report.Cut > 0 {
 		s.closeAll()
@@ -84,7 +84,7 @@ func (s *server) endListening(ctx context.Context) {
 }
 
 // finishHTTP1 waits until all HTTP/1 connections are closed: after their last answer, or when they have been idle for long enough.
-func (s *server) finishHTTP1(ctx context.Context, began time.Time) {
+func (s *server) finishHTTP1(ctx context.Context) {
 	if deadline, ok := ctx.Deadline(); ok {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithDeadline(ctx, deadline.Add(-min(lastCall, time.Until(deadline)/4)))
@@ -92,7 +92,7 @@ func (s *server) finishHTTP1(ctx context.Context, began time.Time) {
 	}
 	finished := func() bool {
 		waits := false
-		s.conns.each(func(c *conn) { waits = c.part(s.grace(), began) || waits })
+		s.conns.each(func(c *conn) { waits = c.part(s.grace(), s.began) || waits })
 		return !waits
 	}
 	poll(ctx, finished)

@@ -21,6 +21,7 @@ type server struct {
 	conns    conns
 	requests atomic.Int64 // finished since then
 	handing  handing
+	began    time.Time // the drain; set before it does
 
 	mu        sync.Mutex
 	idleGrace time.Duration
@@ -92,13 +93,19 @@ func (s *server) headerDeadline() time.Time {
 	return time.Time{}
 }
 
+// closes reports whether the answer that is about to begin is the last one on its connection. One that goes to the successor is not
+// closed; but if it has not gone by the end of the grace, it never will: its client always has a part of the next request here.
+func (s *server) closes(c *conn) bool {
+	return s.isDraining() && (!c.mayLeave() || time.Since(s.began) > max(s.grace(), leaveTime))
+}
+
 // handler makes each answer of a draining server the last one on its connection, unless the connection goes to the successor; in
 // HTTP/2 it sends GOAWAY. An answer that was begun before is followed by another request, whose answer is then the last.
 func (s *server) handler(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c := connOf(r.Context())
 		c.setProtocol(r.ProtoMajor)
-		if s.isDraining() && !c.mayLeave() && r.Header["Upgrade"] == nil { // a proxy would mix this header with those of the new protocol
+		if s.closes(c) && r.Header["Upgrade"] == nil { // a proxy would mix this header with those of the new protocol
 			w.Header().Set("Connection", "close")
 		}
 		defer s.handled(c)
