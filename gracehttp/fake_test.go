@@ -80,7 +80,7 @@ func newRig(t *testing.T, srv *http.Server, opts ...Option) *rig {
 	return r
 }
 
-func newManager(t *testing.T, opts ...grace.Option) *grace.Manager {
+func newManager(t testing.TB, opts ...grace.Option) *grace.Manager {
 	t.Helper()
 	m, err := grace.New(append(opts, grace.WithUpgradeSignals(), grace.WithShutdownSignals())...)
 	if err != nil {

@@ -100,20 +100,22 @@ func TestDemo(t *testing.T) {
 	if err != nil || stderr != "" {
 		t.Fatalf("%v\n%s%s", err, stdout, stderr)
 	}
-	graceful, plain, _ := strings.Cut(stdout, "\nstop-and-start:")
-	for _, rows := range []string{graceful, plain} {
-		if n, pids, _ := readTable(t, rows); n != 4 || pids != 4 {
-			t.Errorf("three upgrades, but %d rows with %d processes", n, pids)
+	for way, closes := range map[string]bool{"polite": true, "handover": false} {
+		line := find(t, stdout, `(?m)^`+way+` +upgrades=3 requests=(\d+) failed=0 reconnects=(\d+) p99=\S+ max=\S+$`)
+		if rows, pids, handled := readTable(t, stdout, way); rows != 4 || pids != 4 || handled != line[0] {
+			t.Errorf("%s: %d rows with %d processes; %d requests were answered, and %d handled", way, rows, pids, line[0], handled)
+		}
+		if n := line[1]; closes && n < 3*keepAliveClients || !closes && n > 0 {
+			t.Errorf("%s: keep-alive clients have connected anew %d times in 3 upgrades", way, n)
 		}
 	}
-	line := find(t, stdout, `(?m)^grace +upgrades=3 requests=(\d+) failed=0 reconnects=(\d+) p99=\S+ max=\S+$`)
-	if _, _, handled := readTable(t, graceful); handled != line[0] {
-		t.Errorf("%d requests were answered, and %d handled", line[0], handled)
+	for _, way := range []string{"shutdown", "stop-and-start"} {
+		find(t, stdout, `(?m)^`+way+` +upgrades=3 requests=(\d+) failed=(\d+) `)
+		if rows, pids, _ := readTable(t, stdout, way); rows != 4 || pids != 4 {
+			t.Errorf("%s: %d rows with %d processes", way, rows, pids)
+		}
 	}
-	if line[1] < 3*keepAliveClients {
-		t.Errorf("keep-alive clients have connected anew only %d times in 3 upgrades", line[1])
-	}
-	if line = find(t, stdout, `(?m)^stop-and-start +upgrades=3 requests=(\d+) failed=(\d+) `); line[1] == 0 {
+	if line := find(t, stdout, `(?m)^stop-and-start +upgrades=3 requests=(\d+) failed=(\d+) `); line[1] == 0 {
 		t.Error("stop-and-start has not failed: is there a load?")
 	}
 	if t.Failed() {
@@ -139,9 +141,11 @@ func find(t *testing.T, text, pattern string) []int {
 	return numbers
 }
 
-// readTable counts rows, different processes, and the requests that these have handled.
-func readTable(t *testing.T, text string) (rows, pids, requests int) {
+// readTable counts rows, different processes, and the requests that these have handled, in the table of a way.
+func readTable(t *testing.T, stdout, way string) (rows, pids, requests int) {
 	t.Helper()
+	_, text, _ := strings.Cut(stdout, "\n"+way+":")
+	text, _, _ = strings.Cut(text, "\n\n")
 	seen := make(map[string]bool)
 	for _, row := range regexp.MustCompile(`(?m)^ +\d+ +(\d+) +(\d+) `).FindAllStringSubmatch(text, -1) {
 		n, err := strconv.Atoi(row[2])
@@ -183,7 +187,7 @@ func TestDemoKilled(t *testing.T) {
 
 func TestDemoArguments(t *testing.T) {
 	t.Parallel()
-	for _, args := range [][]string{{"-upgrades=0"}, {"-pause=-1s"}, {"more"}, {"serve"}, {"serve-plain", anyPort, "one"}} {
+	for _, args := range [][]string{{"-upgrades=0"}, {"-pause=-1s"}, {"more"}, {"serve-polite"}, {"serve-what", anyPort}, {"serve-plain", anyPort, "one"}} {
 		if _, stderr, err := startDemo(t, args...).end(t); err == nil || stderr == "" {
 			t.Errorf("%q: %v: %q", args, err, stderr)
 		}

@@ -1,6 +1,6 @@
-// Demo shows what the library is for: it replaces an HTTP server ten times under load, and no request fails; then it does the
-// same by stopping and starting the server, for comparison. It needs nothing but the loopback network, and takes about 12
-// seconds:
+// Demo shows what the library is for: it replaces an HTTP server ten times under load, and no request fails. It does so with each
+// of the ways in which gracehttp drains; then, for comparison, with http.Server.Shutdown as the drain, and by stopping and starting
+// the server. It needs nothing but the loopback network, and takes about 25 seconds:
 //
 //	go run ./examples/demo
 //
@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -27,7 +28,7 @@ type settings struct {
 
 func main() {
 	var err error
-	if len(os.Args) > 1 && (os.Args[1] == serveCommand || os.Args[1] == servePlainCommand) {
+	if len(os.Args) > 1 && strings.HasPrefix(os.Args[1], "serve-") {
 		err = serveAs(os.Args[1], os.Args[2:]) // the demo has started this process
 	} else {
 		err = demonstrate()
@@ -52,37 +53,58 @@ func demonstrate() error {
 	return tell(ctx, set)
 }
 
+// upgradeWays are the ways in which a server that replaces itself can drain.
+var upgradeWays = []struct {
+	command, title string
+	judge          func(outcome, int) error
+}{
+	{servePoliteCommand, "the old one drains by gracehttp", outcome.verdict},
+	{serveHandoverCommand, "the old one drains by gracehttp, with WithIdleHandover", outcome.seamless},
+	{serveShutdownCommand, "the old one drains by http.Server.Shutdown", nil},
+}
+
 // tell is the story.
 func tell(ctx context.Context, set settings) error {
 	fmt.Printf("Load: %d clients on keep-alive connections, %d that connect for each request. None tries again.\n",
 		keepAliveClients, connectingClients)
-
-	fmt.Printf("\ngrace: each server starts the next one (SIGHUP), %d times\n", set.upgrades)
-	graceful, err := replaceByUpgrade(ctx, set)
-	if err != nil {
-		return fmt.Errorf("grace: %w", err)
+	var outcomes []outcome
+	var errs []error
+	for _, way := range upgradeWays {
+		fmt.Printf("\n%s: each server starts the next one (SIGHUP), %d times; %s\n", name(way.command), set.upgrades, way.title)
+		o, err := replaceByUpgrade(ctx, set, way.command)
+		if err != nil {
+			return fmt.Errorf("%s: %w", name(way.command), err)
+		}
+		outcomes = append(outcomes, o)
+		if way.judge != nil {
+			errs = append(errs, way.judge(o, set.upgrades))
+		}
 	}
 	fmt.Printf("\nstop-and-start: SIGTERM, http.Server.Shutdown, then a new server on the same port, %d times\n", set.upgrades)
 	plain, err := replaceByRestart(ctx, set)
 	if err != nil {
 		return fmt.Errorf("stop-and-start: %w", err)
 	}
-
-	fmt.Printf("\n%s\n%s\n", graceful, plain)
-	return graceful.verdict(set.upgrades)
+	fmt.Println()
+	for _, o := range append(outcomes, plain) {
+		fmt.Println(o)
+	}
+	return errors.Join(errs...)
 }
 
+// name is that of a way: the command without what all of them have.
+func name(command string) string { return strings.TrimPrefix(command, "serve-") }
+
 // replaceByUpgrade has the server replace itself under load.
-func replaceByUpgrade(ctx context.Context, set settings) (o outcome, err error) {
+func replaceByUpgrade(ctx context.Context, set settings, command string) (o outcome, err error) {
 	table := newTable("took over in", "drained in")
-	servers, err := start(ctx, table, serveCommand, anyPort)
+	servers, err := start(ctx, table, command, anyPort)
 	if err != nil {
 		return o, err
 	}
 	defer func() { err = firstOf(err, servers.stop()) }()
 	load := startLoad(servers.addr)
 	defer load.stop()
-
 	for range set.upgrades {
 		if err := servers.rest(ctx, set.pause); err != nil {
 			return o, err
@@ -94,7 +116,7 @@ func replaceByUpgrade(ctx context.Context, set settings) (o outcome, err error) 
 	if err := servers.rest(ctx, set.pause); err != nil {
 		return o, err
 	}
-	return outcome{way: "grace", upgrades: servers.upgrades, tally: load.stop()}, nil
+	return outcome{way: name(command), upgrades: servers.upgrades, tally: load.stop()}, nil
 }
 
 // replaceByRestart stops and starts the server under the same load.

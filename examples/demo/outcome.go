@@ -60,6 +60,15 @@ func (o outcome) String() string {
 	return s + "\n" + strings.Repeat(" ", 15) + "failures: " + strings.Join(kinds, ", ")
 }
 
+// seamless is the verdict if besides nobody has had to connect anew.
+func (o outcome) seamless(upgrades int) error {
+	err := o.verdict(upgrades)
+	if o.reconnects > 0 {
+		err = errors.Join(err, fmt.Errorf("clients had to connect anew %d times", o.reconnects))
+	}
+	return err
+}
+
 // verdict is nil if the upgrades have kept what the library promises, and were put to the test.
 func (o outcome) verdict(upgrades int) error {
 	var errs []error

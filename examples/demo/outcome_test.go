@@ -40,6 +40,17 @@ func TestVerdict(t *testing.T) {
 	}
 }
 
+func TestVerdictOfAHandover(t *testing.T) {
+	o := good(10)
+	if err := o.seamless(10); err != nil {
+		t.Error(err)
+	}
+	o.reconnects = 2
+	if err := o.seamless(10); err == nil || !strings.Contains(err.Error(), "connect anew 2 times") {
+		t.Errorf("the verdict is %v", err)
+	}
+}
+
 func TestOutcomeLines(t *testing.T) {
 	o := good(10)
 	const line = "grace          upgrades=10 requests=1000 failed=0 reconnects=0 p99=1.0ms max=1.0ms"

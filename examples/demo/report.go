@@ -13,11 +13,13 @@ import (
 	"time"
 )
 
-// How the demo starts itself as a server: one of these, the address, and for a plain server its generation.
+// How the demo starts itself as a server: one of these, the address, and for a plain server, which has no Manager, its generation.
 const (
-	serveCommand      = "serve"
-	servePlainCommand = "serve-plain"
-	anyPort           = "127.0.0.1:0"
+	servePoliteCommand   = "serve-polite"
+	serveHandoverCommand = "serve-handover"
+	serveShutdownCommand = "serve-shutdown"
+	servePlainCommand    = "serve-plain"
+	anyPort              = "127.0.0.1:0"
 )
 
 // report is what a server tells the demo, as a line of JSON on its standard output. Servers that live at the same time share
@@ -54,9 +56,9 @@ func send(r report) {
 // serveAs runs a server process, as the demo has asked for it.
 func serveAs(command string, args []string) error {
 	ctx := leashed()
-	switch {
-	case command == serveCommand && len(args) == 1:
-		return serve(ctx, args[0])
+	switch drain := drains[command]; {
+	case drain != nil && len(args) == 1:
+		return serve(ctx, args[0], drain)
 	case command == servePlainCommand && len(args) == 2:
 		generation, err := strconv.Atoi(args[1])
 		if err != nil {

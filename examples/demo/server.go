@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -11,8 +12,9 @@ import (
 	"github.com/go-grace/grace/gracehttp"
 )
 
-// serve is the service: an HTTP server that is replaced on SIGHUP without losing a connection.
-func serve(ctx context.Context, addr string) error {
+// serve is the service: an HTTP server that is replaced on SIGHUP. A service would call gracehttp.Serve; here serveHTTP is one of
+// drains, to be compared.
+func serve(ctx context.Context, addr string, serveHTTP func(*grace.Manager, *http.Server, net.Listener) error) error {
 	m, err := grace.New(grace.WithObserver(grace.ObserverFunc(observe)))
 	if err != nil {
 		return err
@@ -22,13 +24,42 @@ func serve(ctx context.Context, addr string) error {
 		return err
 	}
 	site := &site{generation: m.Status().Generation}
-	if err := gracehttp.Serve(m, &http.Server{Handler: site, ReadHeaderTimeout: 5 * time.Second}, ln); err != nil {
+	if err := serveHTTP(m, &http.Server{Handler: site, ReadHeaderTimeout: 5 * time.Second}, ln); err != nil {
 		return err
 	}
 	if err := m.Run(ctx); err != nil { // says that we are ready, upgrades on SIGHUP, returns when all is drained
 		return err
 	}
 	send(report{What: left, Generation: site.generation, Requests: site.served.Load()})
+	return nil
+}
+
+// drains are how the service can serve and drain.
+var drains = map[string]func(*grace.Manager, *http.Server, net.Listener) error{
+	servePoliteCommand:   drainPolitely,
+	serveHandoverCommand: handOver,
+	serveShutdownCommand: shutDown,
+}
+
+// drainPolitely is what gracehttp does by default.
+func drainPolitely(m *grace.Manager, srv *http.Server, ln net.Listener) error {
+	return gracehttp.Serve(m, srv, ln)
+}
+
+// handOver has connections between two requests go to the next process.
+func handOver(m *grace.Manager, srv *http.Server, ln net.Listener) error {
+	return gracehttp.Serve(m, srv, ln, gracehttp.WithIdleHandover())
+}
+
+// shutDown does without gracehttp: the drain is what the documentation of http.Server shows.
+func shutDown(m *grace.Manager, srv *http.Server, ln net.Listener) error {
+	m.Append(grace.Hook{OnDrain: srv.Shutdown})
+	m.Go(func() error {
+		if err := srv.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
+			return err
+		}
+		return nil
+	})
 	return nil
 }
 

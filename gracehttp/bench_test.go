@@ -1,0 +1,156 @@
+//go:build linux
+
+package gracehttp
+
+import (
+	"bufio"
+	"context"
+	"io"
+	"net"
+	"net/http"
+	"runtime"
+	"slices"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// BenchmarkRequest measures requests on a connection that is kept, and BenchmarkConnection requests on connections of their own, each
+// beside an http.Server on its bare listener. "x-bare" is the ratio of processor time of both, the median of many short measurements
+// that take turns; the client's is in it. The other figures are what is allocated more than there.
+func BenchmarkRequest(b *testing.B) { compare(b, (*requester).ask) }
+
+// BenchmarkConnection: see BenchmarkRequest.
+func BenchmarkConnection(b *testing.B) {
+	compare(b, func(r *requester) {
+		r.ask()
+		r.hangUp()
+	})
+}
+
+const benchBatch = 200 // operations in one measurement
+
+func compare(b *testing.B, op func(*requester)) {
+	for name, opts := range map[string][]Option{"default": nil, "WithIdleHandover": {WithIdleHandover()}} {
+		b.Run(name, func(b *testing.B) {
+			bare, ours := startBare(b), startOurs(b, opts)
+			var ratios []float64
+			var more cost
+			for range (b.N + benchBatch - 1) / benchBatch {
+				without, with := bare.measure(op), ours.measure(op)
+				ratios = append(ratios, float64(with.cpu)/float64(without.cpu))
+				more.allocs += with.allocs - without.allocs
+				more.bytes += with.bytes - without.bytes
+			}
+			slices.Sort(ratios)
+			b.ReportMetric(ratios[len(ratios)/2], "x-bare")
+			b.ReportMetric(float64(more.allocs)/float64(len(ratios)*benchBatch), "more-allocs/op")
+			b.ReportMetric(float64(more.bytes)/float64(len(ratios)*benchBatch), "more-B/op")
+		})
+	}
+}
+
+// requester sends requests to a server.
+type requester struct {
+	b    *testing.B
+	addr string
+	conn net.Conn // nil while there is none
+	in   *bufio.Reader
+}
+
+func benchServer() *http.Server {
+	return &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok") })}
+}
+
+func startBare(b *testing.B) *requester {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		b.Fatal(err)
+	}
+	srv := benchServer()
+	go srv.Serve(ln) //nolint:errcheck // ends with Close
+	r := &requester{b: b, addr: ln.Addr().String()}
+	b.Cleanup(func() { r.hangUp(); srv.Close() })
+	return r
+}
+
+func startOurs(b *testing.B, opts []Option) *requester {
+	m := newManager(b)
+	ln, err := m.Listen(b.Context(), "tcp", "127.0.0.1:0")
+	if err == nil {
+		err = Serve(m, benchServer(), ln, append(opts, WithIdleGrace(0))...)
+	}
+	if err == nil {
+		err = m.Ready(b.Context())
+	}
+	if err != nil {
+		b.Fatal(err)
+	}
+	r := &requester{b: b, addr: ln.Addr().String()}
+	b.Cleanup(func() {
+		r.hangUp()
+		if err := m.Shutdown(context.Background()); err != nil {
+			b.Error(err)
+		}
+	})
+	return r
+}
+
+func (r *requester) ask() {
+	if r.conn == nil {
+		var err error
+		if r.conn, err = net.Dial("tcp", r.addr); err != nil {
+			r.b.Fatal(err)
+		}
+		r.in = bufio.NewReader(r.conn)
+	}
+	if _, err := io.WriteString(r.conn, "GET / HTTP/1.1\r\nHost: test\r\n\r\n"); err != nil {
+		r.b.Fatal(err)
+	}
+	for end := false; !end; {
+		line, err := r.in.ReadSlice('\n')
+		if err != nil {
+			r.b.Fatal(err)
+		}
+		end = len(line) == 2
+	}
+	if _, err := r.in.Discard(len("ok")); err != nil {
+		r.b.Fatal(err)
+	}
+}
+
+// hangUp closes the connection, in a way that does not use up the ports.
+func (r *requester) hangUp() {
+	if r.conn != nil {
+		_ = r.conn.(*net.TCPConn).SetLinger(0)
+		_ = r.conn.Close()
+		r.conn = nil
+	}
+}
+
+// cost is that of a batch.
+type cost struct {
+	cpu           time.Duration
+	allocs, bytes int64
+}
+
+func (r *requester) measure(op func(*requester)) cost {
+	before := r.spent()
+	for range benchBatch {
+		op(r)
+	}
+	after := r.spent()
+	return cost{cpu: after.cpu - before.cpu, allocs: after.allocs - before.allocs, bytes: after.bytes - before.bytes}
+}
+
+func (r *requester) spent() cost {
+	var mem runtime.MemStats
+	runtime.ReadMemStats(&mem)
+	var use syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &use); err != nil {
+		r.b.Fatal(err)
+	}
+	return cost{
+		cpu: time.Duration(use.Utime.Nano() + use.Stime.Nano()), allocs: int64(mem.Mallocs), bytes: int64(mem.TotalAlloc),
+	}
+}
