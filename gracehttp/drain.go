@@ -21,15 +21,12 @@ const (
 // requests may be on their way, and drops those that it has just read. So it comes last, when no HTTP/1 connection is left.
 func (s *server) drain(ctx context.Context) error {
 	s.awaitStop(ctx)
-	s.began = time.Now()
-	s.conns.begin()
-	s.handing.taker.Store(errors.Is(s.group.m.Cause(), grace.ErrUpgraded))
-	s.endServe()
-	err := s.stopListening()
+	s.begin()
 	s.handOver(ctx)
 	s.finishHTTP1(ctx)
 	s.shutDown(ctx)
 
+	err := s.listenErr
 	report := DrainReport{Server: s.Server, Addrs: s.addrs(), Duration: time.Since(s.began), Requests: int(s.requests.Load()), Passed: int(s.handing.passed.Load())}
 	report.Closed, report.Cut = s.conns.count()
 	if report.Cut > 0 {
@@ -38,6 +35,17 @@ func (s *server) drain(ctx context.Context) error {
 	}
 	s.group.m.Report(report)
 	return err
+}
+
+// begin begins the drain, if it has not begun.
+func (s *server) begin() {
+	s.beginOnce.Do(func() {
+		s.began = time.Now()
+		s.conns.begin()
+		s.handing.taker.Store(errors.Is(s.group.m.Cause(), grace.ErrUpgraded))
+		s.endServe()
+		s.listenErr = s.stopListening()
+	})
 }
 
 // awaitStop goes on for a while if the service stops, so that load balancers find out.

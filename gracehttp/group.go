@@ -16,7 +16,8 @@ import (
 // accepting until another one is drained.
 type group struct {
 	m         *grace.Manager
-	connected atomic.Bool // some client has found this process
+	connected atomic.Bool      // some client has found this process
+	begin     func() []*server // begins the drain, once, and gives the servers
 
 	mu       sync.Mutex
 	servers  map[*http.Server]*server
@@ -37,12 +38,17 @@ func groupOf(m *grace.Manager) *group {
 		return g
 	}
 	g := &group{m: m, servers: make(map[*http.Server]*server)}
+	g.begin = sync.OnceValue(g.close)
 	select {
 	case <-m.Done():
 		g.draining = true // its hook would not run any more, and nobody would forget it
 	default:
 		groups.of[m] = g
 		m.Append(grace.Hook{Name: "gracehttp", OnDrain: g.drain})
+		go func() { // ends with the service; hooks run one after another, and clients should not come here while another one takes its time
+			<-m.Done()
+			g.begin()
+		}()
 	}
 	return g
 }
@@ -64,7 +70,7 @@ func (g *group) add(srv *http.Server, ln net.Listener, secure bool, set settings
 
 // drain is the OnDrain hook.
 func (g *group) drain(ctx context.Context) error {
-	servers := g.close()
+	servers := g.begin()
 	results := make(chan error, len(servers))
 	for _, s := range servers {
 		go func() { results <- s.drain(ctx) }() // ends soon after ctx
@@ -76,7 +82,7 @@ func (g *group) drain(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// close takes no more servers, and gives those that there are.
+// close takes no more servers, and gives those that there are. If there is a successor, they accept no more.
 func (g *group) close() []*server {
 	groups.mu.Lock()
 	delete(groups.of, g.m)
@@ -87,6 +93,11 @@ func (g *group) close() []*server {
 	servers := make([]*server, 0, len(g.servers))
 	for _, s := range g.servers {
 		servers = append(servers, s)
+	}
+	if errors.Is(g.m.Cause(), grace.ErrUpgraded) {
+		for _, s := range servers {
+			s.begin()
+		}
 	}
 	return servers
 }

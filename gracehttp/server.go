@@ -21,7 +21,10 @@ type server struct {
 	conns    conns
 	requests atomic.Int64 // finished since then
 	handing  handing
-	began    time.Time // the drain; set before it does
+
+	beginOnce sync.Once // of the drain
+	began     time.Time // set before it does
+	listenErr error     // of closing the listeners; set then
 
 	mu        sync.Mutex
 	idleGrace time.Duration
