@@ -11,7 +11,9 @@
 //
 // When a successor serves, or the service stops, each server drains:
 //
-//   - It closes its listeners, and goes on with all connections that it has accepted.
+//   - It closes its listeners, and goes on with all connections that it has accepted. Those on which nothing has come yet are handed
+//     to the successor, with or without TLS: until its first byte, a connection waits with the listener, and http.Server does not
+//     know it.
 //   - In HTTP/1, the next answer on a connection is its last one, and says so (Connection: close), so that the client connects anew:
 //     to the successor. A connection without a request is kept for a grace ([WithIdleGrace], 5 seconds), which begins anew with an
 //     answer that could not say so, as it had begun before the drain.
@@ -27,6 +29,15 @@
 // [http.Server.Shutdown] alone loses requests: it closes idle connections at once, on which requests may be on their way, and drops
 // requests that it has just read.
 //
+// # Handing over idle connections
+//
+// With [WithIdleHandover], connections of plain HTTP/1 are not closed at all: between two requests each goes to the successor, as an
+// open socket ([grace.Manager.Transfer]), and is served on. Its client notices nothing. In the successor it is new: it waits for its
+// next request with the listener, for as long as it might have been idle here, and goes on to the next successor if that comes
+// first. What the successor does not take, because it does not serve the address, or hangs, or has no descriptors left, is closed
+// politely, as above; so is a connection that cannot leave within the grace, since its client always has a part of the next request
+// on its way.
+//
 // # Long requests
 //
 // The context of a request is not cancelled by the drain. A handler that would go on for long finds out by [Draining]:
@@ -39,6 +50,9 @@
 //	case <-r.Context().Done():
 //		return
 //	}
+//
+// or has a function called by [OnDrain]. One that has hijacked its connection can hand it over by [grace.Manager.Transfer], if its
+// protocol allows to go on elsewhere: the program examples/chat does so with WebSockets.
 //
 // # Stopping without a successor
 //
@@ -55,6 +69,7 @@
 // A client that sends a request on an idle connection at the very moment at which the server closes it, loses the request, as after
 // any keep-alive timeout. Clients of HTTP/1.1 have to expect that (RFC 9112, section 9.6), and those that are idle for less than the grace
 // never meet it. A request whose header takes longer than the grace to arrive is no request yet.
+// [WithIdleHandover] closes no idle connection, and has neither of these limits.
 //
 // Of several requests that a client has sent at once (pipelining) the first answer that says "Connection: close" is the last one. The
 // following requests were not processed, and have to be sent again.
