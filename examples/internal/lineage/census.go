@@ -1,4 +1,4 @@
-package main
+package lineage
 
 import (
 	"context"
@@ -12,21 +12,22 @@ import (
 	"time"
 )
 
-// census counts what must not grow in a process. What the system does not tell, having no /proc, is missing.
-type census struct {
+// Census counts what must not grow in a process. What the system does not tell, having no /proc, is missing.
+type Census struct {
 	Descriptors map[string]int `json:"descriptors,omitempty"` // by what they are, such as "socket"; nil if not measured
 	Goroutines  int            `json:"goroutines"`
 	Resident    int64          `json:"resident,omitempty"` // memory in bytes; 0 if not measured
 }
 
-func takeCensus() *census {
-	return &census{Descriptors: descriptors(), Goroutines: runtime.NumGoroutine(), Resident: residentMemory()}
+// TakeCensus counts this process.
+func TakeCensus() *Census {
+	return &Census{Descriptors: descriptors(), Goroutines: runtime.NumGoroutine(), Resident: residentMemory()}
 }
 
-// settledCensus waits until what is about to end has ended: until five censuses in a row are the same.
-func settledCensus(ctx context.Context, interval time.Duration, take func() (*census, error)) (*census, error) {
+// SettledCensus waits until what is about to end has ended: until five censuses in a row are the same.
+func SettledCensus(ctx context.Context, interval time.Duration, take func() (*Census, error)) (*Census, error) {
 	const enough = 5
-	var last *census
+	var last *Census
 	for same := 0; same < enough; time.Sleep(interval) {
 		c, err := take()
 		switch {
@@ -72,8 +73,8 @@ const (
 	pidfd = "pidfd" // each with a goroutine that waits for the end of the process
 )
 
-// withoutRelatives leaves out what depends on the number of older generations.
-func (c *census) withoutRelatives() *census {
+// WithoutRelatives leaves out what depends on the number of older generations.
+func (c *Census) WithoutRelatives() *Census {
 	rest := *c
 	rest.Goroutines -= c.Descriptors[pidfd]
 	rest.Descriptors = maps.Clone(c.Descriptors)
@@ -130,12 +131,12 @@ func residentMemory() int64 {
 }
 
 // same reports whether what is counted exactly has not changed.
-func (c *census) same(as *census) bool {
+func (c *Census) same(as *Census) bool {
 	return c.Goroutines == as.Goroutines && maps.Equal(c.Descriptors, as.Descriptors)
 }
 
 // open counts the descriptors.
-func (c *census) open() int {
+func (c *Census) open() int {
 	n := 0
 	for _, count := range c.Descriptors {
 		n += count
@@ -143,7 +144,7 @@ func (c *census) open() int {
 	return n
 }
 
-func (c *census) String() string {
+func (c *Census) String() string {
 	kinds := []string{fmt.Sprintf("%d goroutines", c.Goroutines)}
 	for _, kind := range slices.Sorted(maps.Keys(c.Descriptors)) {
 		kinds = append(kinds, fmt.Sprintf("%d %s", c.Descriptors[kind], kind))
