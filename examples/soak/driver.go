@@ -39,7 +39,7 @@ func soak(ctx context.Context, set settings) error {
 	}
 	defer os.RemoveAll(dir) //nolint:errcheck // there is nothing in it that anybody needs
 	drainTimeout := set.stream + drainSpare
-	l, err := lineage.Start(ctx, drainTimeout, func(lineage.Report) {}, serveCommand, dir, drainTimeout.String())
+	l, err := lineage.Start(ctx, drainTimeout, func(lineage.Report) {}, dir, drainTimeout.String())
 	if err != nil {
 		return err
 	}

@@ -18,9 +18,6 @@ import (
 	"flag"
 	"fmt"
 	"math/rand/v2"
-	"os"
-	"os/signal"
-	"syscall"
 	"time"
 
 	"github.com/go-grace/grace/examples/internal/lineage"
@@ -37,28 +34,14 @@ type settings struct {
 	seed     uint64
 }
 
-func main() {
-	var err error
-	if len(os.Args) > 1 && os.Args[1] == serveCommand {
-		err = serveAs(os.Args[2:]) // the driver has started this process
-	} else {
-		err = drive(os.Args[1:])
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "soak:", err)
-		os.Exit(1)
-	}
-}
+func main() { lineage.Main("soak", drive, serveAs) }
 
 // drive runs the soak.
-func drive(args []string) error {
+func drive(ctx context.Context, args []string) error {
 	set, err := parse(args)
 	if err != nil {
 		return err
 	}
-	ctx, restore := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer restore()
-	context.AfterFunc(ctx, restore) // who interrupts twice does not want to see the table
 	return soak(ctx, set)
 }
 

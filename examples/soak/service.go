@@ -5,11 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
-	"os/signal"
 	"path/filepath"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/go-grace/grace"
@@ -39,25 +36,20 @@ type service struct {
 	servers []server
 }
 
-// serveCommand is how the driver starts this program as the service: with the directory of its unix socket, and its drain
-// timeout.
-const serveCommand = "serve"
-
-// serveAs runs the service, as the driver has asked for it.
-func serveAs(args []string) error {
+// serveAs runs the service, as the driver has asked for it: with the directory of its unix socket, and its drain timeout.
+func serveAs(ctx context.Context, args []string) error {
 	if len(args) != 2 {
-		return fmt.Errorf("%s takes a directory and a drain timeout, not %q", serveCommand, args)
+		return fmt.Errorf("the service takes a directory and a drain timeout, not %q", args)
 	}
 	drainTimeout, err := time.ParseDuration(args[1])
 	if err != nil {
 		return err
 	}
-	return serve(lineage.Leashed(), args[0], drainTimeout)
+	return serve(ctx, args[0], drainTimeout)
 }
 
 // serve runs the service in this process, until another one has taken over or it is to end. Its unix socket is in dir.
 func serve(ctx context.Context, dir string, drainTimeout time.Duration) error {
-	signal.Ignore(os.Interrupt, syscall.SIGTERM) // which a terminal or timeout(1) sends to all of us: the driver ends ctx
 	m, err := grace.New(
 		grace.WithObserver(grace.ObserverFunc(lineage.Observe)),
 		grace.WithDrainTimeout(drainTimeout), // longer than any stream

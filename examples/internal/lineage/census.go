@@ -24,7 +24,8 @@ func TakeCensus() *Census {
 	return &Census{Descriptors: descriptors(), Goroutines: runtime.NumGoroutine(), Resident: residentMemory()}
 }
 
-// SettledCensus waits until what is about to end has ended: until five censuses in a row are the same.
+// SettledCensus waits until what is about to end has ended: until five censuses in a row are the same, and tell of no other
+// generation.
 func SettledCensus(ctx context.Context, interval time.Duration, take func() (*Census, error)) (*Census, error) {
 	const enough = 5
 	var last *Census
@@ -35,6 +36,8 @@ func SettledCensus(ctx context.Context, interval time.Duration, take func() (*Ce
 			return nil, err
 		case ctx.Err() != nil:
 			return nil, fmt.Errorf("it does not come to rest: %w: %v", context.Cause(ctx), c)
+		case c.relatives() > 0:
+			same = 0
 		case last != nil && c.same(last):
 			same++
 		default:
@@ -72,6 +75,8 @@ const (
 	pair  = "socket pair"
 	pidfd = "pidfd" // each with a goroutine that waits for the end of the process
 )
+
+func (c *Census) relatives() int { return c.Descriptors[pair] + c.Descriptors[pidfd] }
 
 // WithoutRelatives leaves out what depends on the number of older generations.
 func (c *Census) WithoutRelatives() *Census {

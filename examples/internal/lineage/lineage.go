@@ -1,8 +1,8 @@
 // Package lineage starts a service, has it replaced again and again under load, and tells whether anything grows with its
 // generations.
 //
-// The service is the same program as its driver. It observes itself by [Observe], stays no longer than its driver ([Leashed]), and
-// is put through its paces by [Lineage.Soak].
+// The service is the same program as its driver ([Main]), and stays no longer than that. It observes itself by [Observe], and is put
+// through its paces by [Lineage.Soak].
 package lineage
 
 import (
@@ -77,8 +77,9 @@ func launch(args []string) (*Lineage, error) {
 		return nil, errors.Join(err, leash.Close())
 	}
 	defer stdout.Close() //nolint:errcheck // as above
-	cmd := exec.Command(self, args...)
+	cmd := exec.Command(self, append([]string{serveCommand}, args...)...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = stdin, stdout, os.Stderr
+	keepInherited()
 	if err := cmd.Start(); err != nil {
 		return nil, errors.Join(err, leash.Close(), out.Close())
 	}

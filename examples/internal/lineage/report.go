@@ -3,9 +3,7 @@ package lineage
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"os"
 	"time"
 
@@ -103,18 +101,4 @@ func ReportReady(generation int) grace.Hook {
 			return err
 		},
 	}
-}
-
-// ErrDriverEnded is why the context of Leashed ends.
-var ErrDriverEnded = errors.New("the driver has ended")
-
-// Leashed gives a context that ends when the driver lets go of our standard input, in whichever way it ends: no process is
-// left behind.
-func Leashed() context.Context {
-	ctx, cancel := context.WithCancelCause(context.Background())
-	go func() { // ends with the process
-		_, _ = io.Copy(io.Discard, os.Stdin)
-		cancel(ErrDriverEnded)
-	}()
-	return ctx
 }
