@@ -186,7 +186,7 @@ func TestParentIsFollowedAgainAfterAFailedUpgrade(t *testing.T) {
 			time.Sleep(time.Second)
 			f.say(&handoff.Failed{Reason: "no"})
 		}}
-		m.launch = r.launch
+		m.wires.launch = r.launch
 		p.in <- &handoff.Drained{Duration: 2 * time.Second} // heard before the upgrade, and given back
 		synctest.Wait()
 		if err := m.Upgrade(t.Context()); err == nil {
@@ -226,7 +226,7 @@ func TestTooManyDrainingBeginsNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m, p, _ := newServing(t, WithMaxDraining(1))
 		r := &rig{Manager: m, script: upright}
-		m.launch = r.launch
+		m.wires.launch = r.launch
 		r.appendHooks("a")
 		err := m.Upgrade(t.Context())
 		var up *UpgradeError
@@ -247,7 +247,7 @@ func TestEndOldest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m, p, _ := newServing(t, WithMaxDraining(1), WithEndOldest())
 		r := &rig{Manager: m, script: upright}
-		m.launch = r.launch
+		m.wires.launch = r.launch
 		veto := errWhy
 		m.Append(Hook{OnParentKill: func(context.Context, Process) error { return veto }})
 		if err := m.Upgrade(t.Context()); !errors.Is(err, ErrTooManyDraining) || !errors.Is(err, errWhy) {

@@ -159,6 +159,14 @@ func (a *attempt) start(ctx context.Context) error {
 // launch starts the process, and fills in what it was passed.
 func (a *attempt) launch(ctx context.Context, env []string, hello *handoff.Hello) error {
 	bequests := append(a.m.ancestors.bequests(), a.m.passing.bequests()...)
+	transfers, theirs, err := newTransfers(a.m.wires.pair)
+	if err != nil {
+		return err
+	}
+	if theirs != nil {
+		defer theirs.Close() //nolint:errcheck // the successor has its own by then
+		bequests = append(bequests, bequest{conn: theirs, about: handoff.Passed{Use: handoff.UseTransfers}})
+	}
 	if a.state != nil {
 		bequests = append(bequests, bequest{conn: a.state, about: handoff.Passed{Use: handoff.UseState}})
 	}
@@ -166,16 +174,22 @@ func (a *attempt) launch(ctx context.Context, env []string, hello *handoff.Hello
 		defer self.Close() //nolint:errcheck // nothing is written
 		bequests = append(bequests, bequest{conn: self, about: handoff.Passed{Use: handoff.UseProcess, PID: hello.PID, Generation: a.m.generation}})
 	}
-	return borrow(bequests, func(open []bequest) error {
+	err = borrow(bequests, func(open []bequest) error {
 		hello.Passed = describe(open)
 		return a.m.sockets.Lend(func(sockets []uintptr, records []fds.Record) (err error) {
 			hello.Sockets = records
-			a.succ, err = a.m.launch(ctx, a.program, estate{
+			a.succ, err = a.m.wires.launch(ctx, a.program, estate{
 				env: env, sockets: sockets, records: records, bequests: open, greet: func(l link) error { return l.Queue(hello) },
 			})
 			return err
 		})
 	})
+	if err != nil {
+		transfers.close()
+		return err
+	}
+	a.succ.transfers = transfers
+	return nil
 }
 
 // hearOut lets a receiver come to an end once the successor has ended: something that the successor started may still hold
@@ -249,6 +263,7 @@ func (a *attempt) rollBack(step Step, cause error) error {
 		}
 		errs = append(errs, a.succ.discard(a.m.draining, cause, patience))
 		upgradeErr.State = a.succ.state()
+		a.succ.transfers.close()
 		a.m.successor.Store(nil)
 	}
 	a.m.sockets.TakeBack()

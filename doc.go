@@ -107,6 +107,21 @@
 // time. A state that cannot be encoded, comes damaged, or makes no sense to the new version, which then calls [Manager.Fail],
 // is a failed upgrade: the old process serves on. The program examples/tickets shows a count that goes on over upgrades.
 //
+// # Connections while the old process drains
+//
+// What a process has accepted, it finishes: that is what the drain is for. A connection whose next message may as well be answered
+// by the successor can be transferred to it, at a moment of the application's choice during the drain:
+//
+//	err = m.Transfer(ctx, "chat", conn, state)                        // in an OnDrain hook, or once Done is closed
+//
+//	stop, err := m.HandleTransfers("chat", func(c net.Conn, state []byte) { ... }) // in the successor, before Ready
+//
+// After an error the old process still has the connection and goes on with it; otherwise the successor has it. Whichever of them
+// dies, hangs or refuses meanwhile, it is never both, and never lost while one of them lives to serve it. Package gracehttp does this
+// for connections without a request.
+//
+// [Manager.Pass] is for what the successor needs before it is ready, Transfer for what it can get when it serves.
+//
 // # Hooks
 //
 // See [Hook] for the moments at which an application can act: release what only one process may hold before an upgrade

@@ -41,6 +41,12 @@ var (
 	// waits for in vain.
 	ErrTimeout = errors.New("grace: the upgrade has timed out")
 
+	// ErrNoSuccessor is matched by the error of Transfer if there is no successor, or none any more, that could take a connection.
+	ErrNoSuccessor = errors.New("grace: no successor takes connections")
+
+	// ErrRefused is matched by the error of Transfer if the successor has not taken the connection.
+	ErrRefused = errors.New("grace: the successor has refused the connection")
+
 	// ErrNotInherited is matched by the errors of Inherited and InheritedState about a name that this process was not passed, or
 	// does not have any more.
 	ErrNotInherited = errors.New("grace: not inherited")

@@ -125,7 +125,9 @@ type DrainStarted struct {
 type DrainFinished struct {
 	Duration time.Duration
 	Cut      []Cut // connections that are still open, and end with the process
-	Err      error
+	// Transferred counts the connections that the successor has taken, see [Manager.Transfer].
+	Transferred int
+	Err         error
 }
 
 // ProbationStarted says that the successor accepts connections beside the old process.
@@ -248,6 +250,9 @@ func (e DrainStarted) describe() (slog.Level, string, []slog.Attr) {
 
 func (e DrainFinished) describe() (slog.Level, string, []slog.Attr) {
 	level, msg, attrs := outcome(e.Err, "drain finished", "drain finished with errors", e.Duration)
+	if e.Transferred > 0 {
+		attrs = append(attrs, slog.Int("transferred", e.Transferred))
+	}
 	if len(e.Cut) > 0 {
 		level, attrs = max(level, slog.LevelWarn), append(attrs, cutAttr(e.Cut))
 	}

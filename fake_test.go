@@ -177,7 +177,7 @@ func newFakeManager(t *testing.T, from inheritance, launch launcher, opts ...Opt
 	if err != nil {
 		t.Fatal(err)
 	}
-	return newManager(o, program{}, from, launch, claimSignals(nil, nil))
+	return newManager(o, program{}, from, wiring{launch: launch}, claimSignals(nil, nil))
 }
 
 func (r *rig) launch(_ context.Context, _ program, e estate) (*successor, error) {

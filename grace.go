@@ -31,7 +31,8 @@ type Manager struct {
 	ancestors  *ancestors
 	passing    *passing  // to successors
 	received   *received // from the old process
-	launch     launcher
+	takers     *takers   // of what the old process transfers
+	wires      wiring
 	work       work // of Go
 
 	handoff   atomic.Value              // string: the latest handoff that this process takes part in
@@ -73,13 +74,14 @@ type Status struct {
 // If the options are wrong, what the process was started with is closed too, and an old process that waits for this one is
 // told why.
 func New(opts ...Option) (*Manager, error) {
-	return newWired(wiring{take: takeLink, launch: startProcess}, opts...)
+	return newWired(wiring{take: takeLink, launch: startProcess, pair: handoff.Pair}, opts...)
 }
 
 // wiring is where a Manager meets other processes. Tests put faults there.
 type wiring struct {
 	take   linkTaker
 	launch launcher
+	pair   func() (*handoff.Link, *os.File, error) // for transfers; nil: there are none
 }
 
 func newWired(wires wiring, opts ...Option) (*Manager, error) {
@@ -104,11 +106,11 @@ func newWired(wires wiring, opts ...Option) (*Manager, error) {
 	if inherited.parent != nil {
 		process.RestoreName(prog.path)
 	}
-	return newManager(o, prog, inherited, wires.launch, sig), nil
+	return newManager(o, prog, inherited, wires, sig), nil
 }
 
 // newManager puts a Manager together.
-func newManager(o options, prog program, from inheritance, launch launcher, sig *signals) *Manager {
+func newManager(o options, prog program, from inheritance, wires wiring, sig *signals) *Manager {
 	m := &Manager{
 		opts:       o,
 		generation: from.generation,
@@ -121,7 +123,8 @@ func newManager(o options, prog program, from inheritance, launch launcher, sig 
 		parent:     from.parent,
 		passing:    &passing{files: make(map[string]syscall.Conn)},
 		received:   from.received,
-		launch:     launch,
+		takers:     newTakers(),
+		wires:      wires,
 	}
 	if m.received == nil {
 		m.received = newReceived()
@@ -308,6 +311,7 @@ func (m *Manager) drain(upgraded bool) {
 	successor := m.successor.Load()
 	if upgraded {
 		m.watching.Go(func() { m.heed(successor.link) }) // ends with the drain
+		m.watching.Go(func() { successor.transfers.hear(m.draining) })
 	}
 	m.emit(DrainStarted{Upgraded: upgraded, Timeout: m.opts.drainTimeout})
 	start := time.Now()
@@ -317,14 +321,20 @@ func (m *Manager) drain(upgraded bool) {
 	m.received.close(m.life.stopped())
 	m.gate.open() // who waits at it finds the socket closed
 	err = errors.Join(err, m.work.wait(ctx))
-	took, cut := time.Since(start), countCut(doors)
-	m.emit(DrainFinished{Duration: took, Cut: cut, Err: err})
+	end := DrainFinished{Duration: time.Since(start), Cut: countCut(doors), Err: err}
 	if upgraded {
-		successor.farewell(took, cut, err)
+		end.Transferred = successor.transfers.count()
+	}
+	m.emit(end)
+	if upgraded {
+		successor.farewell(end)
 	}
 	m.hurry(nil)
 	m.ancestors.leave()
 	m.watching.Wait()
+	if upgraded {
+		successor.transfers.close()
+	}
 	if m.parent != nil {
 		m.parent.leave()
 	}

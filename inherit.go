@@ -116,8 +116,10 @@ func inheritFrom(l link, files []*os.File, announced fds.Announced) (inheritance
 	if err != nil {
 		return inheritance{}, errors.Join(err, set.Close())
 	}
+	parent := newParent(l, hello, p.watchParent(hello.PID))
+	parent.transfers = p.transfers
 	return inheritance{
-		generation: hello.Generation, handoff: hello.Handoff, sockets: set, parent: newParent(l, hello, p.watchParent(hello.PID)),
+		generation: hello.Generation, handoff: hello.Handoff, sockets: set, parent: parent,
 		ancestors: p.ancestors(hello.Drain), received: p.received,
 	}, nil
 }
@@ -147,6 +149,7 @@ type passed struct {
 	links     []passedLink
 	processes map[int]*process.Watched
 	received  *received
+	transfers *handoff.Link // nil if there are none
 }
 
 type passedLink struct {
@@ -186,6 +189,8 @@ func (p *passed) take(about handoff.Passed, f *os.File) error {
 			return fmt.Errorf("link to generation %d: %w", about.Generation, err)
 		}
 		p.links = append(p.links, passedLink{l, about})
+	case handoff.UseTransfers:
+		return p.takeTransfers(f)
 	case handoff.UseFile:
 		return p.received.takeFile(about.Name, f)
 	case handoff.UseState:
@@ -196,7 +201,20 @@ func (p *passed) take(about handoff.Passed, f *os.File) error {
 	return nil
 }
 
+func (p *passed) takeTransfers(f *os.File) (err error) {
+	if p.transfers != nil {
+		return errors.Join(fmt.Errorf("%w: the old process has passed two links for transfers", ErrProtocol), f.Close())
+	}
+	if p.transfers, err = handoff.NewLink(f); err != nil {
+		return fmt.Errorf("link for transfers: %w", err)
+	}
+	return nil
+}
+
 func (p *passed) close() {
+	if p.transfers != nil {
+		_ = p.transfers.Close()
+	}
 	for _, l := range p.links {
 		_ = l.link.Close()
 	}

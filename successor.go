@@ -49,8 +49,9 @@ type child interface {
 type successor struct {
 	child     child
 	link      link
-	committed bool // Commit was sent
-	refused   bool // it has said Failed
+	transfers *transfers // nil if there are none
+	committed bool       // Commit was sent
+	refused   bool       // it has said Failed
 }
 
 // estate is what a successor is started with.
@@ -91,13 +92,13 @@ func startProcess(ctx context.Context, prog program, e estate) (*successor, erro
 }
 
 // farewell says that this process is about to exit.
-func (s *successor) farewell(took time.Duration, cut []Cut, err error) {
-	msg := &handoff.Drained{Duration: took}
-	for _, c := range cut {
+func (s *successor) farewell(end DrainFinished) {
+	msg := &handoff.Drained{Duration: end.Duration}
+	for _, c := range end.Cut {
 		msg.Cut = append(msg.Cut, handoff.Cut(c))
 	}
-	if err != nil {
-		msg.Error = handoff.Reason(err)
+	if end.Err != nil {
+		msg.Error = handoff.Reason(end.Err)
 	}
 	s.say(msg)
 	_ = s.link.Close()

@@ -9,13 +9,16 @@ import (
 	"time"
 )
 
-// partingTime is how long a connection may take to end whose read was interrupted.
-const partingTime = time.Second
+const (
+	partingTime = time.Second // that a connection may take to end whose read was interrupted
+	leaveTime   = time.Second // that an idle connection may take to get to the successor: longer, if a part of a request is here
+)
 
 // conn is a connection of a server.
 type conn struct {
 	net.Conn
-	draining <-chan struct{} // of its server
+	server   *server
+	handover *handover // nil for a connection that is not handed over between requests
 
 	mu     sync.Mutex
 	state  http.ConnState
@@ -26,15 +29,33 @@ type conn struct {
 	let    bool // it was hijacked, and its handler has returned
 }
 
-// setHTTP2 is called for its requests, also if they have come in another way.
-func (c *conn) setHTTP2() {
+// newConn is called for each connection before all else.
+func newConn(nc net.Conn, s *server) *conn {
+	c := &conn{Conn: nc, server: s, since: time.Now()}
+	if w, ok := nc.(interface{ itself() *handover }); ok {
+		c.handover = w.itself()
+	}
+	return c
+}
+
+// setProtocol is called for each request.
+func (c *conn) setProtocol(major int) {
 	if c == nil {
+		return
+	}
+	if major != 2 {
+		if c.handover != nil {
+			c.handover.http1.Store(true)
+		}
 		return
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.http2 = true
 }
+
+// mayLeave reports whether the connection goes to the successor after its present request.
+func (c *conn) mayLeave() bool { return c != nil && c.handover.mayLeave() }
 
 // release is called when a handler returns.
 func (c *conn) release() {
@@ -54,6 +75,9 @@ func (c *conn) enter(state http.ConnState, readTimeout time.Duration) {
 	if state == http.StateIdle {
 		c.since = time.Now()
 	}
+	if c.handover != nil {
+		c.handover.note(state)
+	}
 	if !c.parted.IsZero() && (state == http.StateActive || state == http.StateHijacked) {
 		c.resume(readTimeout)
 	}
@@ -69,22 +93,25 @@ func (c *conn) resume(readTimeout time.Duration) {
 	_ = c.SetReadDeadline(deadline) // a connection that is gone says so by itself
 }
 
-// part ends an HTTP/1 connection if it has had no request since the time that is given. It reports whether the connection has to be
-// waited for: HTTP/2 has a way of its own.
+// part ends an HTTP/1 connection if it has had no request for longer than the grace, in the drain that began at a time. It reports
+// whether the connection has to be waited for: HTTP/2 has a way of its own.
 //
 // The read for the next request is interrupted, after which net/http closes the connection. To close it here would also hit a
 // request that was read, of which net/http has not told yet. Such a request goes on: net/http sets the deadlines anew for it, and
 // enter takes back what comes after that.
-func (c *conn) part(idleSince time.Time) (waits bool) {
+func (c *conn) part(grace time.Duration, began time.Time) (waits bool) {
+	if c.mayLeave() {
+		grace = max(grace, leaveTime)
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
 	case c.isHTTP2():
 		return false
-	case c.state == http.StateActive || c.since.After(idleSince):
+	case c.state == http.StateActive || time.Since(c.since) < grace || time.Since(began) < grace:
 	case c.parted.IsZero():
 		c.parted = time.Now()
-		_ = c.SetReadDeadline(time.Unix(1, 0))
+		_ = c.SetReadDeadline(longAgo)
 	case time.Since(c.parted) >= partingTime:
 		go c.Close() //nolint:errcheck // ends soon; TLS may take some seconds to say good-bye
 	}

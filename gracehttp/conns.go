@@ -20,14 +20,11 @@ type conns struct {
 	ended       int         // since begin
 }
 
-// add is called for each connection before all else.
-func (cs *conns) add(nc net.Conn, draining <-chan struct{}) *conn {
-	c := &conn{Conn: nc, draining: draining, since: time.Now()}
+func (cs *conns) add(c *conn) {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
 	cs.n++
-	cs.open.Store(nc, c)
-	return c
+	cs.open.Store(c.Conn, c)
 }
 
 // note is a change of a connection's state.
@@ -49,7 +46,9 @@ func (cs *conns) leave(c *conn, state http.ConnState) {
 	cs.n--
 	cs.open.Delete(c.Conn)
 	if state == http.StateClosed {
-		cs.ended++
+		if c.handover == nil || c.handover.now() != gone {
+			cs.ended++
+		}
 		return
 	}
 	if cs.hijacked == nil {

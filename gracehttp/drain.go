@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"time"
 
 	"github.com/go-grace/grace"
@@ -20,14 +21,16 @@ const (
 // requests may be on their way, and drops those that it has just read. So it comes last, when no HTTP/1 connection is left.
 func (s *server) drain(ctx context.Context) error {
 	s.awaitStop(ctx)
-	began := time.Now()
+	s.began = time.Now()
 	s.conns.begin()
-	close(s.draining)
-	err := s.closeListeners(ctx)
-	s.finishHTTP1(ctx, began)
+	s.handing.taker.Store(errors.Is(s.group.m.Cause(), grace.ErrUpgraded))
+	s.endServe()
+	err := s.stopListening()
+	s.handOver(ctx)
+	s.finishHTTP1(ctx)
 	s.shutDown(ctx)
 
-	report := DrainReport{Server: s.Server, Addrs: s.addrs(), Duration: time.Since(began), Requests: int(s.requests.Load())}
+	report := DrainReport{Server: s.Server, Addrs: s.addrs(), Duration: time.Since(s.began), Requests: int(s.requests.Load()), Passed: int(s.handing.passed.Load())}
 	report.Closed, report.Cut = s.conns.count()
 	if report.Cut > 0 {
 		s.closeAll()
@@ -60,42 +63,41 @@ func pause(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// closeListeners returns when nothing is accepted any more: every connection that was accepted is known. Clients that connect from
-// now on get to the successor.
-func (s *server) closeListeners(ctx context.Context) error {
-	s.mu.Lock()
+// stopListening takes no new connection: clients that connect from now on get to the successor.
+func (s *server) stopListening() error {
 	var errs []error
-	served := make([]chan struct{}, 0, len(s.listeners))
-	for ln, ended := range s.listeners {
-		errs = append(errs, unlessClosed(ln.Close()))
-		served = append(served, ended)
-	}
-	s.mu.Unlock()
-	for _, ended := range served {
-		select {
-		case <-ended:
-		case <-ctx.Done():
-		}
+	for _, l := range s.allListeners() {
+		errs = append(errs, l.stop())
 	}
 	return errors.Join(errs...)
 }
 
+// endListening returns when nothing comes out of the listeners any more: every connection that was accepted is known.
+func (s *server) endListening(ctx context.Context) {
+	for _, l := range s.allListeners() {
+		go l.end() // ends soon, if its owner's listener does
+		select {
+		case <-l.served:
+		case <-ctx.Done():
+		}
+	}
+}
+
 // finishHTTP1 waits until all HTTP/1 connections are closed: after their last answer, or when they have been idle for long enough.
-func (s *server) finishHTTP1(ctx context.Context, began time.Time) {
+func (s *server) finishHTTP1(ctx context.Context) {
 	if deadline, ok := ctx.Deadline(); ok {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithDeadline(ctx, deadline.Add(-min(lastCall, time.Until(deadline)/4)))
 		defer cancel()
 	}
-	poll(ctx, func() bool {
-		idleSince := time.Now().Add(-s.grace())
-		if began.After(idleSince) {
-			idleSince = time.Time{} // for now, none has been idle for long enough
-		}
+	finished := func() bool {
 		waits := false
-		s.conns.each(func(c *conn) { waits = c.part(idleSince) || waits })
+		s.conns.each(func(c *conn) { waits = c.part(s.grace(), s.began) || waits })
 		return !waits
-	})
+	}
+	poll(ctx, finished)
+	s.endListening(ctx) // what was accepted last is known from now on
+	poll(ctx, finished)
 }
 
 // shutDown sends GOAWAY on what is left, and waits until all connections are closed, hijacked ones included. Idle HTTP/2
@@ -142,12 +144,22 @@ func (s *server) grace() time.Duration {
 	return s.idleGrace
 }
 
-func (s *server) addrs() []net.Addr {
+func (s *server) rule() idleRule {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	addrs := make([]net.Addr, 0, len(s.listeners))
-	for ln := range s.listeners {
-		addrs = append(addrs, ln.Addr())
+	return s.idleRule
+}
+
+func (s *server) allListeners() []*listener {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.listeners)
+}
+
+func (s *server) addrs() []net.Addr {
+	var addrs []net.Addr
+	for _, l := range s.allListeners() {
+		addrs = append(addrs, l.Addr())
 	}
 	return addrs
 }

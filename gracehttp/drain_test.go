@@ -249,7 +249,7 @@ func TestInterruptionIsTakenBack(t *testing.T) {
 		for timeout, after := range map[time.Duration]error{0: nil, time.Minute: context.DeadlineExceeded} {
 			ours, theirs := net.Pipe()
 			c := &conn{Conn: theirs, state: http.StateIdle}
-			c.part(time.Now())
+			c.part(0, time.Time{})
 			if _, err := theirs.Read(make([]byte, 1)); err == nil {
 				t.Fatal("the read is not interrupted")
 			}

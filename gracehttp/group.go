@@ -48,19 +48,18 @@ func groupOf(m *grace.Manager) *group {
 }
 
 // add makes a listener one that a server serves.
-func (g *group) add(srv *http.Server, ln net.Listener, set settings) (*server, error) {
+func (g *group) add(srv *http.Server, ln net.Listener, secure bool, set settings) (*server, *listener, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.draining {
-		return nil, fmt.Errorf("gracehttp: serve %s: this process drains: %w", ln.Addr(), g.m.Cause())
+		return nil, nil, fmt.Errorf("gracehttp: serve %s: this process drains: %w", ln.Addr(), g.m.Cause())
 	}
 	s := g.servers[srv]
 	if s == nil {
 		s = newServer(g, srv)
 		g.servers[srv] = s
 	}
-	s.listen(ln, set)
-	return s, nil
+	return s, s.listen(ln, secure, set), nil
 }
 
 // drain is the OnDrain hook.

@@ -3,6 +3,7 @@ package gracehttp
 import (
 	"errors"
 	"fmt"
+	"net/http"
 	"time"
 )
 
@@ -17,8 +18,9 @@ type Option interface {
 
 // settings are what options have said; nil where they have said nothing.
 type settings struct {
-	idleGrace *time.Duration
-	stopDelay *time.Duration
+	idleGrace    *time.Duration
+	stopDelay    *time.Duration
+	idleHandover bool
 }
 
 func newSettings(opts []Option) (settings, error) {
@@ -34,6 +36,14 @@ func newSettings(opts []Option) (settings, error) {
 		}
 	}
 	return set, errors.Join(errs...)
+}
+
+// rule tells when a connection of a server is idle. It is nil if idle connections are not to be handed over, or cannot be.
+func (set settings) rule(srv *http.Server) (idleRule, error) {
+	if !set.idleHandover {
+		return nil, nil
+	}
+	return newIdleRule(srv)
 }
 
 type option struct {
@@ -63,6 +73,26 @@ func WithIdleGrace(d time.Duration) Option {
 // serves there is no delay, and none in a process that has had no connection yet. The default is 0.
 func WithStopDelay(d time.Duration) Option {
 	return duration("WithStopDelay", d, func(set *settings) { set.stopDelay = &d })
+}
+
+// WithIdleHandover hands the idle connections of clients to the successor, so that an upgrade does not even close them: those of
+// plain HTTP/1 over TCP and unix sockets, between two requests. Connections on which a request is in progress follow when it is
+// answered. All others (TLS, HTTP/2, hijacked ones, those of a listener that does not return connections of package net as they are)
+// are closed politely, as without this option, and so is what the successor does not take. It should have the option too: without
+// it, it takes the connections, and closes them politely at its own end.
+//
+// It is not the default, because an application can notice it: the connections that ConnState, ConnContext and hijackers get are
+// no *net.TCPConn or *net.UnixConn, though they have their methods; ConnState reports StateClosed for a connection that lives on; and
+// what the application remembers of a connection, such as a value in its context, is lost, since to the successor it is a new one.
+//
+// How to tell that a connection is idle is knowledge of how net/http works. So Serve first tries out that the net/http of this
+// program works that way, in some milliseconds. If it does not, idle connections are closed politely, and an [IdleHandoverOff] says so
+// to the observers.
+func WithIdleHandover() Option {
+	return option{call: "WithIdleHandover()", set: func(set *settings) error {
+		set.idleHandover = true
+		return nil
+	}}
 }
 
 func duration(name string, d time.Duration, use func(*settings)) Option {

@@ -22,6 +22,7 @@ type config struct {
 	Cert, Key string
 	File      string // for httpload.Handler
 	Plain     bool   // drain by http.Server.Shutdown alone
+	Idle      bool   // hand idle connections over
 	Bad       string // a file: once it exists, a listener of the next process does not accept
 	Delay     time.Duration
 	Timeout   time.Duration
@@ -34,16 +35,16 @@ type said struct {
 	What       string
 	PID        int
 	Generation int
-	Addr       string       `json:",omitempty"`
-	Name       string       `json:",omitempty"`
-	Err        string       `json:",omitempty"`
-	Handled    int64        `json:",omitempty"`
-	Report     *DrainReport `json:"-"`
-	Requests   int          `json:",omitempty"`
-	Closed     int          `json:",omitempty"`
-	Cut        int          `json:",omitempty"`
-	Goroutines int          `json:",omitempty"`
-	Files      int          `json:",omitempty"`
+	Addr       string `json:",omitempty"`
+	Name       string `json:",omitempty"`
+	Err        string `json:",omitempty"`
+	Handled    int64  `json:",omitempty"`
+	Requests   int    `json:",omitempty"`
+	Closed     int    `json:",omitempty"`
+	Passed     int    `json:",omitempty"`
+	Cut        int    `json:",omitempty"`
+	Goroutines int    `json:",omitempty"`
+	Files      int    `json:",omitempty"`
 }
 
 func say(s said) {
@@ -64,8 +65,12 @@ func observe(r grace.Record) {
 	case grace.DrainFinished:
 		s.Err = text(e.Err)
 	case grace.Reported:
-		report := e.Report.(DrainReport)
-		s.Requests, s.Closed, s.Cut = report.Requests, report.Closed, report.Cut
+		switch report := e.Report.(type) {
+		case DrainReport:
+			s.Requests, s.Closed, s.Passed, s.Cut = report.Requests, report.Closed, report.Passed, report.Cut
+		case IdleHandoverOff:
+			s.Err = report.Err.Error()
+		}
 	default:
 		return
 	}
@@ -112,7 +117,11 @@ func (c config) serve() error {
 		go srv.Serve(plain)                    //nolint:errcheck // it serves until the drain
 		go srv.ServeTLS(secure, c.Cert, c.Key) //nolint:errcheck // likewise
 	} else {
-		if err := Serve(m, srv, plain, WithIdleGrace(testGrace), WithStopDelay(c.Delay)); err != nil {
+		opts := []Option{WithIdleGrace(testGrace), WithStopDelay(c.Delay)}
+		if c.Idle {
+			opts = append(opts, WithIdleHandover())
+		}
+		if err := Serve(m, srv, plain, opts...); err != nil {
 			return err
 		}
 		if err := ServeTLS(m, srv, secure, c.Cert, c.Key); err != nil {

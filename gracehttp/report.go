@@ -16,6 +16,7 @@ type DrainReport struct {
 	Duration time.Duration
 	Requests int // whose handlers have returned since the drain began
 	Closed   int // connections that have ended since then, by their clients or politely by us; hijacked ones included
+	Passed   int // connections that the successor has taken
 	Cut      int // connections that were open at the end of the drain; hijacked ones included, which end with the process
 }
 
@@ -27,8 +28,20 @@ func (r DrainReport) Describe() (slog.Level, string, []slog.Attr) {
 	}
 	return level, message, []slog.Attr{
 		slog.String("addresses", r.addrs()), slog.Duration("duration", r.Duration),
-		slog.Int("requests", r.Requests), slog.Int("closed", r.Closed), slog.Int("cut", r.Cut),
+		slog.Int("requests", r.Requests), slog.Int("passed", r.Passed), slog.Int("closed", r.Closed), slog.Int("cut", r.Cut),
 	}
+}
+
+// IdleHandoverOff says that a server does not hand over idle connections in spite of [WithIdleHandover]: the net/http of this program
+// works in another way than that knows. It drains politely. Observers get it as the Report of a [grace.Reported].
+type IdleHandoverOff struct {
+	Server *http.Server
+	Err    error // what is different
+}
+
+// Describe implements [grace.Report].
+func (r IdleHandoverOff) Describe() (slog.Level, string, []slog.Attr) {
+	return slog.LevelWarn, "idle HTTP connections will not be handed over", []slog.Attr{slog.String("error", r.Err.Error())}
 }
 
 func (r DrainReport) addrs() string {

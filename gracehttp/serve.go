@@ -28,7 +28,7 @@ import (
 // Serve returns an error, having closed the listener, if an argument or an option is wrong, or if the process drains already; it
 // then matches [grace.Manager.Cause].
 func Serve(m *grace.Manager, srv *http.Server, ln net.Listener, opts ...Option) error {
-	return serve(m, srv, ln, opts, func() error { return srv.Serve(ln) })
+	return serve(m, srv, ln, false, opts, srv.Serve)
 }
 
 // ServeTLS is [Serve] by [http.Server.ServeTLS]: the certificate comes from the files, or, if both names are "", from the server's
@@ -39,7 +39,7 @@ func ServeTLS(m *grace.Manager, srv *http.Server, ln net.Listener, certFile, key
 			return errors.Join(fmt.Errorf("gracehttp: load the certificate: %w", err), closeListener(ln))
 		}
 	}
-	return serve(m, srv, ln, opts, func() error { return srv.ServeTLS(ln, certFile, keyFile) })
+	return serve(m, srv, ln, true, opts, func(ln net.Listener) error { return srv.ServeTLS(ln, certFile, keyFile) })
 }
 
 // ListenAndServe is a whole service: it takes the TCP socket of the server's Addr over from the previous process, or binds it,
@@ -80,7 +80,7 @@ func giveUp(m *grace.Manager, err error) error {
 
 var errMissing = errors.New("gracehttp: the Manager, the Server and the Listener must not be nil")
 
-func serve(m *grace.Manager, srv *http.Server, ln net.Listener, opts []Option, run func() error) error {
+func serve(m *grace.Manager, srv *http.Server, ln net.Listener, secure bool, opts []Option, run func(net.Listener) error) error {
 	if m == nil || srv == nil || ln == nil {
 		return errors.Join(errMissing, closeListener(ln))
 	}
@@ -88,11 +88,11 @@ func serve(m *grace.Manager, srv *http.Server, ln net.Listener, opts []Option, r
 	if err != nil {
 		return errors.Join(err, closeListener(ln))
 	}
-	s, err := groupOf(m).add(srv, ln, set)
+	s, l, err := groupOf(m).add(srv, ln, secure, set)
 	if err != nil {
 		return errors.Join(err, closeListener(ln))
 	}
-	m.Go(func() error { return s.served(ln, run()) })
+	m.Go(func() error { return s.served(l, run(l)) })
 	return nil
 }
 

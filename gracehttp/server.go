@@ -1,10 +1,12 @@
 package gracehttp
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net"
 	"net/http"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -14,79 +16,99 @@ import (
 type server struct {
 	*http.Server
 	group    *group
-	draining chan struct{} // closed when the drain begins
+	serving  context.Context    //nolint:containedctx // for who wants to know: it ends when the drain begins
+	endServe context.CancelFunc // ends it
 	conns    conns
 	requests atomic.Int64 // finished since then
+	handing  handing
+	began    time.Time // the drain; set before it does
 
 	mu        sync.Mutex
 	idleGrace time.Duration
 	stopDelay time.Duration
-	listeners map[net.Listener]chan struct{} // closed when it is served no more
+	idleRule  idleRule // nil: idle connections are not handed over
+	listeners []*listener
 }
 
 // newServer puts our functions around those of the server's owner.
 func newServer(g *group, srv *http.Server) *server {
-	s := &server{
-		Server: srv, group: g, draining: make(chan struct{}), idleGrace: DefaultIdleGrace,
-		listeners: make(map[net.Listener]chan struct{}),
-	}
+	s := &server{Server: srv, group: g, idleGrace: DefaultIdleGrace, handing: newHanding(g.m)}
+	s.serving, s.endServe = context.WithCancel(context.Background())
 	srv.Handler = s.handler(srv.Handler)
 	srv.ConnState = s.connState(srv.ConnState)
 	srv.ConnContext = s.connContext(srv.ConnContext)
+	if srv.BaseContext != nil {
+		srv.BaseContext = baseContext(srv.BaseContext)
+	}
 	return s
 }
 
-// listen remembers a listener that is about to be served.
-func (s *server) listen(ln net.Listener, set settings) {
+// listen takes a listener that is about to be served.
+func (s *server) listen(ln net.Listener, secure bool, set settings) *listener {
+	rule, err := set.rule(s.Server)
+	if err != nil {
+		s.group.m.Report(IdleHandoverOff{Server: s.Server, Err: err})
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.listeners[ln] = make(chan struct{})
+	if rule != nil {
+		s.idleRule = rule
+	}
 	if set.idleGrace != nil {
 		s.idleGrace = *set.idleGrace
 	}
 	if set.stopDelay != nil {
 		s.stopDelay = *set.stopDelay
 	}
+	l := newListener(s, ln, secure)
+	s.listeners = append(s.listeners, l)
+	return l
 }
 
 // served says that serving a listener has ended, and returns the error unless somebody has wanted that.
-func (s *server) served(ln net.Listener, err error) error {
+func (s *server) served(l *listener, err error) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	close(s.listeners[ln])
+	close(l.served)
 	switch {
 	case s.isDraining():
 		err = unlessClosed(err)
 	case err == http.ErrServerClosed: //nolint:errorlint // by itself: the owner has closed the server
-		delete(s.listeners, ln)
+		s.listeners = slices.DeleteFunc(s.listeners, func(other *listener) bool { return other == l })
 		err = nil
 	}
 	if err == nil {
 		return nil
 	}
-	return fmt.Errorf("gracehttp: serve %s: %w", ln.Addr(), err)
+	return fmt.Errorf("gracehttp: serve %s: %w", l.Addr(), err)
 }
 
-func (s *server) isDraining() bool {
-	select {
-	case <-s.draining:
-		return true
-	default:
-		return false
+func (s *server) isDraining() bool { return s.serving.Err() != nil }
+
+// headerDeadline is how long a connection may be silent at its begin: http.Server counts from the first byte on.
+func (s *server) headerDeadline() time.Time {
+	if d := cmp.Or(max(0, s.ReadHeaderTimeout), max(0, s.ReadTimeout)); d > 0 {
+		return time.Now().Add(d)
 	}
+	return time.Time{}
 }
 
-// handler makes each answer of a draining server the last one on its connection; in HTTP/2 it sends GOAWAY. An answer that was
-// begun before is followed by another request, whose answer is then the last.
+// closes reports whether the answer that is about to begin is the last one on its connection. One that goes to the successor is not
+// closed; but if it has not gone by the end of the grace, it never will: its client always has a part of the next request here.
+func (s *server) closes(c *conn) bool {
+	return s.isDraining() && (!c.mayLeave() || time.Since(s.began) > max(s.grace(), leaveTime))
+}
+
+// handler makes each answer of a draining server the last one on its connection, unless the connection goes to the successor; in
+// HTTP/2 it sends GOAWAY. An answer that was begun before is followed by another request, whose answer is then the last.
 func (s *server) handler(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.ProtoMajor == 2 {
-			connOf(r.Context()).setHTTP2()
-		}
-		if s.isDraining() && r.Header["Upgrade"] == nil { // a proxy would mix this header with those of the new protocol
+		c := connOf(r.Context())
+		c.setProtocol(r.ProtoMajor)
+		if s.closes(c) && r.Header["Upgrade"] == nil { // a proxy would mix this header with those of the new protocol
 			w.Header().Set("Connection", "close")
 		}
-		defer s.handled(r)
+		defer s.handled(c)
 		h := next
 		if h == nil {
 			h = http.DefaultServeMux
@@ -96,12 +118,12 @@ func (s *server) handler(next http.Handler) http.Handler {
 }
 
 // handled is called when a handler has returned, in whichever way.
-func (s *server) handled(r *http.Request) {
+func (s *server) handled(c *conn) {
 	if s.isDraining() {
 		s.requests.Add(1)
 	}
 	if s.conns.anyHijacked.Load() {
-		connOf(r.Context()).release()
+		c.release()
 	}
 }
 
@@ -118,32 +140,23 @@ func (s *server) connState(next func(net.Conn, http.ConnState)) func(net.Conn, h
 
 // connContext lets requests find out about their connection, and about the drain.
 func (s *server) connContext(next func(context.Context, net.Conn) context.Context) func(context.Context, net.Conn) context.Context {
-	return func(ctx context.Context, c net.Conn) context.Context {
-		ctx = context.WithValue(ctx, contextKey{}, s.conns.add(c, s.draining))
+	return func(ctx context.Context, nc net.Conn) context.Context {
+		c := newConn(nc, s)
+		s.conns.add(c)
+		ctx = context.WithValue(ctx, contextKey{}, c)
 		if next != nil {
-			ctx = next(ctx, c)
+			ctx = next(ctx, nc)
 		}
 		return ctx
 	}
 }
 
-type contextKey struct{}
-
-// connOf gives the connection of a request; nil if its server is not one of ours.
-func connOf(ctx context.Context) *conn {
-	c, _ := ctx.Value(contextKey{}).(*conn)
-	return c
-}
-
-// Draining gives a channel that is closed when the server of a request begins to drain, for handlers that would go on for long:
-// those of server-sent events, long polls and WebSockets should then come to an end soon, in a way that has their clients connect
-// anew. The context of the request is not cancelled by the drain. At the drain's deadline its connection is closed.
-//
-// It takes the context of a request, also of one whose connection was hijacked and after its handler has returned, or one that
-// was derived from it. With another context it returns nil, a channel that is never closed.
-func Draining(ctx context.Context) <-chan struct{} {
-	if c := connOf(ctx); c != nil {
-		return c.draining
+// baseContext shows the owner its own listener.
+func baseContext(next func(net.Listener) context.Context) func(net.Listener) context.Context {
+	return func(ln net.Listener) context.Context {
+		if l, ok := ln.(*listener); ok {
+			ln = l.Listener
+		}
+		return next(ln)
 	}
-	return nil
 }

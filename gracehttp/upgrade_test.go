@@ -3,16 +3,18 @@
 package gracehttp
 
 import (
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/go-grace/grace/internal/httpload"
 )
 
-// startLoad starts clients of all kinds. None is idle for longer than the grace.
-func startLoad(s *service) *httpload.Load {
+// startLoad starts clients of all kinds, or some. None is idle for longer than the grace.
+func startLoad(s *service, kinds ...string) *httpload.Load {
 	s.t.Helper()
 	l, err := httpload.Start(httpload.Config{
+		Kinds:   kinds,
 		Targets: []httpload.Target{{Network: "tcp", Addr: s.plain}, {Network: "tcp", Addr: s.tls, TLS: s.trust}},
 		Idle:    testGrace / 4,
 	})
@@ -51,6 +53,43 @@ func TestTenUpgradesLoseNoRequest(t *testing.T) {
 	}
 	if first, last := s.awaitLeft(2), s.awaitLeft(upgrades); last.Files > first.Files {
 		t.Errorf("%d descriptors were left in generation 2, and %d in generation %d", first.Files, last.Files, upgrades)
+	}
+	if handled != int64(seen.Requests) {
+		t.Errorf("%d requests were sent, and %d handled", seen.Requests, handled)
+	}
+	t.Logf("%d requests", seen.Requests)
+}
+
+// With WithIdleHandover, clients of plain HTTP/1 do not even have to connect anew.
+func TestIdleHandoverClosesNothing(t *testing.T) {
+	s := start(t, config{Idle: true})
+	l := startLoad(s, slices.DeleteFunc(httpload.Kinds(), func(kind string) bool {
+		return kind == "post-crlf" || kind == "long-idle" // the former has always sent a part of the next request
+	})...)
+	const upgrades = 10
+	for n := range upgrades {
+		time.Sleep(150 * time.Millisecond) // of load
+		s.upgrade()
+		s.awaitReport(n + 1)
+	}
+	time.Sleep(150 * time.Millisecond)
+	seen := l.Stop()
+	if seen.Failed > 0 {
+		t.Errorf("%d of %d requests have failed: %v", seen.Failed, seen.Requests, seen.Failures)
+	}
+	for kind, of := range seen.Kinds {
+		if of.Reconnects.HTTP1 > 0 {
+			t.Errorf("%s: %d reconnects", kind, of.Reconnects.HTTP1)
+		}
+	}
+	s.stop()
+	var handled int64
+	for n := 1; n <= upgrades+1; n++ {
+		left, report := s.awaitLeft(n), s.awaitReport(n)
+		handled += left.Handled
+		if left.Err != "" || report.Cut > 0 || n <= upgrades && report.Passed == 0 {
+			t.Errorf("generation %d: %+v, %+v", n, left, report)
+		}
 	}
 	if handled != int64(seen.Requests) {
 		t.Errorf("%d requests were sent, and %d handled", seen.Requests, handled)

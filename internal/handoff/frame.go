@@ -10,6 +10,7 @@ const (
 	headerLen  = 5 // length and type
 	maxLong    = 16 << 20
 	maxMessage = 64 << 10
+	maxOpen    = MaxTransferState + 4<<10 // of an Offer
 	maxReason  = 32 << 10
 )
 
@@ -17,6 +18,8 @@ func maxBody(k kind) int {
 	switch k {
 	case kindHello, kindCommit, kindDrained:
 		return maxLong
+	case kindOffer:
+		return maxOpen
 	}
 	return maxMessage
 }

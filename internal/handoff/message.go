@@ -14,10 +14,11 @@
 //
 // Hello is sent before the successor is started: so that can take over from its first instruction on, if the old process dies.
 //
-// Descriptors do not travel in messages: the successor is started with them. After the sockets comes its end of the link, and
+// Descriptors do not travel in these messages: the successor is started with them. After the sockets comes its end of the link, and
 // after that what Hello describes as [Passed]. Among these is the end of the link to each older generation that still drains:
 // the one that serves hears the last words of all of them. The others are the application's own: its files, and its states in
-// the file of package state.
+// the file of package state. And there is a second link, for the connections that the old process transfers one by one while it
+// drains: see [Offer].
 //
 // A message is a frame: four bytes with the length of what follows, most significant first; one byte for the type; the fields,
 // see codec.go. Unknown fields are ignored, so that fields can be added; anything else that a peer does not know needs a new
@@ -63,6 +64,12 @@ const (
 	kindAbort   kind = 'A'
 	kindDrained kind = 'D'
 	kindLeave   kind = 'L'
+
+	// Of a link for transfers, see transfer.go.
+	kindOffer   kind = 'O'
+	kindTaken   kind = 'Y'
+	kindRefused kind = 'N'
+	kindRevoked kind = 'V'
 )
 
 // Hello tells the successor who it is and what it was given.
@@ -86,10 +93,11 @@ type Use int
 
 // The uses.
 const (
-	UseProcess Use = iota + 1 // refers to the process PID: the old one, or the one of the link before it
-	UseLink                   // the link to an older generation that still drains
-	UseFile                   // a file or connection that the application has passed as Name
-	UseState                  // the file of the application's states, see package state
+	UseProcess   Use = iota + 1 // refers to the process PID: the old one, or the one of the link before it
+	UseLink                     // the link to an older generation that still drains
+	UseFile                     // a file or connection that the application has passed as Name
+	UseState                    // the file of the application's states, see package state
+	UseTransfers                // the link over which the old process transfers connections while it drains, see transfer.go
 )
 
 // Passed describes a descriptor that is neither a socket of the service nor the link.
@@ -376,7 +384,7 @@ func blank(k kind) Message {
 	case kindLeave:
 		return &Leave{}
 	}
-	return nil
+	return blankTransfer(k)
 }
 
 // Name of a message, for errors.

@@ -1,0 +1,67 @@
+// Clock tells the time over gRPC, once or every second. Replace the binary and send it SIGHUP: no RPC fails, and whoever follows
+// the clock gets to the new process.
+package main
+
+import (
+	"context"
+	"fmt"
+	"log"
+	"log/slog"
+	"os"
+	"time"
+
+	"google.golang.org/grpc"
+	pb "google.golang.org/grpc/interop/grpc_testing" // a service that comes with grpc-go, in place of one's own
+
+	"github.com/go-grace/grace"
+	"github.com/go-grace/grace/gracegrpc"
+)
+
+type clock struct {
+	pb.UnimplementedTestServiceServer
+	draining <-chan struct{}
+}
+
+func (*clock) UnaryCall(context.Context, *pb.SimpleRequest) (*pb.SimpleResponse, error) {
+	return &pb.SimpleResponse{Payload: now()}, nil
+}
+
+func (c *clock) StreamingOutputCall(_ *pb.StreamingOutputCallRequest, stream pb.TestService_StreamingOutputCallServer) error {
+	tick := time.Tick(time.Second)
+	for {
+		if err := stream.Send(&pb.StreamingOutputCallResponse{Payload: now()}); err != nil {
+			return err
+		}
+		select {
+		case <-tick:
+		case <-c.draining:
+			return nil // the client calls again, and gets to the new process
+		case <-stream.Context().Done():
+			return stream.Context().Err()
+		}
+	}
+}
+
+func now() *pb.Payload {
+	return &pb.Payload{Body: fmt.Appendf(nil, "%s in process %d", time.Now().Format(time.TimeOnly), os.Getpid())}
+}
+
+func main() {
+	ctx := context.Background()
+	m, err := grace.New(grace.WithLogger(slog.Default()))
+	if err != nil {
+		log.Fatal(err)
+	}
+	ln, err := m.Listen(ctx, "tcp", os.Args[1]) // binds, or takes over from the previous process
+	if err != nil {
+		log.Fatal(err)
+	}
+	srv := grpc.NewServer(grpc.ConnectionTimeout(5 * time.Second)) // who connects and says nothing does not hold up a drain for longer
+	pb.RegisterTestServiceServer(srv, &clock{draining: gracegrpc.Draining(m)})
+	if err := gracegrpc.Serve(m, srv, ln); err != nil {
+		log.Fatal(err)
+	}
+	if err := m.Run(ctx); err != nil { // it returns at SIGTERM, or when SIGHUP has brought a new process, after all RPCs
+		log.Fatal(err)
+	}
+}

@@ -1,0 +1,221 @@
+package gracegrpc
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"sync"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	pb "google.golang.org/grpc/interop/grpc_testing"
+
+	"github.com/go-grace/grace"
+)
+
+// pipeListener has connections of package net's pipes: they work in the time of a synctest bubble, which sockets do not.
+type pipeListener struct {
+	conns  chan net.Conn
+	closed chan struct{}
+	once   sync.Once
+}
+
+func newPipeListener() *pipeListener {
+	return &pipeListener{conns: make(chan net.Conn), closed: make(chan struct{})}
+}
+
+func (l *pipeListener) Accept() (net.Conn, error) {
+	select {
+	case c := <-l.conns:
+		return c, nil
+	case <-l.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+func (l *pipeListener) Close() error {
+	l.once.Do(func() { close(l.closed) })
+	return nil
+}
+
+func (l *pipeListener) Addr() net.Addr { return pipeAddr{} }
+
+type pipeAddr struct{}
+
+func (pipeAddr) Network() string { return "pipe" }
+func (pipeAddr) String() string  { return "pipe" }
+
+func (l *pipeListener) dial() (net.Conn, error) {
+	ours, theirs := net.Pipe()
+	select {
+	case l.conns <- theirs:
+		return ours, nil
+	case <-l.closed:
+		_, _ = ours.Close(), theirs.Close()
+		return nil, net.ErrClosed
+	}
+}
+
+// rig is a Manager with a server, in fake time.
+type rig struct {
+	t *testing.T
+	*grace.Manager
+	*pipeListener
+
+	mu      sync.Mutex
+	reports []DrainReport
+}
+
+// newRig serves; the Manager is ready.
+func newRig(t *testing.T, opts ...grpc.ServerOption) *rig {
+	t.Helper()
+	r := &rig{t: t, pipeListener: newPipeListener()}
+	r.Manager = newManager(t, grace.WithObserver(r))
+	if err := Serve(r.Manager, newServer(r.Manager, opts...), r.pipeListener); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Ready(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func newManager(t *testing.T, opts ...grace.Option) *grace.Manager {
+	t.Helper()
+	m, err := grace.New(append(opts, grace.WithUpgradeSignals(), grace.WithShutdownSignals())...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+func newServer(m *grace.Manager, opts ...grpc.ServerOption) *grpc.Server {
+	srv := grpc.NewServer(opts...)
+	pb.RegisterTestServiceServer(srv, &site{draining: Draining(m)})
+	return srv
+}
+
+func (r *rig) Observe(rec grace.Record) {
+	if e, ok := rec.Event.(grace.Reported); ok {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.reports = append(r.reports, e.Report.(DrainReport))
+	}
+}
+
+// drain shuts down, and gives what comes of it.
+func (r *rig) drain() <-chan drained {
+	result := make(chan drained, 1)
+	go func() { // ends with the drain
+		began := time.Now()
+		err := r.Shutdown(context.Background())
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		result <- drained{DrainReport: r.reports[0], took: time.Since(began), err: err}
+	}()
+	return result
+}
+
+type drained struct {
+	DrainReport
+	took time.Duration
+	err  error
+}
+
+// check compares with what is expected of a process whose only work was that of the server.
+func (d drained) check(t *testing.T, took time.Duration, cut bool) {
+	t.Helper()
+	if d.took != took || d.Duration != took || d.Cut != cut || (d.err == nil) == cut {
+		t.Errorf("the drain took %v: %+v, %v", d.took, d.DrainReport, d.err)
+	}
+	if level, _, _ := d.Describe(); (level == slog.LevelWarn) != cut {
+		t.Errorf("it is logged at level %v", level)
+	}
+}
+
+// site is a service.
+type site struct {
+	pb.UnimplementedTestServiceServer
+	draining <-chan struct{}
+}
+
+// UnaryCall answers after some time, which the request tells.
+func (s *site) UnaryCall(ctx context.Context, req *pb.SimpleRequest) (*pb.SimpleResponse, error) {
+	select {
+	case <-time.After(time.Duration(req.ResponseSize) * time.Second):
+	case <-ctx.Done():
+	}
+	return &pb.SimpleResponse{}, ctx.Err()
+}
+
+// FullDuplexCall is a stream that ends when it is told to. StreamingOutputCall ends only when it is cut, and HalfDuplexCall not even
+// then.
+func (s *site) FullDuplexCall(stream pb.TestService_FullDuplexCallServer) error {
+	select {
+	case <-s.draining:
+		return nil
+	case <-stream.Context().Done():
+		return stream.Context().Err()
+	}
+}
+
+func (s *site) StreamingOutputCall(_ *pb.StreamingOutputCallRequest, stream pb.TestService_StreamingOutputCallServer) error {
+	<-stream.Context().Done()
+	return stream.Context().Err()
+}
+
+func (s *site) HalfDuplexCall(pb.TestService_HalfDuplexCallServer) error {
+	time.Sleep(time.Hour)
+	return nil
+}
+
+type client struct {
+	t *testing.T
+	*grpc.ClientConn
+	pb.TestServiceClient
+}
+
+func (l *pipeListener) connect(t *testing.T) *client {
+	t.Helper()
+	cc, err := grpc.NewClient("passthrough:pipe", grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithDisableRetry(),
+		grpc.WithContextDialer(func(context.Context, string) (net.Conn, error) { return l.dial() }))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &client{t: t, ClientConn: cc, TestServiceClient: pb.NewTestServiceClient(cc)}
+}
+
+// call asks for an answer in so many seconds.
+func (c *client) call(seconds int32) <-chan error {
+	result := make(chan error, 1)
+	go func() { // ends with the RPC
+		_, err := c.UnaryCall(context.Background(), &pb.SimpleRequest{ResponseSize: seconds})
+		result <- err
+	}()
+	return result
+}
+
+type opener func(context.Context) (grpc.ClientStream, error)
+
+// follow opens a stream, and gives how it ends.
+func (c *client) follow(open opener) <-chan error {
+	result := make(chan error, 1)
+	go func() { // ends with the RPC
+		stream, err := open(context.Background())
+		if err == nil {
+			err = stream.RecvMsg(&pb.StreamingOutputCallResponse{})
+		}
+		result <- err
+	}()
+	return result
+}
+
+func (c *client) polite(ctx context.Context) (grpc.ClientStream, error) { return c.FullDuplexCall(ctx) }
+
+func (c *client) stubborn(ctx context.Context) (grpc.ClientStream, error) {
+	return c.StreamingOutputCall(ctx, &pb.StreamingOutputCallRequest{})
+}
+
+func (c *client) deaf(ctx context.Context) (grpc.ClientStream, error) { return c.HalfDuplexCall(ctx) }

@@ -1,0 +1,134 @@
+package gracehttp
+
+import (
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"sync"
+	"time"
+)
+
+// trialConn is a connection in memory, on which a trial takes its course. Timeouts do not pass on it.
+type trialConn struct {
+	passage
+	rule   idleRule
+	result chan bool     // whether the Read that finds nothing is one for the next request
+	over   chan struct{} // closed with the connection
+
+	mu            sync.Mutex // of what follows
+	changed       *sync.Cond
+	now           []byte // to be read
+	during, after []byte
+	waited        bool // a Read has waited for the client's end, or has its byte
+	interrupted   bool
+	closed        bool
+}
+
+func newTrialConn(t trial, rule idleRule) *trialConn {
+	c := &trialConn{
+		rule: rule, result: make(chan bool, 1), over: make(chan struct{}),
+		now: []byte(t.sent), during: []byte(t.during), after: []byte(t.after),
+	}
+	c.changed = sync.NewCond(&c.mu)
+	return c
+}
+
+// Read is as that of handover.
+func (c *trialConn) Read(b []byte) (int, error) {
+	idle := c.enter(len(b), c.rule)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for {
+		c.move(len(b))
+		switch {
+		case c.closed:
+			return 0, net.ErrClosed
+		case c.interrupted:
+			return 0, os.ErrDeadlineExceeded
+		case len(c.now) > 0:
+			n := copy(b, c.now)
+			c.now = c.now[n:]
+			c.change(waiting, busy)
+			return n, nil
+		case len(b) > 1:
+			select {
+			case c.result <- idle:
+			default: // the first one counts
+			}
+		}
+		c.changed.Wait()
+	}
+}
+
+// move lets come what it is time for; mu is held. http.Server reads a single byte only to wait for the client's end.
+func (c *trialConn) move(size int) {
+	if len(c.now) > 0 {
+		return
+	}
+	if size == 1 {
+		c.now, c.during = c.during, nil
+		c.waited = true
+		c.changed.Broadcast()
+		return
+	}
+	if len(c.during) == 0 {
+		c.now, c.after = c.after, nil
+	}
+}
+
+// awaitWait is for a handler: it returns when http.Server waits for the client's end.
+func (c *trialConn) awaitWait() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for !c.closed && (!c.waited || len(c.now) > 0) {
+		c.changed.Wait()
+	}
+}
+
+func (c *trialConn) handle(w http.ResponseWriter, r *http.Request) {
+	switch r.URL.Path {
+	case "/wait":
+		c.awaitWait()
+	case "/ignore":
+	case "/hijack":
+		if _, buffered, err := http.NewResponseController(w).Hijack(); err == nil {
+			go buffered.Peek(1) //nolint:errcheck // it finds nothing; ends with the connection
+		}
+		return
+	case "/buffer": // the most misleading that a handler can do
+		ctl := http.NewResponseController(w)
+		_ = ctl.SetReadDeadline(time.Time{})
+		_, _ = r.Body.Read(make([]byte, 4096))
+	default:
+		_, _ = io.Copy(io.Discard, r.Body)
+	}
+	_, _ = io.WriteString(w, "ok")
+}
+
+func (c *trialConn) SetReadDeadline(t time.Time) error {
+	return c.setDeadline(t, func(t time.Time) error {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.interrupted = !t.IsZero() && time.Since(t) > time.Hour
+		c.changed.Broadcast()
+		return nil
+	})
+}
+
+func (c *trialConn) Close() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.closed {
+		c.closed = true
+		close(c.over)
+		c.changed.Broadcast()
+	}
+	return nil
+}
+
+func (c *trialConn) SetDeadline(t time.Time) error    { return c.SetReadDeadline(t) }
+func (c *trialConn) SetWriteDeadline(time.Time) error { return nil }
+func (c *trialConn) Write(b []byte) (int, error)      { return len(b), nil }
+func (c *trialConn) LocalAddr() net.Addr              { return trialAddr{} }
+func (c *trialConn) RemoteAddr() net.Addr             { return trialAddr{} }

@@ -1,0 +1,11 @@
+//go:build linux || freebsd || netbsd || dragonfly
+
+package fds
+
+import "golang.org/x/sys/unix"
+
+var keepAliveTimes = options{
+	{level: unix.IPPROTO_TCP, name: unix.TCP_KEEPIDLE},
+	{level: unix.IPPROTO_TCP, name: unix.TCP_KEEPINTVL},
+	{level: unix.IPPROTO_TCP, name: unix.TCP_KEEPCNT},
+}

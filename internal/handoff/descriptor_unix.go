@@ -1,0 +1,133 @@
+//go:build unix
+
+package handoff
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// A descriptor travels with the first byte of its message. Who receives it reads each header by itself, and no more: so it cannot be
+// taken for that of another message, not even if the system drops one because the process has too many.
+
+// rightsSpace is room for more than the one descriptor that a message has: what does not fit would be lost.
+var rightsSpace = unix.CmsgSpace(4 * 4)
+
+// SendWith writes a message with the descriptor of c, which stays the caller's. Otherwise it is like Send.
+func (l *Link) SendWith(ctx context.Context, m Message, c syscall.Conn) error {
+	if ctx.Err() != nil {
+		return fmt.Errorf("send %s: %w", Name(m), context.Cause(ctx))
+	}
+	frame, err := encode(m)
+	if err != nil {
+		return err
+	}
+	n, err := l.writeWith(ctx, frame, c)
+	if err == nil {
+		err = l.write(ctx, frame[n:])
+	}
+	if err != nil {
+		return fmt.Errorf("send %s: %w", Name(m), err)
+	}
+	return nil
+}
+
+// writeWith writes a descriptor, and as much of b as there is room for at once.
+func (l *Link) writeWith(ctx context.Context, b []byte, c syscall.Conn) (n int, err error) {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return 0, err
+	}
+	defer onDone(ctx, l.conn.SetWriteDeadline)()
+	closed := raw.Control(func(fd uintptr) { n, _, err = l.conn.WriteMsgUnix(b, unix.UnixRights(int(fd)), nil) })
+	return n, causeOf(ctx, errors.Join(closed, err))
+}
+
+// ReceiveWith reads a message and the descriptor that came with it, which is the caller's to close; nil if there is none, or if it
+// was lost. It keeps nothing of a message that has come in part when ctx ends. Otherwise it is like Receive. A Link is read by
+// one of the two.
+func (l *Link) ReceiveWith(ctx context.Context) (Message, *os.File, error) {
+	if ctx.Err() != nil {
+		return nil, nil, fmt.Errorf("receive: %w", context.Cause(ctx))
+	}
+	defer onDone(ctx, l.conn.SetReadDeadline)()
+	frame, files, err := l.readFrame()
+	var m Message
+	if err == nil {
+		m, err = decode(frame)
+	}
+	if err == nil && len(files) > 1 {
+		err = fmt.Errorf("%w: %d descriptors came with one message", ErrProtocol, len(files))
+	}
+	if err != nil {
+		_ = CloseAll(files) // nobody has used them
+		return nil, nil, causeOf(ctx, err)
+	}
+	return m, append(files, nil)[0], nil
+}
+
+// readFrame reads a whole frame, also if there is an error all descriptors that have come.
+func (l *Link) readFrame() (frame []byte, files []*os.File, err error) {
+	header := make([]byte, headerLen)
+	files, err = l.readHeader(header)
+	if err != nil {
+		return nil, files, err
+	}
+	n, err := frameLen(header)
+	if err != nil {
+		return nil, files, err
+	}
+	frame = append(header, make([]byte, n-headerLen)...)
+	if _, err := io.ReadFull(l.conn, frame[headerLen:]); err != nil {
+		return nil, files, endOf(err, true)
+	}
+	return frame, files, nil
+}
+
+func (l *Link) readHeader(header []byte) (files []*os.File, err error) {
+	space := make([]byte, rightsSpace)
+	for got := 0; got < len(header); {
+		n, oobn, _, _, err := l.conn.ReadMsgUnix(header[got:], space)
+		files = append(files, takeRights(space[:max(oobn, 0)])...)
+		if err != nil {
+			return files, endOf(err, got > 0)
+		}
+		got += n
+	}
+	return files, nil
+}
+
+// endOf tells the end of the other side from other errors.
+func endOf(err error, within bool) error {
+	switch {
+	case !isEnd(err) && !errors.Is(err, io.ErrUnexpectedEOF):
+		return fmt.Errorf("receive: %w", err)
+	case within:
+		return errTruncated
+	}
+	return io.EOF
+}
+
+// takeRights makes files of the descriptors that have come; package net has made them close-on-exec.
+func takeRights(oob []byte) (files []*os.File) {
+	messages, err := unix.ParseSocketControlMessage(oob)
+	if err != nil {
+		return nil
+	}
+	for i := range messages {
+		numbers, err := unix.ParseUnixRights(&messages[i])
+		if err != nil {
+			continue
+		}
+		for _, fd := range numbers {
+			files = append(files, os.NewFile(uintptr(fd), fmt.Sprintf("descriptor %d", fd)))
+		}
+	}
+	return files
+}

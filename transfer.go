@@ -1,0 +1,246 @@
+package grace
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/go-grace/grace/internal/handoff"
+	"github.com/go-grace/grace/internal/state"
+)
+
+// MaxTransferState is how many bytes of state can be transferred with a connection: 64 KiB.
+const MaxTransferState = handoff.MaxTransferState
+
+// What is on its way to a successor at once. Who waits for a place can still go on with its connection if it changes its mind.
+const (
+	maxUnanswered   = 32
+	bytesPerPlace   = MaxTransferState / maxUnanswered
+	transferTimeout = 3 * time.Second // for an answer: a successor that is later counts as hung
+)
+
+// Transfer gives an open connection to the successor, while this process drains: one that was accepted, of package net, TCP or
+// unix. There it comes to the function of [Manager.HandleTransfers] by the same name, with the state, of at most
+// [MaxTransferState] bytes: what was read and not yet handled, for example.
+//
+// When Transfer returns nil, the connection is the successor's. The caller closes c, and must not have used it since Transfer was
+// called: no Read or Write may be under way. After an error the successor does not have the connection, and has not touched it:
+// the caller goes on with it. Either is certain, also if the successor dies or falls silent meanwhile: its answer is awaited for
+// 3 seconds, and then it gets nothing any more.
+//
+// The context bounds the wait for other transfers, of which 32 are under way at once. It can be called by several goroutines.
+//
+// [ErrNoSuccessor] is matched by the error if there is nobody to take the connection: this process serves, or stops without a
+// successor, or that has ended, or its own drain has. [ErrRefused] is matched if the successor has not taken this one.
+func (m *Manager) Transfer(ctx context.Context, name string, c syscall.Conn, data []byte) error {
+	if err := m.transfer(ctx, name, c, data); err != nil {
+		return fmt.Errorf("grace: transfer a connection to %q: %w", name, err)
+	}
+	return nil
+}
+
+func (m *Manager) transfer(ctx context.Context, name string, c syscall.Conn, data []byte) error {
+	if err := state.CheckName(name); err != nil {
+		return err
+	}
+	if c == nil {
+		return errors.New("the connection is nil")
+	}
+	if len(data) > MaxTransferState {
+		return fmt.Errorf("the state has %d bytes, more than %d", len(data), MaxTransferState)
+	}
+	if !errors.Is(m.Cause(), ErrUpgraded) {
+		return ErrNoSuccessor
+	}
+	return m.successor.Load().transfers.offer(ctx, &handoff.Offer{Name: name, State: string(data)}, c)
+}
+
+// transfers are those of an old process to its successor. A nil one has nobody to take them.
+type transfers struct {
+	link    *handoff.Link
+	turn    chan struct{}   // to send: one at a time
+	places  chan struct{}   // of what is unanswered
+	sending context.Context //nolint:containedctx // of all: it ends when nothing more is to be sent
+	stop    context.CancelFunc
+
+	mu      sync.Mutex
+	seq     int                // of the last one
+	waiting map[int]chan error // for the answer, by its number
+	ended   bool               // there are no more answers
+	taken   int
+}
+
+// newTransfers makes the link. Its other end is for the successor.
+func newTransfers(pair func() (*handoff.Link, *os.File, error)) (*transfers, *os.File, error) {
+	if pair == nil {
+		return nil, nil, nil
+	}
+	l, theirs, err := pair()
+	if err != nil {
+		return nil, nil, err
+	}
+	t := &transfers{
+		link: l, turn: make(chan struct{}, 1), places: make(chan struct{}, maxUnanswered), waiting: make(map[int]chan error),
+	}
+	t.sending, t.stop = context.WithCancel(context.Background())
+	return t, theirs, nil
+}
+
+// offer returns nil when the successor has taken the connection.
+func (t *transfers) offer(ctx context.Context, msg *handoff.Offer, c syscall.Conn) error {
+	if t == nil {
+		return ErrNoSuccessor
+	}
+	places := 1 + len(msg.State)/bytesPerPlace
+	answer, err := t.send(ctx, msg, c, min(places, maxUnanswered))
+	if err != nil {
+		return err
+	}
+	defer t.release(min(places, maxUnanswered))
+	timer := time.NewTimer(transferTimeout)
+	defer timer.Stop()
+	select {
+	case err := <-answer:
+		return err
+	case <-timer.C:
+		t.revoke()
+		return <-answer
+	}
+}
+
+// send sends an offer, when there is room for it.
+func (t *transfers) send(ctx context.Context, msg *handoff.Offer, c syscall.Conn, places int) (answer <-chan error, err error) {
+	if err := t.enter(ctx, t.turn); err != nil {
+		return nil, err
+	}
+	defer func() { <-t.turn }()
+	for got := range places {
+		if err := t.enter(ctx, t.places); err != nil {
+			t.release(got)
+			return nil, err
+		}
+	}
+	answer, err = t.expect(msg)
+	if err == nil {
+		err = t.sendNow(msg, c)
+	}
+	if err != nil {
+		t.answered(msg.Seq, nil)
+		t.release(places)
+		return nil, err
+	}
+	return answer, nil
+}
+
+// enter takes a place.
+func (t *transfers) enter(ctx context.Context, places chan struct{}) error {
+	if t.sending.Err() != nil {
+		return ErrNoSuccessor
+	}
+	select {
+	case places <- struct{}{}:
+		return nil
+	case <-t.sending.Done():
+		return ErrNoSuccessor
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+func (t *transfers) release(places int) {
+	for range places {
+		<-t.places
+	}
+}
+
+// expect numbers an offer, and gives the channel for its answer.
+func (t *transfers) expect(msg *handoff.Offer) (<-chan error, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.ended {
+		return nil, ErrNoSuccessor
+	}
+	t.seq++
+	msg.Seq = t.seq
+	answer := make(chan error, 1)
+	t.waiting[msg.Seq] = answer
+	return answer, nil
+}
+
+func (t *transfers) sendNow(msg *handoff.Offer, c syscall.Conn) error {
+	ctx, cancel := context.WithTimeoutCause(t.sending, transferTimeout, ErrTimeout)
+	defer cancel()
+	return t.link.SendWith(ctx, msg, c)
+}
+
+// answered passes an answer on.
+func (t *transfers) answered(seq int, err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if answer, ok := t.waiting[seq]; ok {
+		delete(t.waiting, seq)
+		answer <- err
+	}
+}
+
+// hear reads answers. It returns when there will be none any more; if ctx ends, those that are still awaited will not come.
+func (t *transfers) hear(ctx context.Context) {
+	if t == nil {
+		return
+	}
+	defer context.AfterFunc(ctx, t.revoke)()
+	for {
+		msg, err := t.link.Receive(context.Background()) // revoke ends it
+		if err != nil {
+			break
+		}
+		switch msg := msg.(type) {
+		case *handoff.Taken:
+			t.mu.Lock()
+			t.taken++
+			t.mu.Unlock()
+			t.answered(msg.Seq, nil)
+		case *handoff.Refused:
+			t.answered(msg.Seq, fmt.Errorf("%w: %s", ErrRefused, msg.Reason))
+		}
+	}
+	t.stop()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.ended = true
+	for _, answer := range t.waiting {
+		answer <- fmt.Errorf("%w: it has not answered", ErrNoSuccessor)
+	}
+	clear(t.waiting)
+}
+
+// revoke ends the transfers: what was not taken by now is not taken any more. hear reads what was said before.
+func (t *transfers) revoke() {
+	t.stop()
+	t.turn <- struct{}{} // nobody sends
+	defer func() { <-t.turn }()
+	_ = t.link.Queue(&handoff.Revoked{}) // there is room for it; a successor that is dead does not need it
+	t.link.CloseRead()
+}
+
+// count tells how many connections were taken.
+func (t *transfers) count() int {
+	if t == nil {
+		return 0
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.taken
+}
+
+// close ends the link.
+func (t *transfers) close() {
+	if t != nil {
+		t.stop()
+		_ = t.link.Close()
+	}
+}
