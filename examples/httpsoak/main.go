@@ -8,6 +8,7 @@
 //
 //	shutdown    it calls http.Server.Shutdown, and nothing else
 //	polite      it is served by gracehttp
+//	handover    it is served by gracehttp, with WithIdleHandover
 //
 // The service has a TCP socket and a unix socket for HTTP/1 and h2c, and one with TLS. The clients are those of internal/httpload, of all
 // kinds; none tries anything again. They do not look whether their connection is still open before they use it: in the mode shutdown, most
@@ -15,7 +16,8 @@
 //
 // After each upgrade it is a matter of chance whether the next one waits until the old process is gone, or only for a moment, so that
 // several drain at a time. An interrupt (Ctrl-C) ends a mode early. It exits with an error if in any mode but shutdown a request has failed
-// or was handled twice, and in all of them if an upgrade failed, or if descriptors or goroutines have grown.
+// or was handled twice, in the mode handover if a client of HTTP/1 in plaintext had to connect anew, and in all of them if an upgrade
+// failed, or if descriptors or goroutines have grown.
 package main
 
 import (
@@ -62,7 +64,7 @@ func parse(args []string) (settings, error) {
 	set := settings{modes: modes}
 	var only string
 	flags := flag.NewFlagSet("httpsoak", flag.ExitOnError)
-	flags.StringVar(&only, "mode", "", "the only way to drain, "+modeNames()+"; one after another by default")
+	flags.StringVar(&only, "mode", "", "the only mode, "+modeNames()+"; all of them one after another by default")
 	flags.IntVar(&set.upgrades, "upgrades", 100, "how often to replace the service in each mode")
 	flags.IntVar(&set.copies, "copies", 1, "clients of each kind for each socket")
 	flags.DurationVar(&set.pause, "pause", 200*time.Millisecond, "the longest pause between two upgrades, where the second one does not wait for a drain")

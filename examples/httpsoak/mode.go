@@ -23,6 +23,7 @@ type mode struct {
 var modes = []mode{
 	{name: "shutdown", alone: true},
 	{name: "polite"},
+	{name: "handover", options: []gracehttp.Option{gracehttp.WithIdleHandover()}, keeps: true},
 }
 
 // sockets are those of the service.

@@ -29,19 +29,24 @@ func (o *outcome) String() string {
 	fmt.Fprintf(&b, "%-8s upgrades=%d requests=%d failed=%d handled=%d reconnects: HTTP/1=%d TLS=%d HTTP/2=%d drain: median=%v max=%v p99=%v",
 		o.mode.name, o.Upgrades, o.seen.Requests, o.seen.Failed, o.handled, again.HTTP1, again.TLS, again.HTTP2,
 		median.Round(time.Millisecond), longest.Round(time.Millisecond), o.seen.Latencies.Quantile(0.99).Round(100*time.Microsecond))
-	if o.seen.Failed == 0 {
-		return b.String()
-	}
-	b.WriteString("\n  failed:")
-	for _, kind := range slices.Sorted(maps.Keys(o.seen.Kinds)) {
-		if n := o.seen.Kinds[kind].Failed; n > 0 {
-			fmt.Fprintf(&b, " %s=%d", kind, n)
-		}
+	if o.seen.Failed > 0 {
+		fmt.Fprintf(&b, "\n  failed: %s", o.byKind(func(t httpload.Tally) int { return t.Failed }))
 	}
 	for _, err := range o.seen.Failures {
 		fmt.Fprintf(&b, "\n  such as %v", err)
 	}
 	return b.String()
+}
+
+// byKind tells which kinds of clients have counted something.
+func (o *outcome) byKind(count func(httpload.Tally) int) string {
+	var counts []string
+	for _, kind := range slices.Sorted(maps.Keys(o.seen.Kinds)) {
+		if n := count(o.seen.Kinds[kind]); n > 0 {
+			counts = append(counts, fmt.Sprintf("%s=%d", kind, n))
+		}
+	}
+	return strings.Join(counts, " ")
 }
 
 func (o *outcome) drainTimes() (median, longest time.Duration) {
@@ -70,7 +75,8 @@ func (o *outcome) verdict() error {
 		errs = append(errs, fmt.Errorf("%d requests were sent, and %d handled", n, o.handled))
 	}
 	if n := o.seen.Reconnects.HTTP1; n > 0 && o.mode.keeps {
-		errs = append(errs, fmt.Errorf("clients of HTTP/1 in plaintext had to connect anew %d times", n))
+		errs = append(errs, fmt.Errorf("clients of HTTP/1 in plaintext had to connect anew: %s",
+			o.byKind(func(t httpload.Tally) int { return t.Reconnects.HTTP1 })))
 	}
 	return errors.Join(errs...)
 }

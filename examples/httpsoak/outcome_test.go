@@ -28,6 +28,12 @@ func (o *outcome) fail() {
 	o.seen.Kinds["closed-loop"] = httpload.Tally{Requests: 10, Failed: 2}
 }
 
+// reconnect has a client connect anew.
+func (o *outcome) reconnect() {
+	o.seen.Reconnects.HTTP1 = 1
+	o.seen.Kinds["closed-loop"] = httpload.Tally{Requests: 10, Reconnects: httpload.Reconnects{HTTP1: 1}}
+}
+
 func TestVerdict(t *testing.T) {
 	for name, test := range map[string]struct {
 		change func(*outcome)
@@ -39,9 +45,9 @@ func TestVerdict(t *testing.T) {
 		"handled twice":              {func(o *outcome) { o.handled++ }, "10 requests were sent, and 11 handled"},
 		"not handled":                {func(o *outcome) { o.handled-- }, "10 requests were sent, and 9 handled"},
 		"not handled, alone":         {func(o *outcome) { o.handled--; o.mode = mode{alone: true} }, ""},
-		"reconnect":                  {func(o *outcome) { o.seen.Reconnects.HTTP1++ }, "had to connect anew 1 times"},
+		"reconnect":                  {(*outcome).reconnect, "had to connect anew: closed-loop=1"},
 		"reconnects of others":       {func(o *outcome) { o.seen.Reconnects = httpload.Reconnects{TLS: 1, HTTP2: 1} }, ""},
-		"reconnect, without a claim": {func(o *outcome) { o.seen.Reconnects.HTTP1++; o.mode.keeps = false }, ""},
+		"reconnect, without a claim": {func(o *outcome) { o.reconnect(); o.mode.keeps = false }, ""},
 		"failed upgrade":             {func(o *outcome) { o.Failures = []error{errors.New("no upgrade")}; o.mode = mode{alone: true} }, "no upgrade"},
 		"no request":                 {func(o *outcome) { o.seen.Kinds["late"] = httpload.Tally{} }, "late has made no request"},
 		"no load":                    {func(o *outcome) { o.seen.Kinds = nil; o.mode = mode{alone: true} }, "there was no load"},
