@@ -8,8 +8,8 @@
 // failed, or descriptors, goroutines or memory have grown.
 //
 // Begin to read at service.go, which is a service of several protocols, and server_*.go, how each of them finishes its work.
-// The rest is the soak: driver.go is its course, lineage.go starts the service and follows its generations, load*.go are the
-// clients, census.go is what must not grow, and outcome.go the judgement.
+// The rest is the soak: driver.go and load*.go, which are the clients, and outcome.go, the judgement. What starts the service, has
+// it upgraded, follows its generations and sees that nothing grows with them is in examples/internal/lineage.
 package main
 
 import (
@@ -18,10 +18,9 @@ import (
 	"flag"
 	"fmt"
 	"math/rand/v2"
-	"os"
-	"os/signal"
-	"syscall"
 	"time"
+
+	"github.com/go-grace/grace/examples/internal/lineage"
 )
 
 // settings are how the soak runs.
@@ -35,28 +34,14 @@ type settings struct {
 	seed     uint64
 }
 
-func main() {
-	var err error
-	if len(os.Args) > 1 && os.Args[1] == serveCommand {
-		err = serveAs(os.Args[2:]) // the driver has started this process
-	} else {
-		err = drive(os.Args[1:])
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "soak:", err)
-		os.Exit(1)
-	}
-}
+func main() { lineage.Main("soak", drive, serveAs) }
 
 // drive runs the soak.
-func drive(args []string) error {
+func drive(ctx context.Context, args []string) error {
 	set, err := parse(args)
 	if err != nil {
 		return err
 	}
-	ctx, restore := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer restore()
-	context.AfterFunc(ctx, restore) // who interrupts twice does not want to see the table
 	return soak(ctx, set)
 }
 
@@ -66,8 +51,8 @@ func parse(args []string) (settings, error) {
 	flags.IntVar(&set.upgrades, "upgrades", 1000, "how often to replace the service")
 	flags.DurationVar(&set.duration, "for", 0, "how long to replace it, instead of -upgrades")
 	flags.IntVar(&set.clients, "clients", 8, "clients of each kind")
-	flags.IntVar(&set.streams, "streams", maxDraining-1, "clients with a long-lived stream; each may keep an older generation alive,\n"+
-		fmt.Sprintf("and upgrades wait while %d of these drain", maxDraining))
+	flags.IntVar(&set.streams, "streams", lineage.MaxDraining-1, "clients with a long-lived stream; each may keep an older generation alive,\n"+
+		fmt.Sprintf("and upgrades wait while %d of these drain", lineage.MaxDraining))
 	flags.DurationVar(&set.stream, "stream", 5*time.Second, "how long the longest stream lasts; the shortest lasts half as long")
 	flags.DurationVar(&set.pause, "pause", 50*time.Millisecond, "the longest pause between two upgrades")
 	flags.Uint64Var(&set.seed, "seed", rand.Uint64(), "of what the clients and the driver do by chance; the default is another each time")

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+
+	"github.com/go-grace/grace/examples/internal/lineage"
 )
 
 // A request that ends in slowMark takes a while: drains find some in progress.
@@ -21,10 +23,10 @@ const censusRequest = "census"
 
 // answer is what the service says to a request, as a line or a datagram of JSON.
 type answer struct {
-	Text       string  `json:"text"`           // of the request
-	Generation int     `json:"generation"`     // of the process that answers
-	Last       bool    `json:"last,omitempty"` // on this connection: the next request needs another one
-	Census     *census `json:"census,omitempty"`
+	Text       string          `json:"text"`           // of the request
+	Generation int             `json:"generation"`     // of the process that answers
+	Last       bool            `json:"last,omitempty"` // on this connection: the next request needs another one
+	Census     *lineage.Census `json:"census,omitempty"`
 }
 
 // lineServer answers each line that it gets, over a connection that the client may keep. While it drains, each answer is the
@@ -53,7 +55,7 @@ func (s *lineServer) converse(c net.Conn) {
 		a := answer{Text: in.Text(), Generation: s.generation}
 		switch {
 		case a.Text == censusRequest:
-			a.Census = takeCensus()
+			a.Census = lineage.TakeCensus()
 		case strings.HasSuffix(a.Text, slowMark):
 			time.Sleep(slowAnswer)
 		}

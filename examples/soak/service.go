@@ -3,15 +3,14 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
-	"os"
-	"os/signal"
 	"path/filepath"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/go-grace/grace"
+	"github.com/go-grace/grace/examples/internal/lineage"
 )
 
 // The sockets of the service, by their names.
@@ -23,9 +22,6 @@ const (
 )
 
 const anyPort = "127.0.0.1:0"
-
-// maxDraining is how many older generations may drain at a time: a stream that lasts for long keeps one alive.
-const maxDraining = 4
 
 // server is one protocol of the service.
 type server interface {
@@ -40,14 +36,25 @@ type service struct {
 	servers []server
 }
 
+// serveAs runs the service, as the driver has asked for it: with the directory of its unix socket, and its drain timeout.
+func serveAs(ctx context.Context, args []string) error {
+	if len(args) != 2 {
+		return fmt.Errorf("the service takes a directory and a drain timeout, not %q", args)
+	}
+	drainTimeout, err := time.ParseDuration(args[1])
+	if err != nil {
+		return err
+	}
+	return serve(ctx, args[0], drainTimeout)
+}
+
 // serve runs the service in this process, until another one has taken over or it is to end. Its unix socket is in dir.
 func serve(ctx context.Context, dir string, drainTimeout time.Duration) error {
-	signal.Ignore(os.Interrupt, syscall.SIGTERM) // which a terminal or timeout(1) sends to all of us: the driver ends ctx
 	m, err := grace.New(
-		grace.WithObserver(grace.ObserverFunc(observe)),
+		grace.WithObserver(grace.ObserverFunc(lineage.Observe)),
 		grace.WithDrainTimeout(drainTimeout), // longer than any stream
 		grace.WithShutdownSignals(),
-		grace.WithMaxDraining(maxDraining+1), // the driver keeps to one less, but a process says that it leaves before it does
+		grace.WithMaxDraining(lineage.MaxDraining+1), // the driver keeps to one less, but a process says that it leaves before it does
 	)
 	if err != nil {
 		return err
@@ -57,16 +64,7 @@ func serve(ctx context.Context, dir string, drainTimeout time.Duration) error {
 	if err != nil {
 		return errors.Join(err, m.Shutdown(ctx))
 	}
-	m.Append(grace.Hook{
-		Name: "census",
-		OnReady: func(ctx context.Context) error {
-			c, err := settledCensus(ctx, time.Millisecond, func() (*census, error) { return takeCensus().withoutRelatives(), nil })
-			if err == nil {
-				send(report{What: ready, Generation: generation, Census: c})
-			}
-			return err
-		},
-	})
+	m.Append(lineage.ReportReady(generation))
 	m.Append(grace.Hook{Name: "servers", OnDrain: s.drain})
 
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -75,10 +73,10 @@ func serve(ctx context.Context, dir string, drainTimeout time.Duration) error {
 	if err := m.Run(ctx); err != nil { // says that we are ready, upgrades on SIGHUP, returns when all is drained
 		return err
 	}
-	if err := context.Cause(ctx); err != nil && !errors.Is(err, errDriverEnded) {
+	if err := context.Cause(ctx); err != nil && !errors.Is(err, lineage.ErrDriverEnded) {
 		return err // of a server
 	}
-	send(report{What: left, Generation: generation})
+	lineage.Send(lineage.Report{What: lineage.Left, Generation: generation})
 	return nil
 }
 

@@ -17,6 +17,7 @@ type agentClient struct {
 	*identity
 	http *http.Client
 	url  string
+	end  context.CancelFunc // closes all connections, also one that is still dialled in advance
 }
 
 func newAgentClient(c *identity) *agentClient {
@@ -33,8 +34,13 @@ func newAgentClient(c *identity) *agentClient {
 	if c.target.TLS != nil {
 		scheme = "https"
 	}
+	ended, end := context.WithCancel(context.Background())
 	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, c.target.Network, c.target.Addr)
+		conn, err := new(net.Dialer).DialContext(ctx, c.target.Network, c.target.Addr)
+		if err == nil {
+			context.AfterFunc(ended, func() { _ = conn.Close() })
+		}
+		return conn, err
 	}
 	return &agentClient{
 		identity: c,
@@ -43,10 +49,12 @@ func newAgentClient(c *identity) *agentClient {
 			Timeout:   c.config.Patience,
 		},
 		url: scheme + "://httpload",
+		end: end,
 	}
 }
 
 func (c *agentClient) run(ctx context.Context) {
+	defer c.end()
 	defer c.http.CloseIdleConnections()
 	streams := 1
 	if c.kind.agent.http2 {

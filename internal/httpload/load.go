@@ -25,6 +25,21 @@ type Result struct {
 	Kinds map[string]Tally // the same by kinds
 }
 
+// Plus is what the clients of two loads have seen.
+func (r Result) Plus(other Result) Result {
+	sum := Result{Tally: r.Tally, Kinds: maps.Clone(other.Kinds)}
+	sum.join(&other.Tally)
+	if sum.Kinds == nil {
+		sum.Kinds = make(map[string]Tally, len(r.Kinds))
+	}
+	for kind, seen := range r.Kinds {
+		of := sum.Kinds[kind]
+		seen.join(&of)
+		sum.Kinds[kind] = seen
+	}
+	return sum
+}
+
 // started counts loads: a service may have several, and ids must differ.
 var started atomic.Int64
 
@@ -49,6 +64,9 @@ func clientsOf(c Config) []*identity {
 	load := started.Add(1)
 	for i, target := range c.Targets {
 		for _, kind := range c.Kinds {
+			if kind == longIdle && target.TLS != nil {
+				continue
+			}
 			for j := range c.Copies {
 				clients = append(clients, &identity{
 					config: c, target: target, kind: kinds[kind], kindName: kind,

@@ -1,4 +1,4 @@
-package main
+package lineage
 
 import (
 	"context"
@@ -12,21 +12,23 @@ import (
 	"time"
 )
 
-// census counts what must not grow in a process. What the system does not tell, having no /proc, is missing.
-type census struct {
+// Census counts what must not grow in a process. What the system does not tell, having no /proc, is missing.
+type Census struct {
 	Descriptors map[string]int `json:"descriptors,omitempty"` // by what they are, such as "socket"; nil if not measured
 	Goroutines  int            `json:"goroutines"`
 	Resident    int64          `json:"resident,omitempty"` // memory in bytes; 0 if not measured
 }
 
-func takeCensus() *census {
-	return &census{Descriptors: descriptors(), Goroutines: runtime.NumGoroutine(), Resident: residentMemory()}
+// TakeCensus counts this process.
+func TakeCensus() *Census {
+	return &Census{Descriptors: descriptors(), Goroutines: runtime.NumGoroutine(), Resident: residentMemory()}
 }
 
-// settledCensus waits until what is about to end has ended: until five censuses in a row are the same.
-func settledCensus(ctx context.Context, interval time.Duration, take func() (*census, error)) (*census, error) {
+// SettledCensus waits until what is about to end has ended: until five censuses in a row are the same, and tell of no other
+// generation.
+func SettledCensus(ctx context.Context, interval time.Duration, take func() (*Census, error)) (*Census, error) {
 	const enough = 5
-	var last *census
+	var last *Census
 	for same := 0; same < enough; time.Sleep(interval) {
 		c, err := take()
 		switch {
@@ -34,6 +36,8 @@ func settledCensus(ctx context.Context, interval time.Duration, take func() (*ce
 			return nil, err
 		case ctx.Err() != nil:
 			return nil, fmt.Errorf("it does not come to rest: %w: %v", context.Cause(ctx), c)
+		case c.relatives() > 0:
+			same = 0
 		case last != nil && c.same(last):
 			same++
 		default:
@@ -72,8 +76,10 @@ const (
 	pidfd = "pidfd" // each with a goroutine that waits for the end of the process
 )
 
-// withoutRelatives leaves out what depends on the number of older generations.
-func (c *census) withoutRelatives() *census {
+func (c *Census) relatives() int { return c.Descriptors[pair] + c.Descriptors[pidfd] }
+
+// WithoutRelatives leaves out what depends on the number of older generations.
+func (c *Census) WithoutRelatives() *Census {
 	rest := *c
 	rest.Goroutines -= c.Descriptors[pidfd]
 	rest.Descriptors = maps.Clone(c.Descriptors)
@@ -130,12 +136,12 @@ func residentMemory() int64 {
 }
 
 // same reports whether what is counted exactly has not changed.
-func (c *census) same(as *census) bool {
+func (c *Census) same(as *Census) bool {
 	return c.Goroutines == as.Goroutines && maps.Equal(c.Descriptors, as.Descriptors)
 }
 
 // open counts the descriptors.
-func (c *census) open() int {
+func (c *Census) open() int {
 	n := 0
 	for _, count := range c.Descriptors {
 		n += count
@@ -143,7 +149,7 @@ func (c *census) open() int {
 	return n
 }
 
-func (c *census) String() string {
+func (c *Census) String() string {
 	kinds := []string{fmt.Sprintf("%d goroutines", c.Goroutines)}
 	for _, kind := range slices.Sorted(maps.Keys(c.Descriptors)) {
 		kinds = append(kinds, fmt.Sprintf("%d %s", c.Descriptors[kind], kind))

@@ -1,0 +1,5 @@
+//go:build !unix
+
+package lineage
+
+func keepInherited() {} // descriptors are not counted
