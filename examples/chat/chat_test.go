@@ -1,0 +1,165 @@
+//go:build linux
+
+package main
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/gobwas/ws"
+)
+
+// Twenty people talk through ten upgrades. Each hears every message once, in the same order, over the one connection that it has.
+func TestNobodyNoticesUpgrades(t *testing.T) {
+	s := start(t)
+	talk := startTalk(t, s, 20)
+	for range 5 {
+		talk.awaitAll(t)
+		s.upgrade(t)
+		s.upgrade(t) // at once: some clients come from the process before, and have to go on
+		s.awaitDrained(t, len(s.pids)-2)
+		s.awaitDrained(t, len(s.pids)-1)
+		talk.pauseAgain()
+	}
+	talk.end(t)
+
+	s.signal(t, syscall.SIGTERM)
+	for _, p := range talk.people {
+		if err := p.awaitClose(ws.StatusGoingAway); err != nil {
+			t.Error(err)
+		}
+	}
+	<-s.log.ended
+	for _, line := range complaints.FindAllString(s.log.String(), -1) {
+		t.Error(line)
+	}
+}
+
+// Another program is installed in place of the chat, and serves from the upgrade on. It does not know what to do with the connections.
+func TestSuccessorThatTakesNoClients(t *testing.T) {
+	s := start(t)
+	people := []*person{meet(t, s, "anna"), meet(t, s, "otto")}
+	other := filepath.Join(t.TempDir(), "http")
+	if out, err := exec.Command("go", "build", "-o", other, "github.com/go-grace/grace/examples/http").CombinedOutput(); err != nil {
+		t.Fatalf("build: %v\n%s", err, out)
+	}
+	if err := whole(people[0], nil); err != nil {
+		t.Fatal(err)
+	}
+	s.replace(t, other)
+	s.upgrade(t)
+	for _, p := range people {
+		if err := p.awaitClose(statusServiceRestart); err != nil {
+			t.Error(err)
+		}
+		if len(p.heard) != 1 {
+			t.Errorf("%s has heard %q", p.nick, p.heard)
+		}
+	}
+	s.awaitDrained(t, 1)
+	if body := get(t, "http://"+s.addr+"/"); body != fmt.Sprintf("process %d\n", s.pids[1]) {
+		t.Errorf("the other program answers %q", body)
+	}
+}
+
+func TestPage(t *testing.T) {
+	s := start(t)
+	if body := get(t, "http://"+s.addr+"/"); !strings.Contains(body, "new WebSocket(") {
+		t.Errorf("the page is %q", body)
+	}
+	for _, nick := range []string{"", strings.Repeat("n", maxNick+1), "\xff"} {
+		if _, err := dial(s.addr, nick); err == nil || !strings.Contains(err.Error(), "400") {
+			t.Errorf("nick %q: %v", nick, err)
+		}
+	}
+}
+
+func get(t *testing.T, url string) string {
+	t.Helper()
+	c := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: patience}
+	resp, err := c.Get(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(body)
+}
+
+// Who sends what is not allowed is told so, whatever else is on its way; the others stay.
+func TestRules(t *testing.T) {
+	s := start(t)
+	witness := meet(t, s, "witness")
+	long := strings.Repeat("x", maxText)
+	for name, c := range map[string]struct {
+		frames []byte
+		code   ws.StatusCode
+	}{
+		"long frame":     {frame(ws.OpText, true, long+"x"), ws.StatusMessageTooBig},
+		"huge frame":     {append([]byte{0x81, 0xff, 0, 0, 0, 0, 0x7f}, make([]byte, 1<<20)...), ws.StatusMessageTooBig},
+		"negative frame": {append([]byte{0x81, 0xff, 0xff}, make([]byte, 1<<20)...), ws.StatusProtocolError},
+		"long message": {
+			append(frame(ws.OpText, false, long), frame(ws.OpContinuation, true, "x")...), ws.StatusMessageTooBig,
+		},
+		"binary":          {frame(ws.OpBinary, true, "x"), ws.StatusUnsupportedData},
+		"no UTF-8":        {frame(ws.OpText, true, "\xff"), ws.StatusInvalidFramePayloadData},
+		"not masked":      {ws.MustCompileFrame(ws.NewTextFrame([]byte("x"))), ws.StatusProtocolError},
+		"continuation":    {frame(ws.OpContinuation, true, "x"), ws.StatusProtocolError},
+		"no continuation": {append(frame(ws.OpText, false, ""), frame(ws.OpText, true, "x")...), ws.StatusProtocolError},
+		"long ping":       {frame(ws.OpPing, true, long), ws.StatusProtocolError},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := meet(t, s, "villain")
+			_ = p.write(c.frames) // the server may not read them all
+			if err := p.awaitClose(c.code); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	p := meet(t, s, "talker")
+	if err := p.write(frame(ws.OpText, true, long)); err != nil {
+		t.Fatal(err)
+	}
+	if err := witness.await(func() bool { return len(witness.heard) == 1 }); err != nil || witness.heard[0] != "1 talker: "+long {
+		t.Errorf("the witness has heard %.60q, %v", witness.heard, err)
+	}
+}
+
+// What a client sends together with its request is not lost.
+func TestMessageBehindTheRequest(t *testing.T) {
+	s := start(t)
+	conn, err := net.DialTimeout("tcp", s.addr, patience)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
+		t.Fatal(err)
+	}
+	_, err = io.WriteString(conn, "GET /ws?nick=anna HTTP/1.1\r\nHost: chat\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"+
+		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"+string(frame(ws.OpText, true, "hello")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	in := bufio.NewReader(conn)
+	resp, err := http.ReadResponse(in, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if f, err := ws.ReadFrame(in); err != nil || string(f.Payload) != "1 anna: hello" {
+		t.Errorf("got %q, %v", f.Payload, err)
+	}
+}
