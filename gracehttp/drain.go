@@ -21,7 +21,7 @@ const (
 // requests may be on their way, and drops those that it has just read. So it comes last, when no HTTP/1 connection is left.
 func (s *server) drain(ctx context.Context) error {
 	s.awaitStop(ctx)
-	s.begin()
+	s.begin(errors.Is(s.group.m.Cause(), grace.ErrUpgraded))
 	s.handOver(ctx)
 	s.finishHTTP1(ctx)
 	s.shutDown(ctx)
@@ -38,11 +38,11 @@ func (s *server) drain(ctx context.Context) error {
 }
 
 // begin begins the drain, if it has not begun.
-func (s *server) begin() {
+func (s *server) begin(upgraded bool) {
 	s.beginOnce.Do(func() {
 		s.began = time.Now()
 		s.conns.begin()
-		s.handing.taker.Store(errors.Is(s.group.m.Cause(), grace.ErrUpgraded))
+		s.handing.taker.Store(upgraded)
 		s.endServe()
 		s.listenErr = s.stopListening()
 	})

@@ -96,7 +96,7 @@ func (g *group) close() []*server {
 	}
 	if errors.Is(g.m.Cause(), grace.ErrUpgraded) {
 		for _, s := range servers {
-			s.begin()
+			s.begin(true)
 		}
 	}
 	return servers

@@ -53,8 +53,7 @@ type handover struct {
 	listener *listener
 	rule     idleRule
 	passage
-	http1   atomic.Bool // its handler was called with a request of HTTP/1; until then it may be one of HTTP/2
-	refused atomic.Bool // by the successor
+	http1 atomic.Bool // its handler was called with a request of HTTP/1; until then it may be one of HTTP/2
 }
 
 // errHandedOver ends http.Server's work on a connection. It is a *net.OpError of a read: to others it would answer.
@@ -68,7 +67,7 @@ func (h *handover) wake() bool { return h.interrupt(h.inner.SetReadDeadline) }
 
 // mayLeave reports whether the connection will be handed over when it is idle.
 func (h *handover) mayLeave() bool {
-	return h != nil && h.now() != staying && h.http1.Load() && !h.refused.Load() && h.listener.server.handing.taker.Load()
+	return h != nil && h.http1.Load() && !h.stays.Load() && h.listener.server.handing.taker.Load()
 }
 
 // Read reads. If it is for the next request, it hands the connection over as soon as the server drains.
@@ -78,18 +77,18 @@ func (h *handover) Read(b []byte) (int, error) {
 	}
 	n, err := h.inner.Read(b)
 	if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
-		h.stay()
+		h.stays.Store(true)
 	}
 	return n, err
 }
 
 // readNext waits for the next request. The connection may leave before, and whenever the drain interrupts it.
 func (h *handover) readNext(b []byte) (int, error) {
-	if h.listener.server.isDraining() && h.mayLeave() && h.handOver() {
+	if h.listener.server.isDraining() && h.mayLeave() && h.handOver(waiting) {
 		return 0, errHandedOver
 	}
 	n, err := h.inner.Read(b)
-	if h.change(waiting, afterRead(n)) {
+	if h.change(waiting, busy) {
 		return n, err
 	}
 	again, err := h.afterWake(n, err)
@@ -99,22 +98,14 @@ func (h *handover) readNext(b []byte) (int, error) {
 	return n, err
 }
 
-// afterRead is the phase after a Read for the next request: without a byte, the client has gone, or was idle for too long.
-func afterRead(n int) phase {
-	if n > 0 {
-		return busy
-	}
-	return staying
-}
-
 // afterWake goes on after the drain has interrupted a Read, which has returned n and err.
 func (h *handover) afterWake(n int, err error) (again bool, _ error) {
 	defer h.listener.server.handing.leave()
 	if n > 0 || !errors.Is(err, os.ErrDeadlineExceeded) || h.expired() { // it came too late
-		h.resume(afterRead(n), h.inner.SetReadDeadline)
+		h.resume(busy, h.inner.SetReadDeadline)
 		return false, err
 	}
-	if h.mayLeave() && h.handOver() {
+	if h.mayLeave() && h.handOver(woken) {
 		return false, errHandedOver
 	}
 	h.resume(waiting, h.inner.SetReadDeadline)
@@ -122,13 +113,16 @@ func (h *handover) afterWake(n int, err error) (again bool, _ error) {
 }
 
 // handOver offers the connection to the successor. If that does not take it, it is as it was.
-func (h *handover) handOver() bool {
-	deadline := h.leave()
+func (h *handover) handOver(from phase) bool {
+	deadline, ok := h.leave(from)
+	if !ok {
+		return false
+	}
 	if h.listener.handOver(h.inner, deadline) {
 		h.phase.Store(uint32(gone))
 		return true
 	}
-	h.refused.Store(true)
+	h.stays.Store(true)
 	h.resume(waiting, h.inner.SetReadDeadline)
 	return false
 }
@@ -145,12 +139,12 @@ func (h *handover) SetDeadline(t time.Time) error {
 
 // CloseRead closes one direction: such a connection stays here.
 func (h *handover) CloseRead() error {
-	h.stay()
+	h.stays.Store(true)
 	return h.inner.CloseRead()
 }
 
 // CloseWrite closes the other one.
 func (h *handover) CloseWrite() error {
-	h.stay()
+	h.stays.Store(true)
 	return h.inner.CloseWrite()
 }

@@ -17,7 +17,6 @@ const (
 	woken                // so did it until the drain has interrupted that
 	leaving              // it is offered to the successor
 	gone                 // the successor has it
-	staying              // it is not for the successor
 )
 
 // passage finds out when a connection is between two requests: nothing of the next one is in a buffer of http.Server, and nobody
@@ -28,6 +27,7 @@ const (
 // (net/http/server.go, conn.serve.)
 type passage struct {
 	phase atomic.Uint32
+	stays atomic.Bool // for good: it is not for the successor
 
 	mu       sync.Mutex // held while a deadline is set that is not for a request
 	sets     int        // of the read deadline, while idle
@@ -49,9 +49,6 @@ func (p *passage) change(from, to phase) bool {
 	return p.phase.CompareAndSwap(uint32(from), uint32(to))
 }
 
-// stay rules out for good that the connection is handed over.
-func (p *passage) stay() { p.phase.Store(uint32(staying)) }
-
 // note is a change of the state of the connection.
 func (p *passage) note(state http.ConnState) {
 	switch state {
@@ -63,13 +60,13 @@ func (p *passage) note(state http.ConnState) {
 	case http.StateActive:
 		p.change(idle, busy) // the request was in a buffer
 	case http.StateHijacked:
-		p.stay()
+		p.stays.Store(true)
 	}
 }
 
 // setDeadline is SetReadDeadline of a connection, for which set does it.
 func (p *passage) setDeadline(t time.Time, set func(time.Time) error) error {
-	if now := p.now(); now == busy || now == staying {
+	if p.now() == busy {
 		return set(t)
 	}
 	p.mu.Lock()
@@ -109,12 +106,12 @@ func (p *passage) interrupt(set func(time.Time) error) bool {
 	return true
 }
 
-// leave begins to hand the connection over, in the Read for the next request. It gives the deadline for that.
-func (p *passage) leave() time.Time {
+// leave begins to hand the connection over, in the Read for the next request. It gives the deadline for that, and reports false if
+// the drain has interrupted the Read just now.
+func (p *passage) leave(from phase) (deadline time.Time, ok bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.phase.Store(uint32(leaving))
-	return p.deadline
+	return p.deadline, p.change(from, leaving)
 }
 
 // resume undoes interrupt and leave.

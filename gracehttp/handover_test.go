@@ -1,0 +1,187 @@
+//go:build linux
+
+package gracehttp
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"os"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// idleConn gives a connection on which http.Server is about to read the next request, and its client.
+func (n *node) idleConn(deadline time.Time) (*tcpConn, *connection) {
+	n.t.Helper()
+	server, client := pair(n.t)
+	c := n.ln.wrap(server).(*tcpConn)
+	c.http1.Store(true)
+	c.note(http.StateIdle)
+	if err := c.SetReadDeadline(deadline); err != nil {
+		n.t.Fatal(err)
+	}
+	return c, client
+}
+
+// readResult is that of a Read.
+type readResult struct {
+	text string
+	err  error
+}
+
+// startRead reads the next request, and returns when it waits for that.
+func startRead(t *testing.T, c *tcpConn) <-chan readResult {
+	t.Helper()
+	result := make(chan readResult, 1)
+	go func() { // ends with the connection
+		b := make([]byte, 4096)
+		n, err := c.Read(b)
+		result <- readResult{string(b[:n]), err}
+	}()
+	eventually(t, "waiting", func() bool { return c.now() == waiting })
+	return result
+}
+
+func taken(context.Context, string, syscall.Conn, []byte) error { return nil }
+
+func refused(context.Context, string, syscall.Conn, []byte) error { return errors.New("no") }
+
+// An interruption that comes when a connection is about to leave by itself gives its place back.
+func TestInterruptedWhenItIsAboutToLeave(t *testing.T) {
+	n := newNode(t, &http.Server{}, WithIdleHandover())
+	n.transferTo(taken)
+	c, _ := n.idleConn(time.Time{})
+	b := make([]byte, 4096)
+	if !c.enter(len(b), c.rule) {
+		t.Fatal("the Read is not one for the next request")
+	}
+	n.begin(true)
+	n.handing.wake(t.Context(), c)
+	if _, err := c.readNext(b); err != errHandedOver {
+		t.Errorf("got %v", err)
+	}
+	n.checkDrained()
+}
+
+// A connection that is half closed while it waits stays, and waits on.
+func TestHalfClosedWhileItWaits(t *testing.T) {
+	for name, half := range map[string]struct {
+		close func(*tcpConn) error
+		want  readResult
+	}{
+		"CloseWrite": {close: (*tcpConn).CloseWrite, want: readResult{text: "more"}},
+		"CloseRead":  {close: (*tcpConn).CloseRead, want: readResult{err: io.EOF}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := newNode(t, &http.Server{}, WithIdleHandover())
+			n.transferTo(func(context.Context, string, syscall.Conn, []byte) error {
+				t.Error("it is handed over")
+				return nil
+			})
+			c, client := n.idleConn(time.Time{})
+			result := startRead(t, c)
+			if err := half.close(c); err != nil {
+				t.Fatal(err)
+			}
+			n.begin(true)
+			n.handing.wake(t.Context(), c)
+			if _, err := io.WriteString(client, half.want.text); err != nil {
+				t.Fatal(err)
+			}
+			if got := within(t, "end of the Read", result); got != half.want {
+				t.Errorf("got %q, %v", got.text, got.err)
+			}
+			n.checkDrained()
+		})
+	}
+}
+
+// What comes of an interruption depends on what else happens. The deadline is afterwards that of net/http.
+func TestDeadlineAfterAnInterruption(t *testing.T) {
+	for name, course := range map[string]struct {
+		transfer func(context.Context, string, syscall.Conn, []byte) error
+		idle     time.Duration // that it may be
+		send     string
+		want     readResult
+	}{
+		"refused, and idle for too long":   {transfer: refused, idle: time.Second / 4, want: readResult{err: os.ErrDeadlineExceeded}},
+		"refused, and another request":     {transfer: refused, idle: time.Hour, send: "GET", want: readResult{text: "GET"}},
+		"refused, without a deadline":      {transfer: refused, send: "GET", want: readResult{text: "GET"}},
+		"the client closes the connection": {transfer: refused, idle: time.Hour, want: readResult{err: io.EOF}},
+		"taken":                            {transfer: taken, idle: time.Hour, want: readResult{err: errHandedOver}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			n := newNode(t, &http.Server{}, WithIdleHandover())
+			n.transferTo(course.transfer)
+			var deadline time.Time
+			if course.idle > 0 {
+				deadline = time.Now().Add(course.idle)
+			}
+			c, client := n.idleConn(deadline)
+			result := startRead(t, c)
+			n.begin(true)
+			n.handing.wake(t.Context(), c)
+			eventually(t, "back", func() bool { return len(n.handing.awake) == 0 })
+			if course.want.err == io.EOF {
+				client.Close()
+			} else if _, err := io.WriteString(client, course.send); err != nil {
+				t.Fatal(err)
+			}
+			got := within(t, "end of the Read", result)
+			if got.text != course.want.text || !errors.Is(got.err, course.want.err) {
+				t.Errorf("got %q, %v", got.text, got.err)
+			}
+			n.checkDrained()
+		})
+	}
+}
+
+// A request that comes when the drain has interrupted the wait for it is read by the old process, with the deadline that net/http
+// has set, which is not that of the interruption.
+func TestRequestForestallsTheInterruption(t *testing.T) {
+	n := newNode(t, &http.Server{}, WithIdleHandover())
+	n.transferTo(taken)
+	c, client := n.idleConn(time.Now().Add(time.Hour))
+	if !c.enter(4096, c.rule) {
+		t.Fatal("the Read is not one for the next request")
+	}
+	n.begin(true)
+	n.handing.wake(t.Context(), c)
+	if again, err := c.afterWake(1, nil); again || err != nil { // it has read a byte before
+		t.Errorf("it waits again: %v, %v", again, err)
+	}
+	n.checkDrained()
+	if _, err := io.WriteString(client, "ET"); err != nil {
+		t.Fatal(err)
+	}
+	b := make([]byte, 4095)
+	if got, err := c.Read(b); string(b[:got]) != "ET" || err != nil {
+		t.Errorf("got %q, %v", b[:got], err)
+	}
+	if c.now() != busy {
+		t.Errorf("the phase is %d", c.now())
+	}
+}
+
+// So is the end of its time, which the successor need not see to.
+func TestIdleTimeoutForestallsTheInterruption(t *testing.T) {
+	n := newNode(t, &http.Server{}, WithIdleHandover())
+	n.transferTo(func(context.Context, string, syscall.Conn, []byte) error {
+		t.Error("it is handed over")
+		return nil
+	})
+	c, _ := n.idleConn(time.Now())
+	if !c.enter(4096, c.rule) {
+		t.Fatal("the Read is not one for the next request")
+	}
+	n.begin(true)
+	n.handing.wake(t.Context(), c)
+	if again, err := c.afterWake(0, os.ErrDeadlineExceeded); again || err == nil {
+		t.Errorf("it waits again: %v, %v", again, err)
+	}
+	n.checkDrained()
+}

@@ -1,0 +1,140 @@
+//go:build linux
+
+package gracehttp
+
+import (
+	"bufio"
+	"context"
+	"net"
+	"net/http"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/go-grace/grace"
+)
+
+// node is a server with sockets in this process. What its drain transfers can be taken by another node.
+type node struct {
+	*server
+	t    *testing.T
+	ln   *listener
+	done chan struct{} // closed when nothing is served any more
+	reports
+}
+
+// reports are those of a Manager.
+type reports struct {
+	mu  sync.Mutex
+	all []grace.Report
+}
+
+func (r *reports) Observe(rec grace.Record) {
+	if e, ok := rec.Event.(grace.Reported); ok {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.all = append(r.all, e.Report)
+	}
+}
+
+// newNode serves on the loopback interface, until the test is over.
+func newNode(t *testing.T, srv *http.Server, opts ...Option) *node {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return serveNode(t, srv, ln, opts...)
+}
+
+func serveNode(t *testing.T, srv *http.Server, ln net.Listener, opts ...Option) *node {
+	t.Helper()
+	set, err := newSettings(opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := &node{t: t, done: make(chan struct{})}
+	m := newManager(t, grace.WithObserver(&n.reports))
+	n.server = newServer(&group{m: m}, srv)
+	n.ln = n.listen(ln, false, set)
+	go func() { // ends with the server
+		defer close(n.done)
+		if err := n.served(n.ln, srv.Serve(n.ln)); err != nil {
+			t.Error(err)
+		}
+	}()
+	t.Cleanup(func() {
+		srv.Close()
+		<-n.done
+		if err := m.Shutdown(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+	return n
+}
+
+// transferTo has a function take what is transferred.
+func (n *node) transferTo(take func(context.Context, string, syscall.Conn, []byte) error) {
+	n.handing.transfer = take
+}
+
+// checkDrained looks for what a drain could leave behind.
+func (n *node) checkDrained() {
+	n.t.Helper()
+	_, left := n.conns.count()
+	if awake, parked := len(n.handing.awake), len(n.ln.parked()); left+awake+parked > 0 {
+		n.t.Errorf("%d connections are left, %d parked, %d awake", left, parked, awake)
+	}
+}
+
+func dial(t *testing.T, addr net.Addr) *connection {
+	t.Helper()
+	c, err := net.DialTimeout(addr.Network(), addr.String(), patience)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	if err := c.SetDeadline(time.Now().Add(patience)); err != nil {
+		t.Fatal(err)
+	}
+	return &connection{t: t, Conn: c, reader: bufio.NewReader(c)}
+}
+
+// pair gives both ends of a connection.
+func pair(t *testing.T) (server net.Conn, client *connection) {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	client = dial(t, ln.Addr())
+	server, err = ln.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { server.Close() })
+	return server, client
+}
+
+// within waits for something.
+func within[T any](t *testing.T, what string, c <-chan T) (v T) {
+	t.Helper()
+	select {
+	case v = <-c:
+	case <-time.After(patience):
+		t.Fatalf("no %s after %v", what, patience)
+	}
+	return v
+}
+
+// eventually waits until something holds.
+func eventually(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	for end := time.Now().Add(patience); !holds(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("not %s after %v", what, patience)
+		}
+	}
+}
