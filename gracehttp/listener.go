@@ -111,9 +111,14 @@ func (l *listener) adopt(c net.Conn, state []byte) {
 	if left, err := time.ParseDuration(string(state)); err == nil {
 		deadline = time.Now().Add(left)
 	}
-	if !l.park(c, deadline) {
-		_ = c.Close()
+	switch {
+	case c.RemoteAddr() == nil: // its client has reset it, and nobody expects that there is no address
+	case l.park(c, deadline):
+		return
+	default:
+		l.handOver(c, deadline) // it was sent to us just before nothing was to be any more
 	}
+	_ = c.Close()
 }
 
 // handOver gives a connection without a request to the successor. Until then, it may stay so until the deadline.
@@ -136,9 +141,7 @@ func (l *listener) stop() error {
 // end has Accept fail, once all that was accepted before is delivered or gone.
 func (l *listener) end() {
 	l.forget()
-	l.mu.Lock()
-	l.ending = true
-	l.mu.Unlock()
+	l.endParking()
 	l.sources.Wait()
 	close(l.ended)
 }
@@ -147,7 +150,7 @@ func (l *listener) end() {
 func (l *listener) Close() error {
 	l.once.Do(func() { close(l.closed) })
 	l.forget()
-	for _, p := range l.parked() {
+	for _, p := range l.endParking() {
 		_ = p.Close()
 	}
 	return l.stop()

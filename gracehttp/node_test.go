@@ -7,6 +7,7 @@ import (
 	"context"
 	"net"
 	"net/http"
+	"os"
 	"sync"
 	"syscall"
 	"testing"
@@ -88,6 +89,9 @@ func (n *node) checkDrained() {
 	}
 }
 
+// dial connects a client.
+func (n *node) dial() *connection { return dial(n.t, n.ln.Addr()) }
+
 func dial(t *testing.T, addr net.Addr) *connection {
 	t.Helper()
 	c, err := net.DialTimeout(addr.Network(), addr.String(), patience)
@@ -116,6 +120,16 @@ func pair(t *testing.T) (server net.Conn, client *connection) {
 	}
 	t.Cleanup(func() { server.Close() })
 	return server, client
+}
+
+// copyOf makes another connection of the same socket.
+func copyOf(c syscall.Conn) (net.Conn, error) {
+	f, err := c.(interface{ File() (*os.File, error) }).File()
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return net.FileConn(f)
 }
 
 // within waits for something.

@@ -61,6 +61,14 @@ func rawIfPeekable(c syscall.Conn) syscall.RawConn {
 	return raw
 }
 
+// endParking keeps no more connections than it gives.
+func (l *listener) endParking() []*parked {
+	l.mu.Lock()
+	l.ending = true
+	l.mu.Unlock()
+	return l.parked()
+}
+
 func (l *listener) parked() []*parked {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -70,6 +70,7 @@ func (s *server) listen(ln net.Listener, secure bool, set settings) *listener {
 
 // served says that serving a listener has ended, and returns the error unless somebody has wanted that.
 func (s *server) served(l *listener, err error) error {
+	_ = l.Close() // http.Server.ServeTLS does not, if it fails before it serves
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	close(l.served)

@@ -1,0 +1,139 @@
+//go:build linux
+
+package gracehttp
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// lastMoment is a listener that returns one more connection while it is closed.
+type lastMoment struct {
+	net.Listener
+	closing chan struct{}
+	given   bool
+}
+
+func (l *lastMoment) Accept() (net.Conn, error) {
+	<-l.closing
+	if l.given {
+		return nil, net.ErrClosed
+	}
+	l.given = true
+	return l.Listener.Accept()
+}
+
+func (l *lastMoment) Close() error {
+	select {
+	case <-l.closing:
+	default:
+		close(l.closing)
+	}
+	return nil
+}
+
+// A connection that is accepted while the owner closes the server is closed too.
+func TestAcceptedWhileTheServerIsClosed(t *testing.T) {
+	inner, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer inner.Close()
+	n := serveNode(t, &http.Server{}, &lastMoment{Listener: inner, closing: make(chan struct{})})
+	c := n.dial()
+	if err := n.Close(); err != nil {
+		t.Error(err)
+	}
+	c.isCut()
+	n.ln.awaitSources(t)
+}
+
+// awaitSources waits until no goroutine has anything to accept.
+func (l *listener) awaitSources(t *testing.T) {
+	t.Helper()
+	ended := make(chan struct{})
+	go func() { // ends soon, or the test has failed
+		defer close(ended)
+		l.sources.Wait()
+	}()
+	within(t, "end of what is accepted", ended)
+}
+
+// isCut waits until the server has closed the connection, in whichever way.
+func (c *connection) isCut() {
+	c.t.Helper()
+	if text, err := io.ReadAll(c.reader); len(text) > 0 || err != nil && !errors.Is(err, syscall.ECONNRESET) {
+		c.t.Errorf("%q and %v instead of the end", text, err)
+	}
+}
+
+// A server that fails before it serves leaves no connection open on which clients would wait in vain.
+func TestServerThatFailsBeforeItServes(t *testing.T) {
+	m := newManager(t)
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := dial(t, ln.Addr())
+	if err := m.Ready(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := ServeTLS(m, &http.Server{}, ln, "", ""); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Wait(t.Context()); err == nil {
+		t.Error("the service has not failed")
+	}
+	c.isCut()
+}
+
+// A connection that the old process has sent just before nothing is served any more goes on to the next process.
+func TestConnectionThatComesAtTheEndOfTheDrain(t *testing.T) {
+	n := newNode(t, &http.Server{})
+	passed := make(chan string, 1)
+	n.transferTo(func(_ context.Context, _ string, _ syscall.Conn, state []byte) error {
+		passed <- string(state)
+		return nil
+	})
+	n.begin(true)
+	ours, client := pair(t)
+	n.ln.end()
+	n.ln.adopt(ours, []byte("1h"))
+	if left, err := time.ParseDuration(within(t, "transfer", passed)); err != nil || left > time.Hour || left < time.Hour-patience {
+		t.Errorf("it may be silent for %v, %v", left, err)
+	}
+	client.isCut() // there is no other copy of it
+}
+
+// A connection that its client has reset meanwhile has no address any more. Nobody expects that of a connection, and nobody gets it.
+func TestConnectionThatIsResetOnItsWay(t *testing.T) {
+	n := newNode(t, &http.Server{})
+	theirs, client := pair(t)
+	if _, err := io.WriteString(client, "GET / HTTP/1.1\r\nHost: test\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(client.Conn.(*net.TCPConn).SetLinger(0), client.Close()); err != nil {
+		t.Fatal(err)
+	}
+	var ours net.Conn
+	eventually(t, "reset", func() (reset bool) {
+		var err error
+		if ours, err = copyOf(theirs.(*net.TCPConn)); err != nil {
+			t.Fatal(err)
+		}
+		if reset = ours.RemoteAddr() == nil; !reset {
+			ours.Close()
+		}
+		return reset
+	})
+	n.ln.adopt(ours, nil)
+	if err := ours.SetDeadline(time.Time{}); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("the connection is open: %v", err)
+	}
+}
