@@ -1,6 +1,7 @@
 package gracehttp
 
 import (
+	"fmt"
 	"net"
 	"sync"
 	"time"
@@ -49,13 +50,14 @@ func newListener(s *server, ln net.Listener, secure bool) *listener {
 	return l
 }
 
-// transferName tells a listener from the others, in the next process too.
+// transferName tells a listener from the others, in the next process too. Its type is a part of that: one that does something with
+// its connections, such as package tls, must not get those of one that does not.
 func transferName(ln net.Listener, secure bool) string {
 	scheme := "http"
 	if secure {
 		scheme = "https"
 	}
-	return scheme + " " + ln.Addr().Network() + " " + ln.Addr().String()
+	return fmt.Sprintf("%s %s %s %T", scheme, ln.Addr().Network(), ln.Addr(), ln)
 }
 
 // Accept gives a connection on which something has come.
@@ -80,7 +82,7 @@ func (l *listener) acceptAll() {
 			if !l.deliver(accepted{err: err}) {
 				return
 			}
-		case !l.park(c, l.server.headerDeadline()):
+		case !l.park(c, l.server.headerDeadline(l.secure)):
 			l.deliver(accepted{conn: c})
 		}
 	}

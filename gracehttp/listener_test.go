@@ -4,6 +4,7 @@ package gracehttp
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"io"
 	"net"
@@ -135,5 +136,53 @@ func TestConnectionThatIsResetOnItsWay(t *testing.T) {
 	n.ln.adopt(ours, nil)
 	if err := ours.SetDeadline(time.Time{}); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("the connection is open: %v", err)
+	}
+}
+
+// A listener that makes something else of its connections does not get those of one that does not.
+func TestListenersAreToldApart(t *testing.T) {
+	ln := newPipeListener()
+	names := map[string]bool{}
+	for _, other := range []net.Listener{ln, tls.NewListener(ln, &tls.Config{}), &lastMoment{Listener: ln}} {
+		names[transferName(other, false)] = true
+	}
+	names[transferName(ln, true)] = true
+	if len(names) != 4 {
+		t.Errorf("their names are %v", names)
+	}
+}
+
+// A connection may be silent for as long as with http.Server alone.
+func TestTimeoutsOfSilentConnections(t *testing.T) {
+	const (
+		none   = time.Duration(0)
+		never  = time.Duration(-1)
+		header = 2 * time.Hour
+		read   = 3 * time.Hour
+		write  = time.Hour
+	)
+	for _, c := range []struct {
+		header, read, write time.Duration
+		plain, secure       time.Duration
+	}{
+		{none, none, none, none, none},
+		{header, none, none, header, header},
+		{header, read, none, header, header},
+		{none, read, none, read, read},
+		{never, read, none, none, read},
+		{never, never, never, none, none},
+		{none, none, write, none, write},
+		{header, read, write, header, write},
+	} {
+		s := &server{Server: &http.Server{ReadHeaderTimeout: c.header, ReadTimeout: c.read, WriteTimeout: c.write}}
+		for secure, want := range map[bool]time.Duration{false: c.plain, true: c.secure} {
+			got := none
+			if deadline := s.headerDeadline(secure); !deadline.IsZero() {
+				got = time.Until(deadline).Round(time.Hour)
+			}
+			if got != want {
+				t.Errorf("with timeouts of %v, %v, %v, and TLS %t: %v instead of %v", c.header, c.read, c.write, secure, got, want)
+			}
+		}
 	}
 }

@@ -90,11 +90,19 @@ func (s *server) served(l *listener, err error) error {
 func (s *server) isDraining() bool { return s.serving.Err() != nil }
 
 // headerDeadline is how long a connection may be silent at its begin: http.Server counts from the first byte on.
-func (s *server) headerDeadline() time.Time {
-	if d := cmp.Or(max(0, s.ReadHeaderTimeout), max(0, s.ReadTimeout)); d > 0 {
-		return time.Now().Add(d)
+func (s *server) headerDeadline(secure bool) time.Time {
+	d := cmp.Or(s.ReadHeaderTimeout, s.ReadTimeout)
+	if secure { // for the handshake
+		for _, other := range []time.Duration{s.ReadTimeout, s.WriteTimeout} {
+			if other > 0 && (d <= 0 || other < d) {
+				d = other
+			}
+		}
 	}
-	return time.Time{}
+	if d <= 0 {
+		return time.Time{}
+	}
+	return time.Now().Add(d)
 }
 
 // closes reports whether the answer that is about to begin is the last one on its connection. One that goes to the successor is not
