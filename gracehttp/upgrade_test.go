@@ -3,18 +3,16 @@
 package gracehttp
 
 import (
-	"slices"
 	"testing"
 	"time"
 
 	"github.com/go-grace/grace/internal/httpload"
 )
 
-// startLoad starts clients of all kinds, or some. None is idle for longer than the grace.
-func startLoad(s *service, kinds ...string) *httpload.Load {
+// startLoad starts clients of all kinds. None is idle for longer than the grace.
+func startLoad(s *service) *httpload.Load {
 	s.t.Helper()
 	l, err := httpload.Start(httpload.Config{
-		Kinds:   kinds,
 		Targets: []httpload.Target{{Network: "tcp", Addr: s.plain}, {Network: "tcp", Addr: s.tls, TLS: s.trust}},
 		Idle:    testGrace / 4,
 	})
@@ -63,9 +61,7 @@ func TestTenUpgradesLoseNoRequest(t *testing.T) {
 // With WithIdleHandover, clients of plain HTTP/1 do not even have to connect anew.
 func TestIdleHandoverClosesNothing(t *testing.T) {
 	s := start(t, config{Idle: true})
-	l := startLoad(s, slices.DeleteFunc(httpload.Kinds(), func(kind string) bool {
-		return kind == "post-crlf" || kind == "long-idle" // the former has always sent a part of the next request
-	})...)
+	l := startLoad(s)
 	const upgrades = 10
 	for n := range upgrades {
 		time.Sleep(150 * time.Millisecond) // of load

@@ -55,7 +55,6 @@ func newAgentClient(c *identity) *agentClient {
 
 func (c *agentClient) run(ctx context.Context) {
 	defer c.end()
-	defer c.http.CloseIdleConnections()
 	streams := 1
 	if c.kind.agent.http2 {
 		streams = c.config.Streams

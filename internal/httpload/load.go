@@ -88,7 +88,7 @@ func (l *Load) end(limit time.Duration) Result {
 	r := l.Result()
 	if ended {
 		r.Failed++
-		r.Failures = append(r.Failures, fmt.Errorf("the load has ended by itself after %v", limit))
+		r.Failures = append([]error{fmt.Errorf("the load has ended by itself after %v", limit)}, r.Failures...)
 	}
 	return r
 }
@@ -107,8 +107,10 @@ func (l *Load) Result() Result {
 	}
 	r := Result{Kinds: make(map[string]Tally, len(byKind))}
 	for _, kind := range slices.Sorted(maps.Keys(byKind)) {
-		r.Kinds[kind] = *byKind[kind]
-		r.join(byKind[kind])
+		of := *byKind[kind]
+		r.Kinds[kind] = of
+		of.Failures = of.Failures[:min(1, len(of.Failures))] // so that more kinds are heard
+		r.join(&of)
 	}
 	return r
 }

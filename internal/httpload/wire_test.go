@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 // The clients write what their kinds say.
@@ -42,6 +43,27 @@ func TestPieces(t *testing.T) {
 }
 
 func body(size int) string { return strings.Repeat("id ", size)[:size] }
+
+func TestPauses(t *testing.T) {
+	c := Config{Pause: 1, Idle: 2, LongIdle: 3}
+	for name, want := range map[string]time.Duration{"closed-loop": 0, "keep-alive": 1, "idle": 2, "long-idle": 3} {
+		if got := kinds[name].rest(c); got != want {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+}
+
+// The client of package http cannot rewind the bodies of go-post: else it would send some again. Those of HTTP/2 it has to, after GOAWAY.
+func TestBodiesThatCanBeRewound(t *testing.T) {
+	for name, want := range map[string]bool{"go-post": false, "http2": true} {
+		c := newAgentClient(&identity{kind: kinds[name]})
+		req, err := c.request(kinds["post"].compose(Config{}, "id", 1))
+		if err != nil || req.ContentLength != 500 || (req.GetBody != nil) != want {
+			t.Errorf("%s: a body of %d bytes can be rewound: %v, %v", name, req.ContentLength, req.GetBody != nil, err)
+		}
+		c.end()
+	}
+}
 
 // What a client of a pair writes first.
 func TestBytesAhead(t *testing.T) {

@@ -89,12 +89,15 @@ func trouble(generation int, err error) {
 	}
 }
 
+// readyInterval is that of the censuses before a process takes over: on a busy machine, a goroutine may need some milliseconds to end.
+const readyInterval = 5 * time.Millisecond
+
 // ReportReady is a hook that reports that the process is about to take over.
 func ReportReady(generation int) grace.Hook {
 	return grace.Hook{
 		Name: "census",
 		OnReady: func(ctx context.Context) error {
-			c, err := SettledCensus(ctx, time.Millisecond, func() (*Census, error) { return TakeCensus().WithoutRelatives(), nil })
+			c, err := SettledCensus(ctx, readyInterval, func() (*Census, error) { return TakeCensus().WithoutRelatives(), nil })
 			if err == nil {
 				Send(Report{What: Ready, Generation: generation, Census: c})
 			}
