@@ -1,0 +1,80 @@
+//go:build linux
+
+package e2e
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"regexp"
+	"testing"
+)
+
+// pageResult is what the page shows at its end.
+type pageResult struct {
+	Answers, Generations int // and how many generations they are from
+	Failures             []string
+}
+
+var pageResultElement = regexp.MustCompile(`<pre id="result">(.*)</pre>`)
+
+// The requests of a page are answered. (In HTTP/1 the browser itself sends one again if a connection that was kept ends without an
+// answer, so that a request may have been handled without one.)
+func TestBrowserNoticesNoUpgrade(t *testing.T) {
+	inEachMode(t, func(t *testing.T, mode string) {
+		t.Run("HTTP1", func(t *testing.T) {
+			for _, f := range testBrowser(t, mode, func(s *service) string { return "http://" + s.plain }) {
+				t.Error(f)
+			}
+		})
+		t.Run("HTTP2", func(t *testing.T) {
+			// Chromium gives a request up by itself (ERR_FAILED) if its connection gets a GOAWAY while it is about to be sent.
+			if unsent := testBrowser(t, mode, func(s *service) string { return "https://" + s.tls }); len(unsent) > 0 {
+				t.Logf("not sent: %v", unsent)
+			}
+		})
+	})
+}
+
+// testBrowser gives the failures of requests that the service has not handled.
+func testBrowser(t *testing.T, mode string, url func(*service) string) (failures []string) {
+	t.Helper()
+	path := program(t, "chromium", "chromium")
+	const busy = 50
+	s := start(t, config{Mode: mode, Busy: busy})
+	browser := run(t, browse(t, path, fmt.Sprintf("%s/page?last=%d&answers=%d", url(s), upgrades+1, busy), s.cert))
+	s.upgradeTenTimes()
+	html := browser.wait()
+	requests, conns := s.stop()
+	t.Logf("the service had %d requests on %d connections", requests, conns)
+
+	var result pageResult
+	if shown := pageResultElement.FindStringSubmatch(html); shown == nil || json.Unmarshal([]byte(shown[1]), &result) != nil {
+		t.Fatalf("the page shows no result:\n%s", html)
+	}
+	if result.Answers != int(requests) || result.Generations != upgrades+1 {
+		t.Errorf("%d requests were handled, and %d answered, by %d generations", requests, result.Answers, result.Generations)
+	}
+	checkKept(t, requests, conns)
+	return result.Failures
+}
+
+// browse is a browser that prints a page as it is when its scripts have come to their end. That is what virtual time is for: it does
+// not go on while an answer is waited for.
+func browse(t *testing.T, path, url string, trust certificate) *exec.Cmd {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "e2e") // the path of a socket in it must not be long
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	cmd := exec.Command(path, "--headless", "--dump-dom", "--virtual-time-budget=600000", "--user-data-dir="+dir,
+		"--ignore-certificate-errors-spki-list="+trust.pin(),
+		"--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-dev-shm-usage", "--disable-breakpad", "--no-first-run",
+		// It has nothing to look for elsewhere.
+		"--no-proxy-server", "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1",
+		"--disable-background-networking", "--disable-component-update", "--disable-sync", url)
+	cmd.Env = append(os.Environ(), "HOME="+dir, "TMPDIR="+dir) // it leaves files there
+	return cmd
+}

@@ -1,0 +1,67 @@
+//go:build linux
+
+package e2e
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+)
+
+// curlSeries is how many requests curl sends in one run, one after another, on one connection if the server lets it.
+const curlSeries = 100
+
+// Whatever curl sends by HTTP/1 is answered, and it has to send nothing twice, as it does by itself if a connection that was kept
+// ends without an answer.
+func TestCurlNoticesNoUpgrade(t *testing.T) {
+	inEachMode(t, func(t *testing.T, mode string) {
+		path := program(t, "curl", "curl")
+		s := start(t, config{Mode: mode, Busy: 100})
+		runs := map[string]*repeated{ // by method
+			"GET":  repeat(t, path, curlArguments("http://"+s.plain)...),
+			"POST": repeat(t, path, curlArguments("http://"+s.plain, "--data", "hello")...),
+			"PUT":  repeat(t, path, curlArguments("https://"+s.tls, "--data", "hello", "--request", "PUT", "--cacert", s.cert.file)...),
+		}
+		s.upgradeTenTimes()
+		for method, r := range runs {
+			for _, out := range r.stop() {
+				if err := checkCurl(out, method); err != nil {
+					t.Errorf("%s: %v\n%s", method, err, out)
+				}
+			}
+		}
+		requests, conns := s.stop()
+		t.Logf("%d requests on %d connections", requests, conns)
+		checkKept(t, requests, conns)
+	})
+}
+
+func curlArguments(url string, more ...string) []string {
+	return append([]string{
+		"--disable", "--noproxy", "*", "--http1.1", "--retry", "0", "--rate", "100/s", "--verbose", "--no-progress-meter",
+		"--write-out", "status %{http_code}\n", fmt.Sprintf("%s/echo?id=[1-%d]", url, curlSeries),
+	}, more...)
+}
+
+// checkCurl looks for each answer, and its status, in what curl has printed.
+func checkCurl(out, method string) error {
+	if strings.Contains(out, "retrying") {
+		return errors.New("a request was sent twice")
+	}
+	answers := 0
+	for line := range strings.Lines(out) {
+		var a answer
+		if !strings.HasPrefix(line, `{"`) || json.Unmarshal([]byte(line), &a) != nil {
+			continue
+		}
+		if answers++; a.ID != fmt.Sprint(answers) || a.Method != method {
+			return fmt.Errorf("answer %d is %+v", answers, a)
+		}
+	}
+	if n := strings.Count(out, "status 200\n"); answers != curlSeries || n != curlSeries {
+		return fmt.Errorf("%d answers are whole, and %d are 200", answers, n)
+	}
+	return nil
+}

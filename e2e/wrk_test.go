@@ -1,0 +1,68 @@
+//go:build linux
+
+package e2e
+
+import (
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// wrkReport is what wrk counts. An answer that says "Connection: close" has it connect again, which is no error. Read errors
+// are also connections that end in any other way, even if they were idle; a connection that is refused is a write error. Status
+// is the answers with 400 and above. A request that is never answered is not counted at all, unlike one that takes long (Timeout).
+type wrkReport struct{ Requests, Connect, Read, Write, Status, Timeout int }
+
+// wrkScript has wrk print its report as JSON. In its own words there is no line on errors if there are none.
+const wrkScript = `function done(summary)
+	local e = summary.errors
+	io.write(string.format('\n{"Requests": %d, "Connect": %d, "Read": %d, "Write": %d, "Status": %d, "Timeout": %d}\n',
+		summary.requests, e.connect, e.read, e.write, e.status, e.timeout))
+end
+`
+
+type wrk struct{ *child }
+
+// startWrk starts clients that send a request as soon as they have the answer to the one before.
+func startWrk(t *testing.T, url string) wrk {
+	t.Helper()
+	script := filepath.Join(t.TempDir(), "report.lua")
+	if err := os.WriteFile(script, []byte(wrkScript), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	path := program(t, "wrk", "wrk")
+	return wrk{run(t, exec.Command(path, "-t", "1", "-c", "8", "-d", "10m", "--timeout", "30s", "-s", script, url))}
+}
+
+// stop ends it before its time.
+func (w wrk) stop() (r wrkReport) {
+	w.t.Helper()
+	out := strings.TrimSpace(w.end(syscall.SIGINT))
+	if err := json.Unmarshal([]byte(out[strings.LastIndexByte(out, '\n')+1:]), &r); err != nil {
+		w.t.Fatalf("%v in\n%s", err, out)
+	}
+	return r
+}
+
+// errors is the number of all that went wrong.
+func (r wrkReport) errors() int { return r.Connect + r.Read + r.Write + r.Status + r.Timeout }
+
+func TestWrkNoticesNoUpgrade(t *testing.T) {
+	inEachMode(t, func(t *testing.T, mode string) {
+		s := start(t, config{Mode: mode, Busy: 500})
+		plain, secure := startWrk(t, "http://"+s.plain+"/echo"), startWrk(t, "https://"+s.tls+"/echo")
+		s.upgradeTenTimes()
+		for _, r := range []wrkReport{plain.stop(), secure.stop()} {
+			if r.errors() > 0 || r.Requests == 0 {
+				t.Errorf("wrk reports %+v", r)
+			}
+		}
+		requests, conns := s.stop()
+		t.Logf("%d requests on %d connections", requests, conns)
+		checkKept(t, requests, conns)
+	})
+}
