@@ -56,7 +56,7 @@ func serve(ctx context.Context, d mode, dir string) error {
 		grace.WithObserver(grace.ObserverFunc(lineage.Observe)),
 		grace.WithDrainTimeout(drainTimeout),
 		grace.WithShutdownSignals(),
-		grace.WithMaxDraining(lineage.MaxDraining+1), // the driver keeps to one less, but a process says that it leaves before it does
+		grace.WithMaxDraining(2*lineage.MaxDraining), // the driver keeps to half of it, but a process says that it leaves before it does
 	)
 	if err != nil {
 		return err

@@ -54,7 +54,7 @@ func serve(ctx context.Context, dir string, drainTimeout time.Duration) error {
 		grace.WithObserver(grace.ObserverFunc(lineage.Observe)),
 		grace.WithDrainTimeout(drainTimeout), // longer than any stream
 		grace.WithShutdownSignals(),
-		grace.WithMaxDraining(lineage.MaxDraining+1), // the driver keeps to one less, but a process says that it leaves before it does
+		grace.WithMaxDraining(2*lineage.MaxDraining), // the driver keeps to half of it, but a process says that it leaves before it does
 	)
 	if err != nil {
 		return err

@@ -21,7 +21,7 @@ type Config struct {
 	Idle     time.Duration // that pause of "idle", which has to be shorter than the idle grace of the server; 500 ms by default
 	LongIdle time.Duration // that of "long-idle", in plaintext: longer than the idle grace of a server that hands connections over; none by default
 	Delay    time.Duration // between connecting and the first byte of "late"; 300 ms by default
-	Step     time.Duration // between two pieces of a request that comes in pieces; 1 ms by default
+	Step     time.Duration // between two pieces of a request, or some of its bytes; 1 ms by default
 	Slow     time.Duration // until the Handler answers "slow"; 20 ms by default
 	Stream   time.Duration // that the answer to "stream" lasts; 500 ms by default
 

@@ -45,6 +45,17 @@ func TestPieces(t *testing.T) {
 func body(size int) string { return strings.Repeat("id ", size)[:size] }
 
 func TestPauses(t *testing.T) {
+	for of, want := range map[int]int{1: 0, 2: 1, 20: 19, 21: 19, 110: 19} {
+		pauses := 0
+		for piece := range of {
+			if pausesBefore(piece, of) {
+				pauses++
+			}
+		}
+		if pauses != want {
+			t.Errorf("%d pauses between %d pieces", pauses, of)
+		}
+	}
 	c := Config{Pause: 1, Idle: 2, LongIdle: 3}
 	for name, want := range map[string]time.Duration{"closed-loop": 0, "keep-alive": 1, "idle": 2, "long-idle": 3} {
 		if got := kinds[name].rest(c); got != want {
