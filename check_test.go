@@ -384,7 +384,7 @@ func TestProgramThatIsWrittenToAtItsStart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := checkRig(t, func(context.Context, string) error { return nil })
 		r.program.path = path
-		r.Manager.wires.launch = func(ctx context.Context, p program, e estate) (*successor, error) {
+		r.wires.launch = func(ctx context.Context, p program, e estate) (*successor, error) {
 			succ, err := r.launch(ctx, p, e)
 			return succ, errors.Join(err, appendTo(path, "more"))
 		}
