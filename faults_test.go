@@ -28,7 +28,7 @@ func faultyMain(c config) error {
 	p := newPoints(c)
 	p.pass("process started")
 	ctx := p.newCaller()
-	m, err := newWired(wiring{take: p.take, launch: p.launch, pair: handoff.Pair}, p.options()...)
+	m, err := newWired(wiring{take: p.take, launch: p.launch, pair: handoff.TransferPair}, p.options()...)
 	if err != nil {
 		return err
 	}

@@ -74,7 +74,7 @@ type Status struct {
 // If the options are wrong, what the process was started with is closed too, and an old process that waits for this one is
 // told why.
 func New(opts ...Option) (*Manager, error) {
-	return newWired(wiring{take: takeLink, launch: startProcess, pair: handoff.Pair}, opts...)
+	return newWired(wiring{take: takeLink, launch: startProcess, pair: handoff.TransferPair}, opts...)
 }
 
 // wiring is where a Manager meets other processes. Tests put faults there.
@@ -123,12 +123,12 @@ func newManager(o options, prog program, from inheritance, wires wiring, sig *si
 		parent:     from.parent,
 		passing:    &passing{files: make(map[string]syscall.Conn)},
 		received:   from.received,
-		takers:     newTakers(),
 		wires:      wires,
 	}
 	if m.received == nil {
 		m.received = newReceived()
 	}
+	m.takers = newTakers(&m.work)
 	m.hooks = &hooks{emit: m.emit}
 	m.handoff.Store(from.handoff)
 	m.draining, m.hurry = context.WithCancelCause(context.Background())
@@ -320,6 +320,7 @@ func (m *Manager) drain(upgraded bool) {
 	m.passing.forget()
 	m.received.close(m.life.stopped())
 	m.gate.open() // who waits at it finds the socket closed
+	m.takers.close()
 	err = errors.Join(err, m.work.wait(ctx))
 	end := DrainFinished{Duration: time.Since(start), Cut: countCut(doors), Err: err}
 	if upgraded {

@@ -180,6 +180,7 @@ type lineServer struct {
 	draining atomic.Bool
 	more     func(command, arg string) (answer string, known bool) // commands of another program; nil if there are none
 	caller   func() context.Context                                // of Upgrade; nil is the background
+	talk     func(net.Conn)                                        // serves a connection of another program; nil is serve
 
 	mu        sync.Mutex
 	listeners map[string]net.Listener
@@ -197,9 +198,13 @@ func (s *lineServer) listen(e endpoint) error {
 	s.mu.Lock()
 	s.listeners[ln.Addr().Network()+" "+ln.Addr().String()] = ln
 	s.mu.Unlock()
+	serve := s.serve
+	if s.talk != nil {
+		serve = s.talk
+	}
 	s.work.Go(func() {
 		for c, err := ln.Accept(); err == nil; c, err = ln.Accept() {
-			s.work.Go(func() { s.serve(c) })
+			s.work.Go(func() { serve(c) })
 		}
 	})
 	return nil

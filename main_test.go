@@ -34,6 +34,8 @@ var mains = map[string]func(config) error{
 	"limits": limitsMain,
 	"pass":   passMain,
 
+	"transferring": transferMain,
+
 	"migrating": migratingMain,
 	"tool":      toolMain,
 }

@@ -57,7 +57,7 @@ func passMain(c config) error {
 	}
 	s := &passServer{files: map[string]*os.File{}, talkers: map[string]*talker{}, halves: map[string][]byte{}, states: map[string]string{}}
 	s.gift.States = map[string]string{}
-	m, err := newWired(wiring{take: takeLink, launch: s.launch, pair: handoff.Pair}, c.options()...)
+	m, err := newWired(wiring{take: takeLink, launch: s.launch, pair: handoff.TransferPair}, c.options()...)
 	if err != nil {
 		return err
 	}

@@ -234,7 +234,7 @@ func TestShutdownOfASuccessorWhoseParentIsStopped(t *testing.T) {
 	s.upgrade()
 }
 
-func awaitThat(t *testing.T, what string, happened func() bool) {
+func awaitThat(t testing.TB, what string, happened func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(patience); !happened(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {

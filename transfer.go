@@ -30,12 +30,14 @@ const (
 // When Transfer returns nil, the connection is the successor's. The caller closes c, and must not have used it since Transfer was
 // called: no Read or Write may be under way. After an error the successor does not have the connection, and has not touched it:
 // the caller goes on with it. Either is certain, also if the successor dies or falls silent meanwhile: its answer is awaited for
-// 3 seconds, and then it gets nothing any more.
+// 3 seconds, and then it gets nothing any more. (As long as such a successor hangs, its descriptor keeps the connection open: Close
+// alone does not end it for the client, CloseWrite does.)
 //
 // The context bounds the wait for other transfers, of which 32 are under way at once. It can be called by several goroutines.
 //
 // [ErrNoSuccessor] is matched by the error if there is nobody to take the connection: this process serves, or stops without a
-// successor, or that has ended, or its own drain has. [ErrRefused] is matched if the successor has not taken this one.
+// successor, or that has ended or is silent, or its own drain has ended. So it is always on other systems than Linux. [ErrRefused]
+// is matched if the successor has not taken this one.
 func (m *Manager) Transfer(ctx context.Context, name string, c syscall.Conn, data []byte) error {
 	if err := m.transfer(ctx, name, c, data); err != nil {
 		return fmt.Errorf("grace: transfer a connection to %q: %w", name, err)
@@ -64,8 +66,9 @@ type transfers struct {
 	link    *handoff.Link
 	turn    chan struct{}   // to send: one at a time
 	places  chan struct{}   // of what is unanswered
-	sending context.Context //nolint:containedctx // of all: it ends when nothing more is to be sent
-	stop    context.CancelFunc
+	sending context.Context //nolint:containedctx // of all: it ends, with ErrNoSuccessor, when nothing more is to be sent
+	stop    context.CancelCauseFunc
+	revoked sync.Once
 
 	mu      sync.Mutex
 	seq     int                // of the last one
@@ -80,13 +83,13 @@ func newTransfers(pair func() (*handoff.Link, *os.File, error)) (*transfers, *os
 		return nil, nil, nil
 	}
 	l, theirs, err := pair()
-	if err != nil {
+	if l == nil {
 		return nil, nil, err
 	}
 	t := &transfers{
 		link: l, turn: make(chan struct{}, 1), places: make(chan struct{}, maxUnanswered), waiting: make(map[int]chan error),
 	}
-	t.sending, t.stop = context.WithCancel(context.Background())
+	t.sending, t.stop = context.WithCancelCause(context.Background())
 	return t, theirs, nil
 }
 
@@ -95,12 +98,15 @@ func (t *transfers) offer(ctx context.Context, msg *handoff.Offer, c syscall.Con
 	if t == nil {
 		return ErrNoSuccessor
 	}
-	places := 1 + len(msg.State)/bytesPerPlace
-	answer, err := t.send(ctx, msg, c, min(places, maxUnanswered))
+	places := min(1+len(msg.State)/bytesPerPlace, maxUnanswered)
+	answer, err := t.send(ctx, msg, c, places)
+	if errors.Is(err, errSilent) {
+		t.revoke()
+	}
 	if err != nil {
 		return err
 	}
-	defer t.release(min(places, maxUnanswered))
+	defer t.release(places)
 	timer := time.NewTimer(transferTimeout)
 	defer timer.Stop()
 	select {
@@ -111,6 +117,9 @@ func (t *transfers) offer(ctx context.Context, msg *handoff.Offer, c syscall.Con
 		return <-answer
 	}
 }
+
+// errSilent is matched when the successor does not even read.
+var errSilent = fmt.Errorf("%w: it is silent", ErrNoSuccessor)
 
 // send sends an offer, when there is room for it.
 func (t *transfers) send(ctx context.Context, msg *handoff.Offer, c syscall.Conn, places int) (answer <-chan error, err error) {
@@ -129,7 +138,7 @@ func (t *transfers) send(ctx context.Context, msg *handoff.Offer, c syscall.Conn
 		err = t.sendNow(msg, c)
 	}
 	if err != nil {
-		t.answered(msg.Seq, nil)
+		t.forget(msg.Seq)
 		t.release(places)
 		return nil, err
 	}
@@ -138,8 +147,11 @@ func (t *transfers) send(ctx context.Context, msg *handoff.Offer, c syscall.Conn
 
 // enter takes a place.
 func (t *transfers) enter(ctx context.Context, places chan struct{}) error {
-	if t.sending.Err() != nil {
+	switch {
+	case t.sending.Err() != nil:
 		return ErrNoSuccessor
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
 	}
 	select {
 	case places <- struct{}{}:
@@ -171,19 +183,35 @@ func (t *transfers) expect(msg *handoff.Offer) (<-chan error, error) {
 	return answer, nil
 }
 
+func (t *transfers) forget(seq int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.waiting, seq)
+}
+
+// sendNow sends an offer, whole or not.
 func (t *transfers) sendNow(msg *handoff.Offer, c syscall.Conn) error {
-	ctx, cancel := context.WithTimeoutCause(t.sending, transferTimeout, ErrTimeout)
+	ctx, cancel := context.WithTimeoutCause(t.sending, transferTimeout, errSilent)
 	defer cancel()
-	return t.link.SendWith(ctx, msg, c)
+	err := t.link.SendWith(ctx, msg, c)
+	if err != nil && (t.sending.Err() != nil || errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET)) {
+		return ErrNoSuccessor
+	}
+	return err
 }
 
 // answered passes an answer on.
 func (t *transfers) answered(seq int, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if answer, ok := t.waiting[seq]; ok {
-		delete(t.waiting, seq)
-		answer <- err
+	answer, ok := t.waiting[seq]
+	if !ok {
+		return
+	}
+	delete(t.waiting, seq)
+	answer <- err
+	if err == nil {
+		t.taken++
 	}
 }
 
@@ -200,15 +228,12 @@ func (t *transfers) hear(ctx context.Context) {
 		}
 		switch msg := msg.(type) {
 		case *handoff.Taken:
-			t.mu.Lock()
-			t.taken++
-			t.mu.Unlock()
 			t.answered(msg.Seq, nil)
 		case *handoff.Refused:
 			t.answered(msg.Seq, fmt.Errorf("%w: %s", ErrRefused, msg.Reason))
 		}
 	}
-	t.stop()
+	t.revoke() // also a successor that has said something else
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.ended = true
@@ -220,11 +245,13 @@ func (t *transfers) hear(ctx context.Context) {
 
 // revoke ends the transfers: what was not taken by now is not taken any more. hear reads what was said before.
 func (t *transfers) revoke() {
-	t.stop()
-	t.turn <- struct{}{} // nobody sends
-	defer func() { <-t.turn }()
-	_ = t.link.Queue(&handoff.Revoked{}) // there is room for it; a successor that is dead does not need it
-	t.link.CloseRead()
+	t.stop(ErrNoSuccessor)
+	t.revoked.Do(func() {
+		t.turn <- struct{}{} // nobody sends
+		defer func() { <-t.turn }()
+		_ = t.link.Queue(&handoff.Revoked{}) // there is room for it; where it cannot be said, the successor sees no clean end
+		t.link.CloseRead()
+	})
 }
 
 // count tells how many connections were taken.
@@ -240,7 +267,7 @@ func (t *transfers) count() int {
 // close ends the link.
 func (t *transfers) close() {
 	if t != nil {
-		t.stop()
+		t.stop(ErrNoSuccessor)
 		_ = t.link.Close()
 	}
 }

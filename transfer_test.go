@@ -9,6 +9,8 @@ import (
 	"io"
 	"net"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -17,16 +19,19 @@ import (
 
 // handover is both sides of the transfers of an upgrade, in this process.
 type handover struct {
-	t   *testing.T
-	old *transfers
-	new *incoming
-	end context.CancelFunc // of the old process's drain
+	t     *testing.T
+	old   *transfers
+	new   *incoming
+	end   context.CancelFunc // of the old process's drain
+	takes *taker             // what receive takes
+	taken atomic.Int32       // how many
+	done  sync.WaitGroup     // of receive
 }
 
 // newHandover begins to transfer. The new process takes nothing before it is told to receive.
 func newHandover(t *testing.T) *handover {
 	t.Helper()
-	out, theirs, err := newTransfers(handoff.Pair)
+	out, theirs, err := newTransfers(handoff.TransferPair)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -43,21 +48,50 @@ func newHandover(t *testing.T) *handover {
 	t.Cleanup(func() { end(); <-heard; out.close() })
 	dead := newAncestor(Process{}, newFakeLink(), unwatched{}, time.Time{})
 	close(dead.ended) // it is, once the link has ended
-	return &handover{t: t, old: out, end: end, new: &incoming{link: link, takers: newTakers(), parent: dead}}
+	return &handover{t: t, old: out, end: end, new: &incoming{link: link, takers: newTakers(&work{}), parent: dead}}
 }
 
 // receive lets the new process take what it is offered. Those connections answer lines, beginning with the state that came along.
 func (h *handover) receive() {
 	h.t.Helper()
-	if err := h.new.takers.add("lines", echo); err != nil {
+	h.handle()
+	h.done.Go(func() { h.new.receive(context.Background()) }) // ends with the link
+	h.t.Cleanup(h.finish)
+}
+
+// finish ends the transfers on both sides.
+func (h *handover) finish() {
+	h.end()
+	h.old.close()
+	h.done.Wait()
+}
+
+// handle has "lines" taken.
+func (h *handover) handle() {
+	h.t.Helper()
+	var err error
+	h.takes, err = h.new.takers.add("lines", func(c net.Conn, state []byte) {
+		h.taken.Add(1)
+		echo(c, state)
+	})
+	if err != nil {
 		h.t.Fatal(err)
 	}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		h.new.receive(context.Background())
-	}()
-	h.t.Cleanup(func() { h.end(); h.old.close(); <-done })
+}
+
+// keeps asserts that the old process alone has the connection, which then ends.
+func (h *handover) keeps(client, server net.Conn) {
+	h.t.Helper()
+	go echo(server, nil)
+	for range 100 {
+		says(h.t, client, "hello\n", "hello\n")
+	}
+	client.Close()
+	h.finish()
+	h.new.takers.remove(h.takes)
+	if n := h.taken.Load(); n > 0 {
+		h.t.Errorf("the new process has taken %d connections", n)
+	}
 }
 
 func echo(c net.Conn, state []byte) {
@@ -138,8 +172,10 @@ func TestTransferRefused(t *testing.T) {
 	says(t, client, "hello\n", "hello\n")
 	client2, server2 := connect(t)
 	server2.Close()
-	if err := h.offer(server2, "lines", ""); !errors.Is(err, net.ErrClosed) {
-		t.Errorf("a closed connection: %v", err)
+	for range 2 * maxUnanswered {
+		if err := h.offer(server2, "lines", ""); !errors.Is(err, net.ErrClosed) {
+			t.Errorf("a closed connection: %v", err)
+		}
 	}
 	client2.Close()
 	client3, server3 := connect(t)
@@ -158,18 +194,14 @@ func TestTransferToASilentSuccessor(t *testing.T) {
 	if err := h.offer(server, "lines", ""); !errors.Is(err, ErrNoSuccessor) {
 		t.Errorf("got %v", err)
 	}
-	go echo(server, nil)
 	h.receive() // it wakes up
-	for range 100 {
-		says(t, client, "hello\n", "hello\n")
-	}
+	h.keeps(client, server)
 	if err := h.offer(server, "lines", ""); !errors.Is(err, ErrNoSuccessor) {
 		t.Errorf("the next one: %v", err)
 	}
 	if h.old.count() != 0 {
 		t.Error("a connection was taken")
 	}
-	client.Close()
 }
 
 // What a dead process has offered, and not taken back, is the successor's.
@@ -202,9 +234,98 @@ func TestTransferAtTheEndOfTheDrain(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	h.receive()
-	go echo(server, nil)
-	for range 100 {
-		says(t, client, "hello\n", "hello\n")
+	h.keeps(client, server)
+}
+
+// What cannot be transferred is said before anything is sent.
+func TestTransferOfWhatIsWrong(t *testing.T) {
+	m := newTestManager(t)
+	_, server := connect(t)
+	c := server.(*net.TCPConn)
+	for want, err := range map[string]error{
+		"the connection is nil":                      m.Transfer(t.Context(), "lines", nil, nil),
+		"the state has 65537 bytes, more than 65536": m.Transfer(t.Context(), "lines", c, make([]byte, MaxTransferState+1)),
+		"name":                 m.Transfer(t.Context(), "", c, nil),
+		ErrNoSuccessor.Error(): m.Transfer(t.Context(), "lines", c, make([]byte, MaxTransferState)),
+	} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v, want %q", err, want)
+		}
 	}
-	client.Close()
+	if err := m.Shutdown(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if err := m.Transfer(t.Context(), "lines", c, nil); !errors.Is(err, ErrNoSuccessor) {
+		t.Errorf("after Shutdown: %v", err)
+	}
+	for what, take := range map[string]func(net.Conn, []byte){"lines": nil, "": echo} {
+		if _, err := m.HandleTransfers(what, take); err == nil {
+			t.Errorf("HandleTransfers has taken %q with a function: %v", what, take != nil)
+		}
+	}
+}
+
+// The end of the successor is one error, whoever notices it first.
+func TestTransferToASuccessorThatHasEnded(t *testing.T) {
+	_, server := connect(t)
+	for range 20 {
+		h := newHandover(t)
+		if err := h.new.link.Close(); err != nil {
+			t.Fatal(err)
+		}
+		for range 2 {
+			if err := h.offer(server, "lines", ""); !errors.Is(err, ErrNoSuccessor) {
+				t.Errorf("got %v", err)
+			}
+		}
+	}
+	unheard, theirs, err := newTransfers(handoff.TransferPair)
+	if err != nil {
+		t.Fatal(err)
+	}
+	theirs.Close()
+	defer unheard.close()
+	if err := unheard.offer(t.Context(), &handoff.Offer{Name: "lines"}, server.(*net.TCPConn)); !errors.Is(err, ErrNoSuccessor) {
+		t.Errorf("before anybody has heard of it: %v", err)
+	}
+}
+
+// Who waits for a place can think better of it, and leaves the others as they are.
+func TestTransferWaitsForAPlace(t *testing.T) {
+	h := newHandover(t)
+	_, server := connect(t)
+	var answers []<-chan error
+	for range maxUnanswered {
+		answer, err := h.old.send(t.Context(), &handoff.Offer{Name: "other"}, server.(*net.TCPConn), 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		answers = append(answers, answer)
+	}
+	enough := errors.New("enough")
+	ended, end := context.WithTimeoutCause(t.Context(), 10*time.Millisecond, enough)
+	defer end()
+	for range 2 { // at first it waits, and then it does not
+		if err := h.old.offer(ended, &handoff.Offer{Name: "lines"}, server.(*net.TCPConn)); !errors.Is(err, enough) {
+			t.Errorf("got %v, want the context's cause", err)
+		}
+	}
+	h.receive()
+	for _, answer := range answers {
+		if err := <-answer; !errors.Is(err, ErrRefused) {
+			t.Errorf("got %v", err)
+		}
+		h.old.release(1)
+	}
+	client, server := connect(t)
+	for range 20 { // nor does it begin when it is too late
+		if err := h.old.offer(ended, &handoff.Offer{Name: "lines"}, server.(*net.TCPConn)); !errors.Is(err, enough) {
+			t.Errorf("with places free: %v", err)
+		}
+	}
+	if err := h.offer(server, "lines", ""); err != nil {
+		t.Error(err)
+	}
+	server.Close()
+	says(t, client, "hello\n", "hello\n")
 }

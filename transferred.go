@@ -20,48 +20,91 @@ import (
 // connection, which take owns: a [*net.TCPConn] or [*net.UnixConn], with the options of its socket as they were.
 //
 // It should be called before [Manager.Ready]: a connection for whose name there is no function is refused, and stays with the
-// previous process. So it is after stop was called; when that returns, take is called no more.
+// previous process. So it is after stop was called. When stop returns, every call of take has returned, and there will be no more:
+// take must not call it. The drain of this process needs no stop: after the OnDrain hooks have run nothing is taken any more, and
+// the calls of take are waited for like the functions of [Manager.Go].
 //
 // The name must be printable UTF-8 of 1 to 255 bytes. It is an error if the name has a function, or take is nil.
 func (m *Manager) HandleTransfers(name string, take func(c net.Conn, state []byte)) (stop func(), err error) {
-	if err := m.takers.add(name, take); err != nil {
+	t, err := m.takers.add(name, take)
+	if err != nil {
 		return nil, fmt.Errorf("grace: handle transfers: %w", err)
 	}
-	return sync.OnceFunc(func() { m.takers.remove(name) }), nil
+	return sync.OnceFunc(func() { m.takers.remove(t) }), nil
 }
 
 // takers have the functions of HandleTransfers.
 type takers struct {
-	mu sync.RWMutex // held for reading while a connection is taken
-	of map[string]func(net.Conn, []byte)
+	work   *work // of the Manager, which counts the calls
+	mu     sync.Mutex
+	of     map[string]*taker
+	closed bool
 }
 
-func newTakers() *takers { return &takers{of: make(map[string]func(net.Conn, []byte))} }
+// taker is a function of HandleTransfers.
+type taker struct {
+	name  string
+	take  func(net.Conn, []byte)
+	calls sync.WaitGroup
+}
 
-func (t *takers) add(name string, take func(net.Conn, []byte)) error {
+func newTakers(w *work) *takers { return &takers{work: w, of: make(map[string]*taker)} }
+
+func (ts *takers) add(name string, take func(net.Conn, []byte)) (*taker, error) {
 	if err := state.CheckName(name); err != nil {
-		return err
+		return nil, err
 	}
 	if take == nil {
-		return fmt.Errorf("the function for %q is nil", name)
+		return nil, fmt.Errorf("the function for %q is nil", name)
 	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.of[name] != nil {
-		return fmt.Errorf("%q has a function already", name)
+	ts.mu.Lock()
+	defer ts.mu.Unlock()
+	if ts.of[name] != nil {
+		return nil, fmt.Errorf("%q has a function already", name)
 	}
-	t.of[name] = take
-	return nil
+	t := &taker{name: name, take: take}
+	ts.of[name] = t
+	return t, nil
 }
 
-func (t *takers) remove(name string) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	delete(t.of, name)
+// remove returns when the function is called no more.
+func (ts *takers) remove(t *taker) {
+	ts.mu.Lock()
+	delete(ts.of, t.name)
+	ts.mu.Unlock()
+	t.calls.Wait()
+}
+
+// close has everything refused from now on.
+func (ts *takers) close() {
+	ts.mu.Lock()
+	defer ts.mu.Unlock()
+	ts.closed = true
+}
+
+// begin counts a call of the function by the name. It must be ended.
+func (ts *takers) begin(name string) (*taker, error) {
+	ts.mu.Lock()
+	defer ts.mu.Unlock()
+	t := ts.of[name]
+	switch {
+	case ts.closed:
+		return nil, errors.New("the new process has drained")
+	case t == nil:
+		return nil, fmt.Errorf("the new process has no function for %q: see HandleTransfers", name)
+	}
+	t.calls.Add(1)
+	ts.work.begin()
+	return t, nil
+}
+
+func (ts *takers) end(t *taker) {
+	t.calls.Done()
+	ts.work.end(nil)
 }
 
 // deathTimeout is how long a process may take to end whose link has ended.
-const deathTimeout = time.Second
+const deathTimeout = 10 * time.Second
 
 // incoming are the connections that the previous process offers.
 type incoming struct {
@@ -71,11 +114,11 @@ type incoming struct {
 	unsure []taking // of which it could not be said that they are taken
 }
 
-// taking is a connection that there is a function for.
+// taking is a connection that there is a function for, whose call has begun.
 type taking struct {
+	*taker
 	conn  net.Conn
 	state []byte
-	take  func(net.Conn, []byte)
 }
 
 // receive takes what is offered, until the link or ctx ends.
@@ -90,9 +133,11 @@ func (in *incoming) receive(ctx context.Context) {
 		in.drop()
 	}
 	for _, t := range in.unsure {
-		go t.take(t.conn, t.state) // ends with the function
+		go in.call(t) // ends with the function
 	}
 }
+
+var errRevoked = errors.New("the old process keeps what it has offered")
 
 func (in *incoming) takeAll(ctx context.Context) error {
 	for {
@@ -100,21 +145,20 @@ func (in *incoming) takeAll(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		switch msg := msg.(type) {
-		case *handoff.Offer:
-			in.consider(ctx, msg, file)
-		case *handoff.Revoked:
-			in.drop()
-		default:
-			return errors.Join(fmt.Errorf("%w: the old process has sent %s instead of Offer", ErrProtocol, handoff.Name(msg)), closeFile(file))
+		if offer, ok := msg.(*handoff.Offer); ok {
+			in.consider(ctx, offer, file)
+			continue
 		}
+		_ = closeFile(file)
+		if _, ok := msg.(*handoff.Revoked); ok {
+			return errRevoked // and says nothing more
+		}
+		return fmt.Errorf("%w: the old process has sent %s instead of Offer", ErrProtocol, handoff.Name(msg))
 	}
 }
 
 // consider answers an offer. The connection must not be touched before the old process can know that it is taken.
 func (in *incoming) consider(ctx context.Context, offer *handoff.Offer, file *os.File) {
-	in.takers.mu.RLock()
-	defer in.takers.mu.RUnlock()
 	t, err := in.open(offer, file)
 	if err != nil {
 		_ = in.link.Send(ctx, &handoff.Refused{Seq: offer.Seq, Reason: handoff.Reason(err)})
@@ -124,25 +168,35 @@ func (in *incoming) consider(ctx context.Context, offer *handoff.Offer, file *os
 		in.unsure = append(in.unsure, t)
 		return
 	}
-	go t.take(t.conn, t.state) // ends with the function
+	go in.call(t) // ends with the function
 }
 
+// open makes a connection of the file, which it takes, and begins a call.
 func (in *incoming) open(offer *handoff.Offer, file *os.File) (taking, error) {
-	take := in.takers.of[offer.Name]
-	switch {
-	case file == nil:
+	if file == nil {
 		return taking{}, errors.New("no descriptor has come: the new process may have too many open")
-	case take == nil:
-		return taking{}, errors.Join(fmt.Errorf("the new process has no function for %q: see HandleTransfers", offer.Name), file.Close())
+	}
+	t, err := in.takers.begin(offer.Name)
+	if err != nil {
+		return taking{}, errors.Join(err, file.Close())
 	}
 	c, err := fds.OpenConn(file)
-	return taking{c, []byte(offer.State), take}, err
+	if err != nil {
+		in.takers.end(t)
+	}
+	return taking{t, c, []byte(offer.State)}, err
+}
+
+func (in *incoming) call(t taking) {
+	defer in.takers.end(t.taker)
+	t.take(t.conn, t.state)
 }
 
 // drop leaves what was not taken for sure to the old process.
 func (in *incoming) drop() {
 	for _, t := range in.unsure {
 		_ = t.conn.Close()
+		in.takers.end(t.taker)
 	}
 	in.unsure = nil
 }

@@ -17,7 +17,10 @@ type Link struct {
 	conn   *net.UnixConn
 	buf    []byte // received, and not yet returned
 	queued []byte // to be sent before all else
+	torn   bool   // SendWith has sent a message in part
 }
+
+var errTorn = errors.New("a message was sent in part: nothing can follow it")
 
 var past = time.Unix(1, 0)
 
@@ -44,6 +47,9 @@ func (l *Link) Queue(m Message) error {
 	frame, err := encode(m)
 	if err != nil {
 		return err
+	}
+	if l.torn {
+		return errTorn
 	}
 	n, err := writeSome(l.conn, frame)
 	if err != nil {

@@ -3,7 +3,6 @@
 package handoff
 
 import (
-	"context"
 	"errors"
 	"io"
 	"os"
@@ -28,14 +27,6 @@ func Ended() (*Link, error) { return nil, errors.ErrUnsupported }
 // NewLink makes no link here.
 func NewLink(f *os.File) (*Link, error) {
 	return nil, errors.Join(errors.ErrUnsupported, f.Close())
-}
-
-// SendWith is not reached here.
-func (l *Link) SendWith(context.Context, Message, syscall.Conn) error { return errors.ErrUnsupported }
-
-// ReceiveWith is not reached here.
-func (l *Link) ReceiveWith(context.Context) (Message, *os.File, error) {
-	return nil, nil, errors.ErrUnsupported
 }
 
 // Unannounced has nothing to remove here.

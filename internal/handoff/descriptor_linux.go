@@ -1,5 +1,3 @@
-//go:build unix
-
 package handoff
 
 import (
@@ -13,13 +11,44 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// TransferPair makes the link for transfers, see [Pair]. It is nil, with its other end, where transfers would not be safe: the link
+// needs room for all that may be on its way at once, and Revoked after that, without a reader.
+func TransferPair() (*Link, *os.File, error) {
+	l, theirs, err := Pair()
+	if err != nil {
+		return nil, nil, err
+	}
+	room, err := l.setRoom(transferRoom)
+	if err != nil || room < transferRoom {
+		return nil, nil, errors.Join(err, l.Close(), theirs.Close())
+	}
+	return l, theirs, nil
+}
+
+// transferRoom is in bytes of the kernel's memory, of which a message takes more than its length.
+const transferRoom = 256 << 10
+
+// setRoom sets how much can be sent without a reader. It returns what the system allows.
+func (l *Link) setRoom(n int) (room int, err error) {
+	raw, err := l.conn.SyscallConn()
+	if err != nil {
+		return 0, err
+	}
+	closed := raw.Control(func(fd uintptr) {
+		_ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_SNDBUF, n/2) // the kernel doubles it
+		room, err = unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_SNDBUF)
+	})
+	return room, errors.Join(closed, os.NewSyscallError("getsockopt", err))
+}
+
 // A descriptor travels with the first byte of its message. Who receives it reads each header by itself, and no more: so it cannot be
 // taken for that of another message, not even if the system drops one because the process has too many.
 
 // rightsSpace is room for more than the one descriptor that a message has: what does not fit would be lost.
 var rightsSpace = unix.CmsgSpace(4 * 4)
 
-// SendWith writes a message with the descriptor of c, which stays the caller's. Otherwise it is like Send.
+// SendWith writes a message with the descriptor of c, which stays the caller's. Otherwise it is like Send. After a message that was
+// sent in part, nothing more is sent: the other side reads an end in the middle of it.
 func (l *Link) SendWith(ctx context.Context, m Message, c syscall.Conn) error {
 	if ctx.Err() != nil {
 		return fmt.Errorf("send %s: %w", Name(m), context.Cause(ctx))
@@ -28,9 +57,13 @@ func (l *Link) SendWith(ctx context.Context, m Message, c syscall.Conn) error {
 	if err != nil {
 		return err
 	}
+	if l.torn {
+		return errTorn
+	}
 	n, err := l.writeWith(ctx, frame, c)
 	if err == nil {
 		err = l.write(ctx, frame[n:])
+		l.torn = err != nil
 	}
 	if err != nil {
 		return fmt.Errorf("send %s: %w", Name(m), err)

@@ -1,5 +1,3 @@
-//go:build unix
-
 package fds
 
 import (
@@ -16,10 +14,13 @@ type option struct{ level, name, value int }
 type options []option
 
 // keptOptions are those that package net sets on a TCP connection which it makes.
-var keptOptions = append(options{
+var keptOptions = options{
 	{level: unix.IPPROTO_TCP, name: unix.TCP_NODELAY},
 	{level: unix.SOL_SOCKET, name: unix.SO_KEEPALIVE},
-}, keepAliveTimes...)
+	{level: unix.IPPROTO_TCP, name: unix.TCP_KEEPIDLE},
+	{level: unix.IPPROTO_TCP, name: unix.TCP_KEEPINTVL},
+	{level: unix.IPPROTO_TCP, name: unix.TCP_KEEPCNT},
+}
 
 // readOptions reads what there is: a unix socket has none of those of TCP.
 func readOptions(f *os.File) options {

@@ -1,0 +1,185 @@
+package fds
+
+import (
+	"fmt"
+	"io"
+	"maps"
+	"net"
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// bothEnds gives both ends of a connection, of which the second was accepted.
+func bothEnds(t *testing.T, network, address string) (dialled, accepted net.Conn) {
+	t.Helper()
+	ln, err := net.Listen(network, address)
+	must(t, err)
+	defer ln.Close()
+	dialled, err = net.Dial(network, ln.Addr().String())
+	must(t, err)
+	accepted, err = ln.Accept()
+	must(t, err)
+	t.Cleanup(func() { _, _ = dialled.Close(), accepted.Close() })
+	return dialled, accepted
+}
+
+func numberOf(t *testing.T, c any) (fd int) {
+	t.Helper()
+	raw, err := c.(syscall.Conn).SyscallConn()
+	must(t, err)
+	must(t, raw.Control(func(n uintptr) { fd = int(n) }))
+	return fd
+}
+
+// sent gives a file as it comes from another process: a descriptor of its own, of the same socket.
+func sent(t *testing.T, c any) *os.File {
+	t.Helper()
+	fd, err := unix.FcntlInt(uintptr(numberOf(t, c)), unix.F_DUPFD_CLOEXEC, 0)
+	must(t, err)
+	return os.NewFile(uintptr(fd), "sent")
+}
+
+// settings are those of a descriptor, and of its socket.
+func settings(t *testing.T, c any) string {
+	t.Helper()
+	s := modes(t, c)
+	for _, o := range []struct {
+		name   string
+		at, of int
+	}{
+		{"nodelay", unix.IPPROTO_TCP, unix.TCP_NODELAY}, {"keepalive", unix.SOL_SOCKET, unix.SO_KEEPALIVE},
+		{"idle", unix.IPPROTO_TCP, unix.TCP_KEEPIDLE}, {"interval", unix.IPPROTO_TCP, unix.TCP_KEEPINTVL}, {"count", unix.IPPROTO_TCP, unix.TCP_KEEPCNT},
+		{"user", unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT},
+	} {
+		n, err := unix.GetsockoptInt(numberOf(t, c), o.at, o.of)
+		must(t, err)
+		s += fmt.Sprint(" ", o.name, "=", n)
+	}
+	return s
+}
+
+func modes(t *testing.T, c any) string {
+	t.Helper()
+	fd := numberOf(t, c)
+	status, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
+	must(t, err)
+	flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0)
+	must(t, err)
+	return fmt.Sprint("nonblock=", status&unix.O_NONBLOCK != 0, " cloexec=", flags&unix.FD_CLOEXEC != 0)
+}
+
+// Package net sets its own options on a socket that it is given, which are those of the process that still has it too.
+func TestOpenConnKeepsOptions(t *testing.T) {
+	for want, set := range map[string]func(*net.TCPConn) error{
+		"nonblock=true cloexec=true nodelay=1 keepalive=1 idle=15 interval=15 count=9 user=0":     func(*net.TCPConn) error { return nil },
+		"nonblock=true cloexec=true nodelay=0 keepalive=1 idle=15 interval=15 count=9 user=0":     func(c *net.TCPConn) error { return c.SetNoDelay(false) },
+		"nonblock=true cloexec=true nodelay=1 keepalive=0 idle=7200 interval=75 count=9 user=0":   plain(nil),
+		"nonblock=true cloexec=true nodelay=1 keepalive=0 idle=7200 interval=75 count=9 user=500": plain(&option{unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, 500}),
+		"nonblock=true cloexec=true nodelay=1 keepalive=1 idle=33 interval=11 count=3 user=0": func(c *net.TCPConn) error {
+			return c.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true, Idle: 33 * time.Second, Interval: 11 * time.Second, Count: 3})
+		},
+		"nonblock=true cloexec=true nodelay=1 keepalive=0 idle=33 interval=11 count=3 user=0": func(c *net.TCPConn) error {
+			config := net.KeepAliveConfig{Enable: true, Idle: 33 * time.Second, Interval: 11 * time.Second, Count: 3}
+			if err := c.SetKeepAliveConfig(config); err != nil {
+				return err
+			}
+			return c.SetKeepAlive(false)
+		},
+	} {
+		client, c := bothEnds(t, "tcp", "127.0.0.1:0")
+		must(t, set(c.(*net.TCPConn)))
+		if got := settings(t, c); got != want {
+			t.Fatalf("the connection was to have %s, and has %s", want, got)
+		}
+		opened, err := OpenConn(sent(t, c))
+		must(t, err)
+		if _, ok := opened.(*net.TCPConn); !ok {
+			t.Errorf("it is a %T", opened)
+		}
+		for whose, c := range map[string]net.Conn{"the old one": c, "the new one": opened} {
+			if got := settings(t, c); got != want {
+				t.Errorf("%s has %s, and not %s", whose, got, want)
+			}
+		}
+		must(t, c.Close())
+		echoes(t, client, opened)
+	}
+}
+
+// plain makes the keep-alive of a connection what the kernel has, and sets an option.
+func plain(o *option) func(*net.TCPConn) error {
+	return func(c *net.TCPConn) error {
+		all := options{
+			{unix.SOL_SOCKET, unix.SO_KEEPALIVE, 0}, {unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, 7200},
+			{unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, 75}, {unix.IPPROTO_TCP, unix.TCP_KEEPCNT, 9},
+		}
+		if o != nil {
+			all = append(all, *o)
+		}
+		return all.restore(c)
+	}
+}
+
+// echoes asserts that what is said at one end comes out at the other, in both directions, and closes the second.
+func echoes(t *testing.T, a, b net.Conn) {
+	t.Helper()
+	for _, way := range [][2]net.Conn{{a, b}, {b, a}} {
+		must(t, way[1].SetDeadline(time.Now().Add(time.Minute)))
+		_, err := io.WriteString(way[0], "hello")
+		must(t, err)
+		got := make([]byte, 5)
+		if _, err := io.ReadFull(way[1], got); err != nil || string(got) != "hello" {
+			t.Errorf("got %q, %v", got, err)
+		}
+	}
+	must(t, b.Close())
+	if n, err := a.Read(make([]byte, 1)); err != io.EOF {
+		t.Errorf("after its end: %d bytes, %v; want io.EOF: another descriptor keeps it open", n, err)
+	}
+}
+
+func TestOpenConnOfUnixSocket(t *testing.T) {
+	for _, network := range []string{"unix", "unixpacket"} {
+		client, c := bothEnds(t, network, filepath.Join(t.TempDir(), "s"))
+		before := modes(t, c)
+		opened, err := OpenConn(sent(t, c))
+		must(t, err)
+		if _, ok := opened.(*net.UnixConn); !ok || opened.LocalAddr().String() != c.LocalAddr().String() || opened.LocalAddr().Network() != network {
+			t.Errorf("it is a %T, of %s %v", opened, opened.LocalAddr().Network(), opened.LocalAddr())
+		}
+		for whose, c := range map[string]net.Conn{"the old one": c, "the new one": opened} {
+			if got := modes(t, c); got != before {
+				t.Errorf("%s has %s, and not %s", whose, got, before)
+			}
+		}
+		must(t, c.Close())
+		echoes(t, client, opened)
+	}
+}
+
+func TestOpenConnOfWhatIsNoSocket(t *testing.T) {
+	r, w, err := os.Pipe()
+	must(t, err)
+	defer r.Close()
+	defer w.Close()
+	file, err := os.Open(os.DevNull)
+	must(t, err)
+	defer file.Close()
+	before := openDescriptors()
+	closed := sent(t, file)
+	must(t, closed.Close())
+	for what, f := range map[string]*os.File{"a pipe": sent(t, r), "a file": sent(t, file), "a closed file": closed} {
+		if c, err := OpenConn(f); err == nil {
+			t.Errorf("%s became a %T", what, c)
+			must(t, c.Close())
+		}
+	}
+	if after := openDescriptors(); !maps.Equal(before, after) {
+		t.Errorf("open before: %v; after: %v", before, after)
+	}
+}

@@ -1,0 +1,303 @@
+package handoff
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// parcel is a pipe whose end for writing is passed: what is written to it tells it from others, and its end that all copies are
+// closed.
+type parcel struct{ r, w *os.File }
+
+func newParcel(t testing.TB) parcel {
+	t.Helper()
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _, _ = r.Close(), w.Close() })
+	return parcel{r, w}
+}
+
+// isAt asserts that the file is the passed end, as its receiver needs it, and closes it. There must be no other copy then.
+func (p parcel) isAt(t testing.TB, f *os.File) {
+	t.Helper()
+	if f == nil {
+		t.Error("no descriptor has come")
+		return
+	}
+	if flags, err := unix.FcntlInt(f.Fd(), unix.F_GETFD, 0); err != nil || flags&unix.FD_CLOEXEC == 0 {
+		t.Errorf("the descriptor has the flags %b, %v: children inherit it", flags, err)
+	}
+	_, err := f.WriteString("it")
+	if err := errors.Join(err, f.Close()); err != nil {
+		t.Error(err)
+	}
+	p.holds(t, "it")
+}
+
+// isGone asserts that there is no copy but the sender's.
+func (p parcel) isGone(t testing.TB) {
+	t.Helper()
+	p.holds(t, "")
+}
+
+func (p parcel) holds(t testing.TB, want string) {
+	t.Helper()
+	_ = p.w.Close()
+	_ = p.r.SetReadDeadline(time.Now().Add(10 * time.Second))
+	if got, err := io.ReadAll(p.r); err != nil || string(got) != want {
+		t.Errorf("the passed pipe has %q, %v, and not %q", got, err, want)
+	}
+}
+
+func wantOffer(t *testing.T, l *Link, want *Offer) *os.File {
+	t.Helper()
+	got, f, err := l.ReceiveWith(within(t))
+	if err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("got %.100v, %v; want %.100v", fmt.Sprint(got), err, fmt.Sprint(want))
+	}
+	return f
+}
+
+// offers are of all sizes; every third has no descriptor.
+func offers() (all []*Offer) {
+	for i, size := range []int{0, 1, 3, 1 << 10, 5, MaxTransferState, 7, 0, 9, 20 << 10, 48 << 10, 0} {
+		all = append(all, &Offer{Seq: i + 1, Name: "chat", State: strings.Repeat("s", size)})
+	}
+	return all
+}
+
+func TestDescriptorComesWithItsMessage(t *testing.T) {
+	a, b := pair(t)
+	parcels := make([]parcel, len(offers()))
+	sent := make(chan error, 1)
+	for i := range parcels {
+		parcels[i] = newParcel(t)
+	}
+	go func() { // ends when the other side has read
+		var errs []error
+		for i, o := range offers() {
+			if i%3 == 2 {
+				errs = append(errs, a.Send(within(t), o))
+			} else {
+				errs = append(errs, a.SendWith(within(t), o, parcels[i].w))
+			}
+		}
+		sent <- errors.Join(errs...)
+	}()
+	for i, o := range offers() {
+		if i == 4 {
+			waitUntil(t, func() bool { return unread(t, b) }) // some have come together
+		}
+		if f := wantOffer(t, b, o); i%3 == 2 && f != nil {
+			t.Errorf("message %d has come with a descriptor", o.Seq)
+		} else if i%3 != 2 {
+			parcels[i].isAt(t, f)
+		}
+	}
+	must(t, <-sent)
+}
+
+func TestDescriptorOfMessageInSmallPieces(t *testing.T) {
+	a, b := pair(t)
+	p, next := newParcel(t), newParcel(t)
+	whole := frame(t, offers()[2])
+	done := make(chan error, 1)
+	go func() { // ends when all is written
+		_, _, err := a.conn.WriteMsgUnix(whole[:1], unix.UnixRights(int(p.w.Fd())), nil)
+		for _, piece := range whole[1:] {
+			_, e := a.conn.Write([]byte{piece})
+			err = errors.Join(err, e)
+		}
+		done <- errors.Join(err, a.SendWith(within(t), offers()[3], next.w))
+	}()
+	p.isAt(t, wantOffer(t, b, offers()[2]))
+	next.isAt(t, wantOffer(t, b, offers()[3]))
+	must(t, <-done)
+}
+
+// A process that cannot open more loses the descriptor of a message, and does not take that of another for it.
+func TestLostDescriptor(t *testing.T) {
+	a, b := pair(t)
+	var parcels []parcel
+	for _, o := range offers()[:3] {
+		p := newParcel(t)
+		must(t, a.SendWith(within(t), o, p.w))
+		parcels = append(parcels, p)
+	}
+	parcels[0].isAt(t, wantOffer(t, b, offers()[0]))
+	restore := openNoMore(t)
+	f := wantOffer(t, b, offers()[1])
+	restore()
+	if f != nil {
+		t.Errorf("there was room for %s", f.Name())
+		_ = f.Close()
+	}
+	parcels[1].isGone(t)
+	parcels[2].isAt(t, wantOffer(t, b, offers()[2]))
+}
+
+// openNoMore lowers the limit on descriptors to what is open.
+func openNoMore(t *testing.T) (restore func()) {
+	t.Helper()
+	var limit unix.Rlimit
+	must(t, unix.Getrlimit(unix.RLIMIT_NOFILE, &limit))
+	lowered := limit
+	for lowered.Cur = 0; isOpen(int(lowered.Cur)); lowered.Cur++ {
+	}
+	must(t, unix.Setrlimit(unix.RLIMIT_NOFILE, &lowered))
+	restore = func() { must(t, unix.Setrlimit(unix.RLIMIT_NOFILE, &limit)) }
+	t.Cleanup(restore)
+	return restore
+}
+
+// More than one is no message of ours; nothing of it stays open, however many they are.
+func TestSeveralDescriptorsWithOneMessage(t *testing.T) {
+	for _, n := range []int{2, 4, 5, 100} {
+		a, b := pair(t)
+		p := newParcel(t)
+		rights := make([]int, n)
+		for i := range rights {
+			rights[i] = int(p.w.Fd())
+		}
+		_, _, err := a.conn.WriteMsgUnix(frame(t, offers()[2]), unix.UnixRights(rights...), nil)
+		must(t, err)
+		if m, f, err := b.ReceiveWith(within(t)); !errors.Is(err, ErrProtocol) || f != nil {
+			t.Errorf("%d descriptors: got %v, %v, %v; want ErrProtocol", n, m, f, err)
+		}
+		p.isGone(t)
+	}
+}
+
+// A descriptor within a message belongs to none.
+func TestDescriptorWithinMessage(t *testing.T) {
+	a, b := pair(t)
+	p := newParcel(t)
+	whole := frame(t, offers()[3])
+	write(t, a, whole[:100])
+	_, _, err := a.conn.WriteMsgUnix(whole[100:], unix.UnixRights(int(p.w.Fd())), nil)
+	must(t, err)
+	if f := wantOffer(t, b, offers()[3]); f != nil {
+		t.Error("it was taken for the message's")
+		_ = f.Close()
+	}
+	p.isGone(t)
+}
+
+func TestReceiveWithTruncatedMessage(t *testing.T) {
+	whole := frame(t, offers()[2])
+	for n := range whole {
+		a, b := pair(t)
+		p := newParcel(t)
+		if n > 0 {
+			_, _, err := a.conn.WriteMsgUnix(whole[:n], unix.UnixRights(int(p.w.Fd())), nil)
+			must(t, err)
+		}
+		must(t, b.Send(within(t), &Taken{Seq: 1})) // unread: the kernel then reports a reset
+		must(t, a.Close())
+		m, f, err := b.ReceiveWith(within(t))
+		if !errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) != (n > 0) || f != nil {
+			t.Errorf("after %d bytes of %d: %v, %v, %v", n, len(whole), m, f, err)
+		}
+		if n == 0 && err != io.EOF {
+			t.Errorf("a clean end is %v", err)
+		}
+		p.isGone(t)
+		must(t, b.Close())
+	}
+}
+
+func TestReceiveWithBadFrames(t *testing.T) {
+	for _, tt := range badFrames {
+		a, b := pair(t)
+		p := newParcel(t)
+		_, _, err := a.conn.WriteMsgUnix(append(slices.Clip(tt.frame), make([]byte, headerLen)...), unix.UnixRights(int(p.w.Fd())), nil)
+		must(t, err)
+		if m, f, err := b.ReceiveWith(within(t)); !errors.Is(err, ErrProtocol) || errors.Is(err, io.EOF) || f != nil {
+			t.Errorf("%s: got %+v, %v, %v; want ErrProtocol", tt.what, m, f, err)
+		}
+		p.isGone(t)
+		must(t, errors.Join(a.Close(), b.Close()))
+	}
+}
+
+// An ended context neither sends nor receives; one that ends meanwhile leaves nothing open.
+func TestTransferEndsWithContext(t *testing.T) {
+	a, b := pair(t)
+	p := newParcel(t)
+	cause := errors.New("enough")
+	ended, cancel := context.WithCancelCause(context.Background())
+	cancel(cause)
+	if err := a.SendWith(ended, offers()[2], p.w); !errors.Is(err, cause) {
+		t.Errorf("send: got %v, want the context's cause", err)
+	}
+	must(t, a.Send(within(t), offers()[0]))
+	if m, _, err := b.ReceiveWith(ended); !errors.Is(err, cause) {
+		t.Errorf("receive: got %v, %v; want the context's cause", m, err)
+	}
+	if f := wantOffer(t, b, offers()[0]); f != nil {
+		t.Error("what was not sent has come")
+	}
+	for _, n := range []int{0, 3, headerLen + 1} {
+		if n > 0 {
+			_, _, err := a.conn.WriteMsgUnix(frame(t, offers()[2])[:n], unix.UnixRights(int(p.w.Fd())), nil)
+			must(t, err)
+		}
+		ctx, cancel := context.WithCancelCause(context.Background())
+		result := make(chan error, 1)
+		go func() { // ends with ctx
+			_, f, err := b.ReceiveWith(ctx)
+			if f != nil {
+				err = errors.Join(err, errors.New("a descriptor came"), f.Close())
+			}
+			result <- err
+		}()
+		waitUntil(t, func() bool { return !unread(t, b) })
+		cancel(cause)
+		if err := <-result; !errors.Is(err, cause) {
+			t.Errorf("after %d bytes: got %v, want the context's cause", n, err)
+		}
+	}
+	p.isGone(t)
+}
+
+// After a message that could not be sent whole, there is no other: its bytes would be taken for the rest.
+func TestNothingFollowsPartOfMessage(t *testing.T) {
+	a, b := pair(t)
+	p := newParcel(t)
+	_, err := a.setRoom(8 << 10)
+	must(t, err)
+	cause := errors.New("enough")
+	ctx, cancel := context.WithCancelCause(context.Background())
+	result := make(chan error, 1)
+	go func() { result <- a.SendWith(ctx, offers()[5], p.w) }() // ends with ctx
+	waitUntil(t, func() bool { return unread(t, b) })
+	cancel(cause)
+	if err := <-result; !errors.Is(err, cause) {
+		t.Errorf("got %v, want the context's cause", err)
+	}
+	for what, err := range map[string]error{
+		"SendWith": a.SendWith(within(t), offers()[0], p.w),
+		"Queue":    a.Queue(&Revoked{}),
+	} {
+		if !errors.Is(err, errTorn) {
+			t.Errorf("%s: got %v", what, err)
+		}
+	}
+	must(t, a.Close())
+	if m, _, err := b.ReceiveWith(within(t)); !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Errorf("then: %v, %v; want an end in the middle of a message", m, err)
+	}
+	p.isGone(t)
+}
