@@ -22,8 +22,9 @@ type attempt struct {
 	program program // of the Manager, opened if it was checked
 	ran     []Hook  // whose OnUpgrade has run
 	succ    *successor
-	state   *os.File      // has the states of the application; nil if there are none
-	onTrial bool          // the successor accepts connections
+	state   *os.File // has the states of the application; nil if there are none
+	onTrial bool     // the successor accepts connections
+	detours []detour
 	decided chan struct{} // closed when the attempt has succeeded or failed
 
 	// For a successor that speaks the protocol of facebookgo/grace, see isReadySignal.
@@ -158,22 +159,12 @@ func (a *attempt) start(ctx context.Context) error {
 
 // launch starts the process, and fills in what it was passed.
 func (a *attempt) launch(ctx context.Context, env []string, hello *handoff.Hello) error {
-	bequests := append(a.m.ancestors.bequests(), a.m.passing.bequests()...)
-	transfers, theirs, err := newTransfers(a.m.wires.pair)
+	out, theirs, err := newOutlet(a.m.wires.pair)
 	if err != nil {
 		return err
 	}
-	if theirs != nil {
-		defer theirs.Close() //nolint:errcheck // the successor has its own by then
-		bequests = append(bequests, bequest{conn: theirs, about: handoff.Passed{Use: handoff.UseTransfers}})
-	}
-	if a.state != nil {
-		bequests = append(bequests, bequest{conn: a.state, about: handoff.Passed{Use: handoff.UseState}})
-	}
-	if self := process.Self(); self != nil {
-		defer self.Close() //nolint:errcheck // nothing is written
-		bequests = append(bequests, bequest{conn: self, about: handoff.Passed{Use: handoff.UseProcess, PID: hello.PID, Generation: a.m.generation}})
-	}
+	bequests, release := a.gather(hello, theirs)
+	defer release()
 	err = borrow(bequests, func(open []bequest) error {
 		hello.Passed = describe(open)
 		return a.m.sockets.Lend(func(sockets []uintptr, records []fds.Record) (err error) {
@@ -185,11 +176,33 @@ func (a *attempt) launch(ctx context.Context, env []string, hello *handoff.Hello
 		})
 	})
 	if err != nil {
-		transfers.close()
+		out.close()
 		return err
 	}
-	a.succ.transfers = transfers
+	a.succ.outlet = out
 	return nil
+}
+
+// gather collects what the successor is to have beside the sockets and the link. Among it is the other end of our outlet, if there
+// is one. release closes what is for the successor alone.
+func (a *attempt) gather(hello *handoff.Hello, outlet *os.File) (all []bequest, release func()) {
+	all = append(a.m.ancestors.bequests(), a.m.passing.bequests()...)
+	var own []*os.File
+	add := func(f *os.File, about handoff.Passed) {
+		if f != nil {
+			own = append(own, f)
+			all = append(all, bequest{conn: f, about: about})
+		}
+	}
+	add(outlet, handoff.Passed{Use: handoff.UseTransfers, Generation: a.m.generation})
+	for _, d := range a.makeDetours() {
+		add(d.theirs, handoff.Passed{Use: handoff.UseTransfers, Generation: d.of.from.Generation})
+	}
+	add(process.Self(), handoff.Passed{Use: handoff.UseProcess, PID: hello.PID, Generation: a.m.generation})
+	if a.state != nil { // which is closed with the attempt
+		all = append(all, bequest{conn: a.state, about: handoff.Passed{Use: handoff.UseState}})
+	}
+	return all, func() { _ = handoff.CloseAll(own) } // nothing is written
 }
 
 // hearOut lets a receiver come to an end once the successor has ended: something that the successor started may still hold
@@ -227,6 +240,7 @@ func (a *attempt) commit(ctx context.Context) error {
 		return err
 	}
 	a.m.sockets.HandOver()
+	a.useDetours(ctx)
 	return nil
 }
 
@@ -263,9 +277,10 @@ func (a *attempt) rollBack(step Step, cause error) error {
 		}
 		errs = append(errs, a.succ.discard(a.m.draining, cause, patience))
 		upgradeErr.State = a.succ.state()
-		a.succ.transfers.close()
+		a.succ.outlet.close()
 		a.m.successor.Store(nil)
 	}
+	a.closeDetours()
 	a.m.sockets.TakeBack()
 	a.m.ancestors.pause()
 	a.m.ancestors.follow()

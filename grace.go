@@ -3,7 +3,6 @@ package grace
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -31,7 +30,8 @@ type Manager struct {
 	ancestors  *ancestors
 	passing    *passing  // to successors
 	received   *received // from the old process
-	takers     *takers   // of what the old process transfers
+	takers     *takers   // of what older generations transfer
+	incoming   []*incoming
 	wires      wiring
 	work       work // of Go
 
@@ -81,7 +81,7 @@ func New(opts ...Option) (*Manager, error) {
 type wiring struct {
 	take   linkTaker
 	launch launcher
-	pair   func() (*handoff.Link, *os.File, error) // for transfers; nil: there are none
+	pair   linkPair // for transfers
 }
 
 func newWired(wires wiring, opts ...Option) (*Manager, error) {
@@ -129,6 +129,7 @@ func newManager(o options, prog program, from inheritance, wires wiring, sig *si
 		m.received = newReceived()
 	}
 	m.takers = newTakers(&m.work)
+	m.incoming = from.incoming(m.takers)
 	m.hooks = &hooks{emit: m.emit}
 	m.handoff.Store(from.handoff)
 	m.draining, m.hurry = context.WithCancelCause(context.Background())
@@ -299,72 +300,6 @@ func (m *Manager) Wait(ctx context.Context) error {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
-}
-
-// drain finishes the work of this process.
-func (m *Manager) drain(upgraded bool) {
-	ctx, cancel := context.WithTimeout(m.draining, m.opts.drainTimeout)
-	defer cancel()
-	if m.parent != nil {
-		m.parent.renounce(m.life.whyNot())
-	}
-	successor := m.successor.Load()
-	if upgraded {
-		m.watching.Go(func() { m.heed(successor.link) }) // ends with the drain
-		m.watching.Go(func() { successor.transfers.hear(m.draining) })
-	}
-	m.emit(DrainStarted{Upgraded: upgraded, Timeout: m.opts.drainTimeout})
-	start := time.Now()
-	doors := m.sockets.Doors()
-	err := errors.Join(m.hooks.drain(ctx), m.sockets.Close(), m.pidFile.remove())
-	m.passing.forget()
-	m.received.close(m.life.stopped())
-	m.gate.open() // who waits at it finds the socket closed
-	m.takers.close()
-	err = errors.Join(err, m.work.wait(ctx))
-	end := DrainFinished{Duration: time.Since(start), Cut: countCut(doors), Err: err}
-	if upgraded {
-		end.Transferred = successor.transfers.count()
-	}
-	m.emit(end)
-	if upgraded {
-		successor.farewell(end)
-	}
-	m.hurry(nil)
-	m.ancestors.leave()
-	m.watching.Wait()
-	if upgraded {
-		successor.transfers.close()
-	}
-	if m.parent != nil {
-		m.parent.leave()
-	}
-	m.signals.release()
-	m.life.finish(err)
-}
-
-// heed ends the drain when a newer generation asks for it.
-func (m *Manager) heed(l link) {
-	for {
-		msg, err := l.Receive(m.draining)
-		if err != nil {
-			return // the link has ended, or the drain
-		}
-		if leave, ok := msg.(*handoff.Leave); ok {
-			m.hurry(fmt.Errorf("a newer generation ends the drain: %s", leave.Reason))
-		}
-	}
-}
-
-// countCut counts the connections that are still open.
-func countCut(doors []fds.Door) []Cut {
-	var cut []Cut
-	for i, n := range fds.Connections(doors) {
-		if n > 0 {
-			cut = append(cut, Cut{Socket: doors[i].String(), Connections: n})
-		}
-	}
-	return cut
 }
 
 // Parent gives the process that this one succeeds, while it lives.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/go-grace/grace/internal/fds"
@@ -21,10 +22,11 @@ type inheritance struct {
 	generation int
 	handoff    string
 	sockets    *fds.Set
-	parent     *parent     // nil in a first generation
-	ancestors  []*ancestor // that were draining before the parent, the oldest first
-	received   *received   // files and states of the application; nil if there are none
-	warning    error       // something to tell the observers
+	parent     *parent               // nil in a first generation
+	ancestors  []*ancestor           // that were draining before the parent, the oldest first
+	received   *received             // files and states of the application; nil if there are none
+	transfers  map[int]*handoff.Link // of connections, by the generation that drains
+	warning    error                 // something to tell the observers
 }
 
 // linkTaker finds the link to the old process, and the descriptors that follow it, behind so many sockets.
@@ -116,11 +118,9 @@ func inheritFrom(l link, files []*os.File, announced fds.Announced) (inheritance
 	if err != nil {
 		return inheritance{}, errors.Join(err, set.Close())
 	}
-	parent := newParent(l, hello, p.watchParent(hello.PID))
-	parent.transfers = p.transfers
 	return inheritance{
-		generation: hello.Generation, handoff: hello.Handoff, sockets: set, parent: parent,
-		ancestors: p.ancestors(hello.Drain), received: p.received,
+		generation: hello.Generation, handoff: hello.Handoff, sockets: set, parent: newParent(l, hello, p.watchParent(hello.PID)),
+		transfers: p.transfers, ancestors: p.ancestors(hello.Drain), received: p.received,
 	}, nil
 }
 
@@ -149,7 +149,7 @@ type passed struct {
 	links     []passedLink
 	processes map[int]*process.Watched
 	received  *received
-	transfers *handoff.Link // nil if there are none
+	transfers map[int]*handoff.Link // by generation
 }
 
 type passedLink struct {
@@ -163,7 +163,7 @@ func sortPassed(described []handoff.Passed, files []*os.File) (*passed, error) {
 		return nil, errors.Join(fmt.Errorf("%w: the old process has passed %d descriptors after the link, and describes %d",
 			ErrProtocol, len(files), len(described)), handoff.CloseAll(files))
 	}
-	p := &passed{processes: make(map[int]*process.Watched), received: newReceived()}
+	p := &passed{processes: make(map[int]*process.Watched), received: newReceived(), transfers: make(map[int]*handoff.Link)}
 	var errs []error
 	for i, about := range described {
 		errs = append(errs, p.take(about, files[i]))
@@ -190,7 +190,7 @@ func (p *passed) take(about handoff.Passed, f *os.File) error {
 		}
 		p.links = append(p.links, passedLink{l, about})
 	case handoff.UseTransfers:
-		return p.takeTransfers(f)
+		return p.takeTransfers(about.Generation, f)
 	case handoff.UseFile:
 		return p.received.takeFile(about.Name, f)
 	case handoff.UseState:
@@ -201,19 +201,21 @@ func (p *passed) take(about handoff.Passed, f *os.File) error {
 	return nil
 }
 
-func (p *passed) takeTransfers(f *os.File) (err error) {
-	if p.transfers != nil {
-		return errors.Join(fmt.Errorf("%w: the old process has passed two links for transfers", ErrProtocol), f.Close())
+func (p *passed) takeTransfers(generation int, f *os.File) error {
+	if p.transfers[generation] != nil {
+		return errors.Join(fmt.Errorf("%w: the old process has passed two links for the transfers of generation %d", ErrProtocol, generation), f.Close())
 	}
-	if p.transfers, err = handoff.NewLink(f); err != nil {
-		return fmt.Errorf("link for transfers: %w", err)
+	l, err := handoff.NewLink(f)
+	if err != nil {
+		return fmt.Errorf("link for the transfers of generation %d: %w", generation, err)
 	}
+	p.transfers[generation] = l
 	return nil
 }
 
 func (p *passed) close() {
-	if p.transfers != nil {
-		_ = p.transfers.Close()
+	for _, l := range p.transfers {
+		_ = l.Close()
 	}
 	for _, l := range p.links {
 		_ = l.link.Close()
@@ -244,6 +246,25 @@ func (p *passed) ancestors(drain time.Duration) []*ancestor {
 		a := newAncestor(Process{l.about.PID, l.about.Generation}, l.link, w, time.Now().Add(drain+overdueGrace))
 		a.legacy = l.about.Legacy
 		all = append(all, a)
+	}
+	return all
+}
+
+// incoming gives what older generations may transfer. A link that belongs to none of them is closed.
+func (from inheritance) incoming(ts *takers) []*incoming {
+	var all []*incoming
+	older := from.ancestors
+	if from.parent != nil {
+		older = append(slices.Clip(older), from.parent.ancestor)
+	}
+	for _, a := range older {
+		if l := from.transfers[a.Generation]; l != nil {
+			delete(from.transfers, a.Generation)
+			all = append(all, &incoming{link: l, takers: ts, from: a})
+		}
+	}
+	for _, l := range from.transfers {
+		_ = l.Close()
 	}
 	return all
 }

@@ -16,7 +16,6 @@ type parent struct {
 	*ancestor
 	deadline  time.Time     // for OnReady
 	drain     time.Duration // that it grants itself
-	transfers *handoff.Link // of connections, while it drains; nil if there are none
 	served    atomic.Bool
 	renounced sync.Once
 }
@@ -26,14 +25,6 @@ func newParent(l link, hello *handoff.Hello, w watched) *parent {
 		ancestor: newAncestor(Process{PID: hello.PID, Generation: hello.Generation - 1}, l, w, time.Time{}),
 		deadline: time.Now().Add(hello.Timeout),
 		drain:    hello.Drain,
-	}
-}
-
-// leave ends the connections to it.
-func (p *parent) leave() {
-	p.ancestor.leave()
-	if p.transfers != nil {
-		_ = p.transfers.Close()
 	}
 }
 
@@ -65,8 +56,7 @@ func (m *Manager) succeed(ctx context.Context, op *operation) error {
 	m.parent.due = time.Now().Add(max(m.parent.drain, commitTimeout) + overdueGrace)
 	m.ancestors.add(m.parent.ancestor)
 	m.ancestors.follow()
-	if l := m.parent.transfers; l != nil {
-		in := &incoming{link: l, takers: m.takers, parent: m.parent.ancestor}
+	for _, in := range m.incoming {
 		m.watching.Go(func() { in.receive(m.draining) }) // ends with the link or the drain
 	}
 	return nil

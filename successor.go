@@ -49,9 +49,9 @@ type child interface {
 type successor struct {
 	child     child
 	link      link
-	transfers *transfers // nil if there are none
-	committed bool       // Commit was sent
-	refused   bool       // it has said Failed
+	outlet    *outlet // of connections, while this process drains
+	committed bool    // Commit was sent
+	refused   bool    // it has said Failed
 }
 
 // estate is what a successor is started with.

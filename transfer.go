@@ -23,9 +23,10 @@ const (
 	transferTimeout = 3 * time.Second // for an answer: a successor that is later counts as hung
 )
 
-// Transfer gives an open connection to the successor, while this process drains: one that was accepted, of package net, TCP or
-// unix. There it comes to the function of [Manager.HandleTransfers] by the same name, with the state, of at most
-// [MaxTransferState] bytes: what was read and not yet handled, for example.
+// Transfer gives an open connection to the successor, while this process drains, or to the process that serves by then, if the
+// successor has been replaced itself. It must be one that was accepted, of package net, TCP or unix. There it comes to the function of
+// [Manager.HandleTransfers] by the same name, with the state, of at most [MaxTransferState] bytes: what was read and not yet handled,
+// for example.
 //
 // When Transfer returns nil, the connection is the successor's. The caller closes c, and must not have used it since Transfer was
 // called: no Read or Write may be under way. After an error the successor does not have the connection, and has not touched it:
@@ -58,10 +59,10 @@ func (m *Manager) transfer(ctx context.Context, name string, c syscall.Conn, dat
 	if !errors.Is(m.Cause(), ErrUpgraded) {
 		return ErrNoSuccessor
 	}
-	return m.successor.Load().transfers.offer(ctx, &handoff.Offer{Name: name, State: string(data)}, c)
+	return m.successor.Load().outlet.offer(ctx, &handoff.Offer{Name: name, State: string(data)}, c)
 }
 
-// transfers are those of an old process to its successor. A nil one has nobody to take them.
+// transfers are those over one link.
 type transfers struct {
 	link    *handoff.Link
 	turn    chan struct{}   // to send: one at a time
@@ -77,27 +78,16 @@ type transfers struct {
 	taken   int
 }
 
-// newTransfers makes the link. Its other end is for the successor.
-func newTransfers(pair func() (*handoff.Link, *os.File, error)) (*transfers, *os.File, error) {
-	if pair == nil {
-		return nil, nil, nil
-	}
-	l, theirs, err := pair()
-	if l == nil {
-		return nil, nil, err
-	}
+func newTransfers(l *handoff.Link) *transfers {
 	t := &transfers{
 		link: l, turn: make(chan struct{}, 1), places: make(chan struct{}, maxUnanswered), waiting: make(map[int]chan error),
 	}
 	t.sending, t.stop = context.WithCancelCause(context.Background())
-	return t, theirs, nil
+	return t
 }
 
 // offer returns nil when the successor has taken the connection.
 func (t *transfers) offer(ctx context.Context, msg *handoff.Offer, c syscall.Conn) error {
-	if t == nil {
-		return ErrNoSuccessor
-	}
 	places := min(1+len(msg.State)/bytesPerPlace, maxUnanswered)
 	answer, err := t.send(ctx, msg, c, places)
 	if errors.Is(err, errSilent) {
@@ -216,13 +206,10 @@ func (t *transfers) answered(seq int, err error) {
 }
 
 // hear reads answers. It returns when there will be none any more; if ctx ends, those that are still awaited will not come.
-func (t *transfers) hear(ctx context.Context) {
-	if t == nil {
-		return
-	}
+func (t *transfers) hear(ctx context.Context, redirect func(*os.File)) {
 	defer context.AfterFunc(ctx, t.revoke)()
 	for {
-		msg, err := t.link.Receive(context.Background()) // revoke ends it
+		msg, file, err := t.link.ReceiveWith(context.Background()) // revoke ends it
 		if err != nil {
 			break
 		}
@@ -231,9 +218,14 @@ func (t *transfers) hear(ctx context.Context) {
 			t.answered(msg.Seq, nil)
 		case *handoff.Refused:
 			t.answered(msg.Seq, fmt.Errorf("%w: %s", ErrRefused, msg.Reason))
+		case *handoff.Redirect:
+			redirect(file)
+			continue
 		}
+		_ = closeFile(file)
 	}
 	t.revoke() // also a successor that has said something else
+	defer t.close()
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.ended = true
@@ -254,20 +246,13 @@ func (t *transfers) revoke() {
 	})
 }
 
-// count tells how many connections were taken.
 func (t *transfers) count() int {
-	if t == nil {
-		return 0
-	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.taken
 }
 
-// close ends the link.
 func (t *transfers) close() {
-	if t != nil {
-		t.stop(ErrNoSuccessor)
-		_ = t.link.Close()
-	}
+	t.stop(ErrNoSuccessor)
+	_ = t.link.Close()
 }

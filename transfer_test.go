@@ -31,7 +31,7 @@ type handover struct {
 // newHandover begins to transfer. The new process takes nothing before it is told to receive.
 func newHandover(t *testing.T) *handover {
 	t.Helper()
-	out, theirs, err := newTransfers(handoff.TransferPair)
+	out, theirs, err := newOutlet(handoff.TransferPair)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -48,7 +48,7 @@ func newHandover(t *testing.T) *handover {
 	t.Cleanup(func() { end(); <-heard; out.close() })
 	dead := newAncestor(Process{}, newFakeLink(), unwatched{}, time.Time{})
 	close(dead.ended) // it is, once the link has ended
-	return &handover{t: t, old: out, end: end, new: &incoming{link: link, takers: newTakers(&work{}), parent: dead}}
+	return &handover{t: t, old: out.present(), end: end, new: &incoming{link: link, takers: newTakers(&work{}), from: dead}}
 }
 
 // receive lets the new process take what it is offered. Those connections answer lines, beginning with the state that came along.
@@ -279,7 +279,7 @@ func TestTransferToASuccessorThatHasEnded(t *testing.T) {
 			}
 		}
 	}
-	unheard, theirs, err := newTransfers(handoff.TransferPair)
+	unheard, theirs, err := newOutlet(handoff.TransferPair)
 	if err != nil {
 		t.Fatal(err)
 	}

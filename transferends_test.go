@@ -110,7 +110,7 @@ func TestTransferFromALinkThatEndsOtherwise(t *testing.T) {
 func TestTransferByAProcessThatLives(t *testing.T) {
 	t.Parallel()
 	h := newHandover(t)
-	h.new.parent = newAncestor(Process{}, newFakeLink(), unwatched{}, time.Time{})
+	h.new.from = newAncestor(Process{}, newFakeLink(), unwatched{}, time.Time{})
 	client, server := offered(t, h, "")
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond) // instead of deathTimeout
 	defer cancel()

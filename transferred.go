@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-grace/grace/internal/fds"
@@ -106,12 +107,14 @@ func (ts *takers) end(t *taker) {
 // deathTimeout is how long a process may take to end whose link has ended.
 const deathTimeout = 10 * time.Second
 
-// incoming are the connections that the previous process offers.
+// incoming are the connections that an older generation offers.
 type incoming struct {
-	link   *handoff.Link
-	takers *takers
-	parent *ancestor
-	unsure []taking // of which it could not be said that they are taken
+	link    *handoff.Link
+	takers  *takers
+	from    *ancestor
+	ended   atomic.Bool // it offers nothing any more
+	sending sync.Mutex
+	unsure  []taking // of which it could not be said that they are taken
 }
 
 // taking is a connection that there is a function for, whose call has begun.
@@ -123,13 +126,13 @@ type taking struct {
 
 // receive takes what is offered, until the link or ctx ends.
 func (in *incoming) receive(ctx context.Context) {
-	defer in.link.Close() //nolint:errcheck // nothing is written
+	defer in.close()
 	err := in.takeAll(ctx)
 	if len(in.unsure) == 0 {
 		return
 	}
 	// A process that has died without having revoked what it offered had not gone on with it: its connections are here alone.
-	if err != io.EOF || !in.parent.goneWithin(ctx, deathTimeout) { //nolint:errorlint // not in the middle of a message
+	if err != io.EOF || !in.from.goneWithin(ctx, deathTimeout) { //nolint:errorlint // not in the middle of a message
 		in.drop()
 	}
 	for _, t := range in.unsure {
@@ -161,14 +164,34 @@ func (in *incoming) takeAll(ctx context.Context) error {
 func (in *incoming) consider(ctx context.Context, offer *handoff.Offer, file *os.File) {
 	t, err := in.open(offer, file)
 	if err != nil {
-		_ = in.link.Send(ctx, &handoff.Refused{Seq: offer.Seq, Reason: handoff.Reason(err)})
+		_ = in.send(ctx, &handoff.Refused{Seq: offer.Seq, Reason: handoff.Reason(err)})
 		return
 	}
-	if err := in.link.Send(ctx, &handoff.Taken{Seq: offer.Seq}); err != nil {
+	if err := in.send(ctx, &handoff.Taken{Seq: offer.Seq}); err != nil {
 		in.unsure = append(in.unsure, t)
 		return
 	}
 	go in.call(t) // ends with the function
+}
+
+func (in *incoming) send(ctx context.Context, answer handoff.Message) error {
+	in.sending.Lock()
+	defer in.sending.Unlock()
+	return in.link.Send(ctx, answer)
+}
+
+// redirect has the older generation offer over another link. One that does not listen any more has ended.
+func (in *incoming) redirect(ctx context.Context, to *handoff.Link) {
+	in.sending.Lock()
+	defer in.sending.Unlock()
+	_ = in.link.SendWith(ctx, &handoff.Redirect{}, to)
+}
+
+func (in *incoming) hasEnded() bool { return in.ended.Load() }
+
+func (in *incoming) close() {
+	in.ended.Store(true)
+	_ = in.link.Close()
 }
 
 // open makes a connection of the file, which it takes, and begins a call.
@@ -199,6 +222,13 @@ func (in *incoming) drop() {
 		in.takers.end(t.taker)
 	}
 	in.unsure = nil
+}
+
+// closeIncoming ends what was not received, since this process has never served.
+func (m *Manager) closeIncoming() {
+	for _, in := range m.incoming {
+		in.close()
+	}
 }
 
 func closeFile(f *os.File) error {

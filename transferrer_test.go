@@ -206,7 +206,7 @@ func (s *transferServer) interrupt() (n int) {
 
 // awaitOffers waits until so many connections are offered to a successor that answers nothing.
 func (s *transferServer) awaitOffers(ctx context.Context, n int) {
-	t := s.m.successor.Load().transfers
+	t := s.m.successor.Load().outlet.present()
 	waiting := func() int {
 		t.mu.Lock()
 		defer t.mu.Unlock()

@@ -145,6 +145,27 @@ func TestSeveralGenerationsTransferAtOnce(t *testing.T) {
 	s.wantSockets(held[0], 2+len(held))
 }
 
+// What a process transfers goes to the one that serves, however many there were between the two.
+func TestTransfersGoToWhoServes(t *testing.T) {
+	s := startTransferring(t)
+	held := []*client{s.own(), s.own(), s.own()}
+	for _, c := range held {
+		s.says(c, "stay", 1)
+	}
+	s.upgrade()
+	for generation := 3; generation <= 4; generation++ {
+		s.upgrade()
+		s.awaitParentExit(generation)
+		c := held[generation-2]
+		s.says(c, "move", 1)
+		s.says(c, "who", generation)
+	}
+	s.wantSockets(held[0], 1+2) // the links to those that have ended are closed
+	s.says(held[0], "move", 1)
+	s.says(held[0], "who", 4)
+	s.wantSockets(held[0], 2+len(held))
+}
+
 // A process that has transferred all it could has nothing of it left, while it drains because of another connection.
 func TestNothingIsLeftOfTransferredConnections(t *testing.T) {
 	s := startTransferring(t)

@@ -66,10 +66,11 @@ const (
 	kindLeave   kind = 'L'
 
 	// Of a link for transfers, see transfer.go.
-	kindOffer   kind = 'O'
-	kindTaken   kind = 'Y'
-	kindRefused kind = 'N'
-	kindRevoked kind = 'V'
+	kindOffer    kind = 'O'
+	kindTaken    kind = 'Y'
+	kindRefused  kind = 'N'
+	kindRevoked  kind = 'V'
+	kindRedirect kind = 'I'
 )
 
 // Hello tells the successor who it is and what it was given.

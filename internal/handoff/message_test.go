@@ -35,7 +35,7 @@ func messages() []Message {
 		&Failed{Reason: "the \"port\" is\ntaken"}, &Failed{}, &Abort{Reason: "too late"}, &Abort{},
 		&Drained{Duration: 1500 * time.Millisecond, Error: "hook: failed", Cut: []Cut{{"tcp :80", 3}, {"unix /run/s", 1}}}, &Drained{},
 		&Accept{Probation: time.Minute}, &Accept{}, &Leave{Reason: "too many"}, &Leave{},
-		&Offer{Seq: 7, Name: "chat", State: "\x00half a line"}, &Offer{}, &Taken{Seq: 7}, &Taken{}, &Refused{Seq: 7, Reason: "who?"}, &Refused{}, &Revoked{},
+		&Offer{Seq: 7, Name: "chat", State: "\x00half a line"}, &Offer{}, &Taken{Seq: 7}, &Taken{}, &Refused{Seq: 7, Reason: "who?"}, &Refused{}, &Revoked{}, &Redirect{},
 	}
 }
 

@@ -13,6 +13,9 @@ package handoff
 // successor that cannot send Taken, and reads the end of the link without Revoked, is the only one to have the connection: the
 // old process has died.
 
+// A successor that is replaced itself, while an older generation still drains, gives one end of a new link to its own successor, and
+// the other one to the older generation, by Redirect: what that offers from then on goes to who serves.
+
 // MaxTransferState is how many bytes of state can be transferred with a connection.
 const MaxTransferState = 64 << 10
 
@@ -37,13 +40,20 @@ type Refused struct {
 // Revoked says that the old process keeps every connection for which it has not read Taken.
 type Revoked struct{}
 
+// Redirect says where to offer connections from now on: over the link whose descriptor comes with it.
+type Redirect struct{}
+
 func (*Offer) kind() kind   { return kindOffer }
 func (*Taken) kind() kind   { return kindTaken }
 func (*Refused) kind() kind { return kindRefused }
 func (*Revoked) kind() kind { return kindRevoked }
 
-func (*Revoked) encode(*encoder)   {}
-func (*Revoked) set(byte, decoder) {}
+func (*Redirect) kind() kind { return kindRedirect }
+
+func (*Revoked) encode(*encoder)    {}
+func (*Revoked) set(byte, decoder)  {}
+func (*Redirect) encode(*encoder)   {}
+func (*Redirect) set(byte, decoder) {}
 
 func (m *Offer) encode(e *encoder) {
 	e.int(1, m.Seq)
@@ -95,6 +105,8 @@ func blankTransfer(k kind) Message {
 		return &Refused{}
 	case kindRevoked:
 		return &Revoked{}
+	case kindRedirect:
+		return &Redirect{}
 	}
 	return nil
 }
