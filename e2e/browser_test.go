@@ -24,21 +24,22 @@ var pageResultElement = regexp.MustCompile(`<pre id="result">(.*)</pre>`)
 func TestBrowserNoticesNoUpgrade(t *testing.T) {
 	inEachMode(t, func(t *testing.T, mode string) {
 		t.Run("HTTP1", func(t *testing.T) {
-			for _, f := range testBrowser(t, mode, func(s *service) string { return "http://" + s.plain }) {
+			failures, had := testBrowser(t, mode, func(s *service) string { return "http://" + s.plain })
+			for _, f := range failures {
 				t.Error(f)
 			}
+			had.check(t, mode)
 		})
 		t.Run("HTTP2", func(t *testing.T) {
 			// Chromium gives a request up by itself (ERR_FAILED) if its connection gets a GOAWAY while it is about to be sent.
-			if unsent := testBrowser(t, mode, func(s *service) string { return "https://" + s.tls }); len(unsent) > 0 {
-				t.Logf("not sent: %v", unsent)
-			}
+			failures, _ := testBrowser(t, mode, func(s *service) string { return "https://" + s.tls })
+			t.Logf("not sent: %q", failures)
 		})
 	})
 }
 
 // testBrowser gives the failures of requests that the service has not handled.
-func testBrowser(t *testing.T, mode string, url func(*service) string) (failures []string) {
+func testBrowser(t *testing.T, mode string, url func(*service) string) (failures []string, had totals) {
 	t.Helper()
 	path := program(t, "chromium", "chromium")
 	const busy = 50
@@ -46,18 +47,16 @@ func testBrowser(t *testing.T, mode string, url func(*service) string) (failures
 	browser := run(t, browse(t, path, fmt.Sprintf("%s/page?last=%d&answers=%d", url(s), upgrades+1, busy), s.cert))
 	s.upgradeTenTimes()
 	html := browser.wait()
-	requests, conns := s.stop()
-	t.Logf("the service had %d requests on %d connections", requests, conns)
+	had = s.stop()
 
 	var result pageResult
 	if shown := pageResultElement.FindStringSubmatch(html); shown == nil || json.Unmarshal([]byte(shown[1]), &result) != nil {
 		t.Fatalf("the page shows no result:\n%s", html)
 	}
-	if result.Answers != int(requests) || result.Generations != upgrades+1 {
-		t.Errorf("%d requests were handled, and %d answered, by %d generations", requests, result.Answers, result.Generations)
+	if result.Answers != int(had.requests) || result.Generations != upgrades+1 {
+		t.Errorf("%d requests were handled, and %d answered, by %d generations", had.requests, result.Answers, result.Generations)
 	}
-	checkKept(t, requests, conns)
-	return result.Failures
+	return result.Failures, had
 }
 
 // browse is a browser that prints a page as it is when its scripts have come to their end. That is what virtual time is for: it does

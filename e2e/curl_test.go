@@ -32,9 +32,7 @@ func TestCurlNoticesNoUpgrade(t *testing.T) {
 				}
 			}
 		}
-		requests, conns := s.stop()
-		t.Logf("%d requests on %d connections", requests, conns)
-		checkKept(t, requests, conns)
+		s.stop().check(t, mode)
 	})
 }
 

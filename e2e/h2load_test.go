@@ -61,8 +61,8 @@ func testH2load(t *testing.T, mode string, url func(*service) string) (fresh h2l
 	long := repeat(t, path, "-c", "4", "-m", "4", "-n", "600", url(s))
 	s.upgradeTenTimes()
 	fresh, kept := stopH2load(short), stopH2load(long)
-	requests, conns := s.stop()
-	t.Logf("fresh: %+v; kept: %+v; the service had %d requests on %d connections", fresh, kept, requests, conns)
+	t.Logf("fresh: %+v; kept: %+v", fresh, kept)
+	had := s.stop()
 
 	for _, r := range []h2loadReport{fresh, kept} {
 		if r.Done != r.Started || r.Failed != r.Errored || r.Timeout > 0 {
@@ -75,8 +75,8 @@ func testH2load(t *testing.T, mode string, url func(*service) string) (fresh h2l
 	if kept.Started == kept.Total {
 		t.Error("no GOAWAY has come")
 	}
-	if answers := fresh.Succeeded + kept.Succeeded; answers != int(requests) {
-		t.Errorf("%d requests were handled, and %d answered", requests, answers)
+	if answers := fresh.Succeeded + kept.Succeeded; answers != int(had.requests) {
+		t.Errorf("%d requests were handled, and %d answered", had.requests, answers)
 	}
 	return fresh
 }

@@ -19,9 +19,13 @@ import (
 	"github.com/go-grace/grace/gracehttp"
 )
 
+// handover is the mode in which connections go on in the successor.
+const handover = "handover"
+
 // modes are the ways in which gracehttp drains. Each test runs in all of them.
 var modes = map[string][]gracehttp.Option{
 	"polite": nil,
+	handover: {gracehttp.WithIdleHandover()},
 }
 
 // shutdownAlone is the mode of a service without gracehttp, which shows what the tests can find.
@@ -47,6 +51,7 @@ type said struct {
 	Err        string `json:",omitempty"`
 	Requests   int64  `json:",omitempty"`
 	Conns      int64  `json:",omitempty"`
+	Passed     int64  `json:",omitempty"`
 }
 
 func say(s said) {
@@ -64,6 +69,9 @@ func observe(r grace.Record) {
 		s.Err = text(e.Err)
 	case grace.UpgradeFinished:
 		s.Err = text(e.Err)
+	case grace.Reported:
+		report, _ := e.Report.(gracehttp.DrainReport)
+		s.Passed = int64(report.Passed)
 	default:
 		return
 	}

@@ -101,11 +101,11 @@ func (p *proxy) stop() map[string]int {
 
 // behind is what came of ten upgrades behind a proxy.
 type behind struct {
-	wrk             wrkReport
-	requests        int // of clients that check the answers
-	failures        []string
-	statuses        map[string]int
-	upstream, conns int64 // requests and connections that the service had
+	wrk      wrkReport
+	requests int // of clients that check the answers
+	failures []string
+	statuses map[string]int // of all answers
+	service  totals
 }
 
 func upgradeBehind(t *testing.T, kind proxyKind, mode string) (b behind) {
@@ -118,9 +118,8 @@ func upgradeBehind(t *testing.T, kind proxyKind, mode string) (b behind) {
 	b.requests, b.failures = load.stop()
 	b.wrk = wrk.stop()
 	b.statuses = p.stop()
-	b.upstream, b.conns = s.stop()
-	t.Logf("wrk: %+v; others: %d requests, %d failures; answers by status: %v; the service had %d requests on %d connections",
-		b.wrk, b.requests, len(b.failures), b.statuses, b.upstream, b.conns)
+	t.Logf("wrk: %+v; others: %d requests, %d failures; answers by status: %v", b.wrk, b.requests, len(b.failures), b.statuses)
+	b.service = s.stop()
 	return b
 }
 
@@ -129,12 +128,12 @@ func upgradeBehind(t *testing.T, kind proxyKind, mode string) (b behind) {
 func TestProxyNoticesNoUpgrade(t *testing.T) {
 	inEachMode(t, func(t *testing.T, mode string) {
 		for _, kind := range proxyKinds {
-			t.Run(kind.name, func(t *testing.T) { upgradeBehind(t, kind, mode).check(t) })
+			t.Run(kind.name, func(t *testing.T) { upgradeBehind(t, kind, mode).check(t, mode) })
 		}
 	})
 }
 
-func (b behind) check(t *testing.T) {
+func (b behind) check(t *testing.T, mode string) {
 	t.Helper()
 	if b.wrk.errors() > 0 {
 		t.Errorf("wrk reports %+v", b.wrk)
@@ -151,7 +150,7 @@ func (b behind) check(t *testing.T) {
 	if answered < b.wrk.Requests+b.requests {
 		t.Errorf("clients have had %d answers, and the proxy's log has %d", b.wrk.Requests+b.requests, answered)
 	}
-	checkKept(t, b.upstream, b.conns)
+	b.service.check(t, mode)
 }
 
 // The same with http.Server.Shutdown alone shows that these tests can fail. haproxy does not answer 502 if a client has kept its

@@ -145,8 +145,15 @@ func (s *service) signal(sig syscall.Signal) {
 	}
 }
 
-// stop ends the service, whose clients are gone. It tells how many requests and connections all generations had.
-func (s *service) stop() (requests, conns int64) {
+// totals are those of all generations.
+type totals struct {
+	requests int64
+	conns    int64 // one that is passed counts in both processes
+	passed   int64 // to successors
+}
+
+// stop ends the service, whose clients are gone.
+func (s *service) stop() (sum totals) {
 	s.t.Helper()
 	s.signal(syscall.SIGTERM)
 	select {
@@ -156,10 +163,27 @@ func (s *service) stop() (requests, conns int64) {
 	}
 	for n := 1; n <= s.generation; n++ {
 		left := s.awaitOf(n, "left")
-		requests += left.Requests
-		conns += left.Conns
+		sum.requests += left.Requests
+		sum.conns += left.Conns
 	}
-	return requests, conns
+	all, _ := s.lines()
+	for _, l := range all {
+		sum.passed += l.Passed
+	}
+	s.t.Logf("the service had %+v", sum)
+	return sum
+}
+
+// check fails a test whose clients have not kept their connections from one request to the next, or from one process to the next
+// where that is the mode. (In each mode, successors take over some that have had no request yet.)
+func (sum totals) check(t *testing.T, mode string) {
+	t.Helper()
+	if sum.conns > sum.requests/2 {
+		t.Error("connections are not kept")
+	}
+	if mode == handover && sum.passed < upgrades {
+		t.Error("connections are not handed over")
+	}
 }
 
 // end kills what is left after a failure, until there is nothing: a process whose predecessor was killed may only then speak.

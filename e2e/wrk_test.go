@@ -61,8 +61,6 @@ func TestWrkNoticesNoUpgrade(t *testing.T) {
 				t.Errorf("wrk reports %+v", r)
 			}
 		}
-		requests, conns := s.stop()
-		t.Logf("%d requests on %d connections", requests, conns)
-		checkKept(t, requests, conns)
+		s.stop().check(t, mode)
 	})
 }
