@@ -75,9 +75,31 @@ func serveNode(t *testing.T, srv *http.Server, ln net.Listener, opts ...Option) 
 	return n
 }
 
+// take takes a connection as Manager.Transfer and HandleTransfers pass it on.
+func (n *node) take(_ context.Context, _ string, c syscall.Conn, state []byte) error {
+	ours, err := copyOf(c)
+	if err != nil {
+		return err
+	}
+	go n.ln.adopt(ours, state) // ends at once
+	return nil
+}
+
 // transferTo has a function take what is transferred.
 func (n *node) transferTo(take func(context.Context, string, syscall.Conn, []byte) error) {
 	n.handing.transfer = take
+}
+
+// drainAfterUpgrade drains as if a successor served.
+func (n *node) drainAfterUpgrade() <-chan error {
+	n.begin(true)
+	result := make(chan error, 1)
+	go func() { // ends with the drain
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		result <- n.drain(ctx)
+	}()
+	return result
 }
 
 // checkDrained looks for what a drain could leave behind.
