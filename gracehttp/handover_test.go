@@ -185,3 +185,42 @@ func TestIdleTimeoutForestallsTheInterruption(t *testing.T) {
 	}
 	n.checkDrained()
 }
+
+// A connection takes along what is left of the time for which it may be idle, or silent.
+func TestTimeThatIsLeft(t *testing.T) {
+	for _, left := range []time.Duration{0, time.Hour} {
+		old, next := newNode(t, &http.Server{}, WithIdleHandover()), newNode(t, &http.Server{IdleTimeout: time.Minute, ReadHeaderTimeout: time.Minute})
+		old.transferTo(next.take)
+		var deadline time.Time
+		if left > 0 {
+			deadline = time.Now().Add(left)
+		}
+		idle, _ := old.idleConn(deadline)
+		silent, _ := pair(t)
+		if !old.ln.park(silent, deadline) {
+			t.Fatal("the connection is not parked")
+		}
+		result := startRead(t, idle)
+		drained := old.drainAfterUpgrade()
+		old.handing.wake(t.Context(), idle) // http.Server does not have it
+		if got := within(t, "handover", result); got.err != errHandedOver {
+			t.Errorf("got %q, %v", got.text, got.err)
+		}
+		old.finish(drained)
+		eventually(t, "taken", func() bool { return len(next.ln.parked()) == 2 })
+		for _, p := range next.ln.parked() {
+			if p.deadline.IsZero() != deadline.IsZero() || deadline.Sub(p.deadline).Abs() > time.Minute {
+				t.Errorf("the deadline is %v instead of %v", p.deadline, deadline)
+			}
+		}
+	}
+}
+
+// When that is over, the next process closes it.
+func TestTimeThatIsOver(t *testing.T) {
+	n := newNode(t, &http.Server{})
+	ours, client := pair(t)
+	n.ln.adopt(ours, []byte("1ms"))
+	client.end()
+	eventually(t, "forgotten", func() bool { return len(n.ln.parked()) == 0 })
+}
