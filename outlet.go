@@ -38,7 +38,8 @@ func (p linkPair) make() (*handoff.Link, *os.File, error) {
 	return p()
 }
 
-// offer returns nil when a process has taken the connection.
+// offer returns nil when a process has taken the connection. One that refuses it, or is gone, may have been replaced meanwhile: then
+// it has redirected us before that.
 func (o *outlet) offer(ctx context.Context, msg *handoff.Offer, c syscall.Conn) error {
 	if o == nil {
 		return ErrNoSuccessor
@@ -46,7 +47,7 @@ func (o *outlet) offer(ctx context.Context, msg *handoff.Offer, c syscall.Conn) 
 	for {
 		t := o.present()
 		err := t.offer(ctx, msg, c)
-		if !errors.Is(err, ErrNoSuccessor) || t == o.present() {
+		if !errors.Is(err, ErrNoSuccessor) && !errors.Is(err, ErrRefused) || t == o.present() {
 			return err
 		}
 	}

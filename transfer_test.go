@@ -20,7 +20,8 @@ import (
 // handover is both sides of the transfers of an upgrade, in this process.
 type handover struct {
 	t     *testing.T
-	old   *transfers
+	out   *outlet
+	old   *transfers // its first
 	new   *incoming
 	end   context.CancelFunc // of the old process's drain
 	takes *taker             // what receive takes
@@ -46,9 +47,14 @@ func newHandover(t *testing.T) *handover {
 		out.hear(ctx)
 	}()
 	t.Cleanup(func() { end(); <-heard; out.close() })
+	return &handover{t: t, out: out, old: out.present(), end: end, new: newIncoming(link)}
+}
+
+// newIncoming has a link to a process that is dead once that has ended.
+func newIncoming(l *handoff.Link) *incoming {
 	dead := newAncestor(Process{}, newFakeLink(), unwatched{}, time.Time{})
-	close(dead.ended) // it is, once the link has ended
-	return &handover{t: t, old: out.present(), end: end, new: &incoming{link: link, takers: newTakers(&work{}), from: dead}}
+	close(dead.ended)
+	return &incoming{link: l, takers: newTakers(&work{}), from: dead}
 }
 
 // receive lets the new process take what it is offered. Those connections answer lines, beginning with the state that came along.
