@@ -116,9 +116,9 @@
 //
 //	stop, err := m.HandleTransfers("chat", func(c net.Conn, state []byte) { ... }) // in the successor, before Ready
 //
-// After an error the old process still has the connection and goes on with it; otherwise the successor has it. Whichever of them
-// dies, hangs or refuses meanwhile, it is never both, and never lost while one of them lives to serve it. Package gracehttp does this
-// for connections without a request.
+// After an error the old process still has the connection and goes on with it; otherwise the successor has it, or the process that
+// serves by then. Whichever of them dies, hangs or refuses meanwhile, it is never both, and never lost while one of them lives to serve
+// it. Package gracehttp does this for connections without a request. It works on Linux; elsewhere connections stay.
 //
 // [Manager.Pass] is for what the successor needs before it is ready, Transfer for what it can get when it serves.
 //
