@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -183,6 +184,46 @@ func TestDrainingTellsHandlers(t *testing.T) {
 		(<-<-results).check(t, 0, 1, 1, 0)
 		if Draining(t.Context()) != nil {
 			t.Error("a context of another origin has a drain")
+		}
+	})
+}
+
+// Functions that are to be called at the drain are, once, unless they were taken back.
+func TestOnDrain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		called := make(chan string, 10)
+		var stop, late func() bool
+		var ctx context.Context
+		r := newRig(t, &http.Server{Handler: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			ctx = r.Context()
+			stop = OnDrain(ctx, func() { called <- "stopped" })
+			late = OnDrain(context.WithoutCancel(ctx), func() { called <- "kept" })
+			OnDrain(t.Context(), func() { called <- "of another origin" })
+		})}, WithIdleGrace(0))
+		c := r.connect()
+		c.get("/")
+		if !stop() || stop() {
+			t.Error("what was not called cannot be stopped, or can be twice")
+		}
+		if OnDrain(t.Context(), nil)() {
+			t.Error("a context of another origin has a drain")
+		}
+		result := r.drain()
+		synctest.Wait()
+		OnDrain(ctx, func() { called <- "at once" })
+		synctest.Wait()
+		if late() {
+			t.Error("what was called can be stopped")
+		}
+		c.end()
+		(<-result).check(t, 0, 0, 1, 0)
+		close(called)
+		var got []string
+		for name := range called {
+			got = append(got, name)
+		}
+		if !slices.Equal(got, []string{"kept", "at once"}) {
+			t.Errorf("called: %q", got)
 		}
 	})
 }

@@ -143,23 +143,44 @@ func (r *rig) connect() *connection {
 // get asks for a path. It reports whether the server will close the connection.
 func (c *connection) get(path string) (body string, last bool) {
 	c.t.Helper()
-	if _, err := io.WriteString(c, "GET "+path+" HTTP/1.1\r\nHost: test\r\n\r\n"); err != nil {
+	body, last, err := c.tryGet(path)
+	if err != nil {
 		c.t.Fatal(err)
 	}
-	return c.read()
+	return body, last
+}
+
+// tryGet is get for other goroutines than that of the test.
+func (c *connection) tryGet(path string) (body string, last bool, err error) {
+	if _, err := io.WriteString(c, "GET "+path+" HTTP/1.1\r\nHost: test\r\n\r\n"); err != nil {
+		return "", false, err
+	}
+	return c.tryRead()
+}
+
+func (c *connection) send(text string) {
+	c.t.Helper()
+	if _, err := io.WriteString(c, text); err != nil {
+		c.t.Fatal(err)
+	}
 }
 
 func (c *connection) read() (body string, last bool) {
 	c.t.Helper()
-	resp, err := http.ReadResponse(c.reader, nil)
+	body, last, err := c.tryRead()
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	text, err := io.ReadAll(resp.Body)
-	if err := errors.Join(err, resp.Body.Close()); err != nil {
-		c.t.Fatal(err)
+	return body, last
+}
+
+func (c *connection) tryRead() (body string, last bool, err error) {
+	resp, err := http.ReadResponse(c.reader, nil)
+	if err != nil {
+		return "", false, err
 	}
-	return string(text), resp.Close
+	text, err := io.ReadAll(resp.Body)
+	return string(text), resp.Close, errors.Join(err, resp.Body.Close())
 }
 
 // end waits until the server has closed the connection.

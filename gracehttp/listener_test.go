@@ -7,8 +7,10 @@ import (
 	"crypto/tls"
 	"errors"
 	"io"
+	"log"
 	"net"
 	"net/http"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -74,6 +76,72 @@ func (c *connection) isCut() {
 	}
 }
 
+// faulty is a listener with errors that pass.
+type faulty struct {
+	net.Listener
+	errors atomic.Int32 // that are left
+}
+
+func (l *faulty) Accept() (net.Conn, error) {
+	if l.errors.Add(-1) >= 0 {
+		return nil, &net.OpError{Op: "accept", Err: syscall.EMFILE}
+	}
+	return l.Listener.Accept()
+}
+
+// Errors that pass hold neither a client up for long, nor the drain.
+func TestAcceptErrorsThatPass(t *testing.T) {
+	inner, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ln := &faulty{Listener: inner}
+	ln.errors.Store(2)
+	n := serveNode(t, &http.Server{Handler: names("old"), ErrorLog: log.New(io.Discard, "", 0)}, ln)
+	c := n.dial()
+	if body, _ := c.get("/"); body != "old" {
+		t.Errorf("got %q", body)
+	}
+	c.Close()
+	ln.errors.Store(1 << 30)
+	n.dial().Close() // now it has one error after another
+	eventually(t, "failing", func() bool { return ln.errors.Load() < 1<<30 })
+	n.finish(n.drainAfterUpgrade())
+	n.ln.awaitSources(t)
+}
+
+// Two listeners can have one address. Both serve, and one of them has what the previous process transfers.
+func TestTwoListenersOnOneAddress(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := ln.(*net.TCPListener).File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	other, err := net.FileListener(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := newManager(t)
+	srv := &http.Server{Handler: names("one of them")}
+	if err := errors.Join(Serve(m, srv, ln, WithIdleGrace(0)), Serve(m, srv, other), m.Ready(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	for range 20 {
+		c := dial(t, "tcp", ln.Addr().String())
+		if body, _ := c.get("/"); body != "one of them" {
+			t.Errorf("got %q", body)
+		}
+		c.Close()
+	}
+	if err := m.Shutdown(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
 // A server that fails before it serves leaves no connection open on which clients would wait in vain.
 func TestServerThatFailsBeforeItServes(t *testing.T) {
 	m := newManager(t)
@@ -81,7 +149,7 @@ func TestServerThatFailsBeforeItServes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := dial(t, ln.Addr())
+	c := dial(t, "tcp", ln.Addr().String())
 	if err := m.Ready(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -136,6 +204,19 @@ func TestConnectionThatIsResetOnItsWay(t *testing.T) {
 	n.ln.adopt(ours, nil)
 	if err := ours.SetDeadline(time.Time{}); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("the connection is open: %v", err)
+	}
+}
+
+// Empty lines before a request, which clients may send after a body, do no harm where nobody has seen that body.
+func TestEmptyLinesBeforeARequest(t *testing.T) {
+	n := newNode(t, &http.Server{Handler: names("new")})
+	ours, client := pair(t)
+	n.ln.adopt(ours, nil)
+	for _, piece := range []string{"\r", "\n", "\r\n\n"} {
+		client.send(piece)
+	}
+	if body, last := client.get("/"); body != "new" || last {
+		t.Errorf("got %q, last: %v", body, last)
 	}
 }
 

@@ -5,6 +5,7 @@ package gracehttp
 import (
 	"bufio"
 	"context"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -85,6 +86,13 @@ func (n *node) take(_ context.Context, _ string, c syscall.Conn, state []byte) e
 	return nil
 }
 
+// judge has a rule say when connections are idle.
+func (n *node) judge(rule idleRule) {
+	n.server.mu.Lock()
+	defer n.server.mu.Unlock()
+	n.idleRule = rule
+}
+
 // transferTo has a function take what is transferred.
 func (n *node) transferTo(take func(context.Context, string, syscall.Conn, []byte) error) {
 	n.handing.transfer = take
@@ -102,6 +110,15 @@ func (n *node) drainAfterUpgrade() <-chan error {
 	return result
 }
 
+// finish waits for the drain.
+func (n *node) finish(result <-chan error) {
+	n.t.Helper()
+	if err := within(n.t, "end of the drain", result); err != nil {
+		n.t.Error(err)
+	}
+	n.checkDrained()
+}
+
 // checkDrained looks for what a drain could leave behind.
 func (n *node) checkDrained() {
 	n.t.Helper()
@@ -112,11 +129,11 @@ func (n *node) checkDrained() {
 }
 
 // dial connects a client.
-func (n *node) dial() *connection { return dial(n.t, n.ln.Addr()) }
+func (n *node) dial() *connection { return dial(n.t, "tcp", n.ln.Addr().String()) }
 
-func dial(t *testing.T, addr net.Addr) *connection {
+func dial(t *testing.T, network, addr string) *connection {
 	t.Helper()
-	c, err := net.DialTimeout(addr.Network(), addr.String(), patience)
+	c, err := net.DialTimeout(network, addr, patience)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -135,7 +152,7 @@ func pair(t *testing.T) (server net.Conn, client *connection) {
 		t.Fatal(err)
 	}
 	defer ln.Close()
-	client = dial(t, ln.Addr())
+	client = dial(t, "tcp", ln.Addr().String())
 	server, err = ln.Accept()
 	if err != nil {
 		t.Fatal(err)
@@ -173,4 +190,9 @@ func eventually(t *testing.T, what string, holds func() bool) {
 			t.Fatalf("not %s after %v", what, patience)
 		}
 	}
+}
+
+// names is a handler that tells who answers.
+func names(who string) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, who) })
 }

@@ -43,9 +43,7 @@ func newStress(t *testing.T, rule idleRule) *stress {
 	s.ledger.handled = make(map[string]int)
 	s.old = serveNode(t, &http.Server{Handler: &s.ledger}, ln, WithIdleHandover())
 	if rule != nil {
-		s.old.server.mu.Lock()
-		s.old.idleRule = rule
-		s.old.server.mu.Unlock()
+		s.old.judge(rule)
 		s.patience = time.Second // a request may be lost
 	}
 	return s

@@ -1,0 +1,163 @@
+//go:build linux
+
+package gracehttp
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"sync/atomic"
+	"syscall"
+	"testing"
+
+	"github.com/go-grace/grace"
+	"github.com/go-grace/grace/internal/httpload"
+)
+
+// transferNothing has the test fail if a connection is handed over.
+func (n *node) transferNothing() {
+	n.transferTo(func(context.Context, string, syscall.Conn, []byte) error {
+		n.t.Error("a connection is handed over")
+		return errors.New("no")
+	})
+}
+
+// A connection whose client has said that it will send no more is answered, and then closed.
+func TestHalfClosedByItsClient(t *testing.T) {
+	begun, drains := make(chan struct{}), make(chan struct{})
+	n := newNode(t, &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		close(begun)
+		<-r.Context().Done() // net/http has noticed
+		<-drains
+		_, _ = io.WriteString(w, "answer")
+	})}, WithIdleHandover())
+	n.transferNothing()
+	c := n.dial()
+	c.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n")
+	within(t, "request", begun)
+	if err := c.Conn.(*net.TCPConn).CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	drained := n.drainAfterUpgrade()
+	close(drains)
+	if body, _ := c.read(); body != "answer" {
+		t.Errorf("got %q", body)
+	}
+	c.end()
+	n.finish(drained)
+}
+
+// When it has turned out that there is no successor any more, nothing is offered to it, and each answer is the last one.
+func TestSuccessorIsGone(t *testing.T) {
+	n := newNode(t, &http.Server{Handler: names("old")}, WithIdleHandover(), WithIdleGrace(patience))
+	n.transferTo(func(context.Context, string, syscall.Conn, []byte) error { return grace.ErrNoSuccessor })
+	c := n.dial()
+	eventually(t, "parked", func() bool { return len(n.ln.parked()) == 1 })
+	drained := n.drainAfterUpgrade()
+	eventually(t, "offered", func() bool { return len(n.ln.parked()) == 0 })
+	n.transferNothing()
+	if body, last := c.get("/"); body != "old" || !last {
+		t.Errorf("got %q, last: %v", body, last)
+	}
+	c.end()
+	n.finish(drained)
+}
+
+// A connection of HTTP/2 stays, and is told to go away.
+func TestHTTP2Stays(t *testing.T) {
+	both := http2Only()
+	both.SetHTTP1(true)
+	n := newNode(t, &http.Server{Handler: names("old"), Protocols: both}, WithIdleHandover(), WithIdleGrace(0))
+	n.transferNothing()
+	p := n.http2()
+	defer p.CloseIdleConnections()
+	if body := p.ask(t, "/"); body != "old" {
+		t.Errorf("got %q", body)
+	}
+	n.finish(n.drainAfterUpgrade())
+	if passed := n.handing.passed.Load(); passed > 0 {
+		t.Errorf("%d connections are handed over", passed)
+	}
+}
+
+func (n *node) http2() *http2Peer {
+	return &http2Peer{Client: &http.Client{Transport: &http.Transport{
+		Protocols:   http2Only(),
+		DialContext: func(context.Context, string, string) (net.Conn, error) { return n.dial().Conn, nil },
+	}}}
+}
+
+// opaque is a connection that is more than its socket.
+type opaque struct{ net.Conn }
+
+// opaqueListener returns such connections.
+type opaqueListener struct{ net.Listener }
+
+func (l opaqueListener) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	return opaque{c}, err
+}
+
+// What a listener has made of its connections reaches the application as it is, and stays: nobody else can know what it is.
+func TestConnectionsOfOtherTypesStay(t *testing.T) {
+	cert, key, trust, err := httpload.Certificate(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	pair, err := tls.LoadX509KeyPair(cert, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	trust.ServerName = "127.0.0.1"
+	for name, of := range map[string]struct {
+		listener func(net.Listener) net.Listener
+		is       func(net.Conn) bool
+		client   func(net.Conn) net.Conn
+	}{
+		"opaque": {
+			listener: func(ln net.Listener) net.Listener { return opaqueListener{ln} },
+			is:       func(c net.Conn) bool { _, ok := c.(opaque); return ok },
+			client:   func(c net.Conn) net.Conn { return c },
+		},
+		"TLS": {
+			listener: func(ln net.Listener) net.Listener {
+				return tls.NewListener(ln, &tls.Config{Certificates: []tls.Certificate{pair}})
+			},
+			is:     func(c net.Conn) bool { _, ok := c.(*tls.Conn); return ok },
+			client: func(c net.Conn) net.Conn { return tls.Client(c, trust) },
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ln, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			var seen atomic.Int32
+			n := serveNode(t, &http.Server{Handler: names("old"), ConnContext: func(ctx context.Context, c net.Conn) context.Context {
+				if seen.Add(1); !of.is(c) {
+					t.Errorf("the connection is a %T", c)
+				}
+				return ctx
+			}}, of.listener(ln), WithIdleHandover())
+			n.transferNothing()
+			c := n.dial()
+			c.Conn = of.client(c.Conn)
+			c.reader.Reset(c.Conn)
+			if body, last := c.get("/"); body != "old" || last {
+				t.Errorf("got %q, last: %v", body, last)
+			}
+			drained := n.drainAfterUpgrade()
+			if body, last := c.get("/"); body != "old" || !last {
+				t.Errorf("got %q in the drain, last: %v", body, last)
+			}
+			c.end()
+			n.finish(drained)
+			if seen.Load() != 1 {
+				t.Errorf("ConnContext was called %d times", seen.Load())
+			}
+		})
+	}
+}
