@@ -17,10 +17,11 @@ import (
 
 // A successor whose server fails leaves the service to the old process.
 func TestServerThatFailsInASuccessor(t *testing.T) {
-	bad := filepath.Join(t.TempDir(), "bad")
-	s := start(t, config{Bad: bad})
+	t.Parallel()
+	next := filepath.Join(t.TempDir(), "next")
+	s := start(t, config{Next: next})
 	l := startLoad(s)
-	if err := os.WriteFile(bad, nil, 0o600); err != nil {
+	if err := os.WriteFile(next, []byte("bad"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	s.signal(syscall.SIGHUP)
@@ -28,7 +29,7 @@ func TestServerThatFailsInASuccessor(t *testing.T) {
 	if !strings.Contains(failed.Err, "the network is broken") {
 		t.Errorf("the upgrade failed by %s", failed.Err)
 	}
-	if err := os.Remove(bad); err != nil {
+	if err := os.Remove(next); err != nil {
 		t.Fatal(err)
 	}
 	s.upgrade()
@@ -57,6 +58,7 @@ func raw(t *testing.T, addr, path string) (*bufio.Reader, io.Writer) {
 
 // Streams and hijacked connections learn that the drain begins, and the drain waits for them.
 func TestStreamsAndHijackedConnectionsLearnOfTheDrain(t *testing.T) {
+	t.Parallel()
 	s := start(t, config{Timeout: 2 * testGrace})
 	answer, _ := raw(t, s.plain, "/events")
 	stream, err := http.ReadResponse(answer, nil)
@@ -99,6 +101,7 @@ func TestStreamsAndHijackedConnectionsLearnOfTheDrain(t *testing.T) {
 
 // After an upgrade there is no delay: it would be longer here than the drain may take.
 func TestNoStopDelayAfterAnUpgrade(t *testing.T) {
+	t.Parallel()
 	s := start(t, config{Delay: time.Hour, Timeout: 2 * testGrace})
 	idle, _ := raw(t, s.plain, "/echo")
 	resp, err := http.ReadResponse(idle, nil)
@@ -112,8 +115,40 @@ func TestNoStopDelayAfterAnUpgrade(t *testing.T) {
 	}
 }
 
+// A server of an old process accepts no more, however long another part of the service takes to drain before it.
+func TestSlowHookDoesNotKeepTheServerAccepting(t *testing.T) {
+	t.Parallel()
+	hold := filepath.Join(t.TempDir(), "hold")
+	if err := os.WriteFile(hold, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := start(t, config{Hold: hold})
+	s.connect().get("/who")
+	s.upgrade()
+	s.awaitDraining(1)
+	for row, end := 0, time.Now().Add(patience); row < 30; row++ { // as many in a row are no accident
+		c := s.connect()
+		if who, _ := c.get("/who"); who != "2" {
+			row = -1
+		}
+		c.Close()
+		if time.Now().After(end) {
+			t.Fatal("the old process goes on accepting")
+		}
+	}
+	if r, ok := s.find(isReport(1)); ok {
+		t.Fatalf("the hook has not been waited for: %+v", r)
+	}
+	if err := os.Remove(hold); err != nil {
+		t.Fatal(err)
+	}
+	s.awaitReport(1)
+	s.stop()
+}
+
 // Readiness says no as soon as the service stops, on new connections too, and yes in an old process whose successor serves.
 func TestReadinessOverAnUpgradeAndAStop(t *testing.T) {
+	t.Parallel()
 	s := start(t, config{Delay: time.Second})
 	url := "http://" + s.plain + "/ready"
 	c := &http.Client{Timeout: patience}

@@ -3,13 +3,17 @@
 package gracehttp
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"log"
 	"net"
 	"net/http"
 	"os"
 	"runtime"
+	"strconv"
 	"strings"
 	"time"
 
@@ -21,14 +25,20 @@ import (
 type config struct {
 	Cert, Key string
 	File      string // for httpload.Handler
+	Unix      string // a path
+	Bad       bool   // a listener does not accept
 	Plain     bool   // drain by http.Server.Shutdown alone
 	Idle      bool   // hand idle connections over
-	Bad       string // a file: once it exists, a listener of the next process does not accept
+	Tune      bool   // change the sockets of connections, in the first process
+	Next      string // a file that says how the next process differs, once it exists: "bad" or "plain"
+	Hold      string // a file: while it exists, an OnDrain hook of another part of the service does not return
+	Grace     time.Duration
 	Delay     time.Duration
 	Timeout   time.Duration
+	IdleTime  time.Duration
 }
 
-const testGrace = 2 * time.Second // for idle connections
+const testGrace = 2 * time.Second // for idle connections, if a test does not say otherwise
 
 // said is a line of the service, for the test to read.
 type said struct {
@@ -43,8 +53,9 @@ type said struct {
 	Closed     int    `json:",omitempty"`
 	Passed     int    `json:",omitempty"`
 	Cut        int    `json:",omitempty"`
-	Goroutines int    `json:",omitempty"`
+	Goroutines int    `json:",omitempty"` // of package gracehttp
 	Files      int    `json:",omitempty"`
+	Sockets    int    `json:",omitempty"`
 }
 
 func say(s said) {
@@ -84,8 +95,11 @@ func text(err error) string {
 	return err.Error()
 }
 
-// serve is the service: HTTP/1 and HTTP/2, with and without TLS.
+// serve is the service: HTTP/1 and HTTP/2, with and without TLS, and over a unix socket.
 func (c config) serve() error {
+	if next, err := os.ReadFile(c.Next); err == nil {
+		c.Bad, c.Plain = string(next) == "bad", string(next) == "plain"
+	}
 	opts := []grace.Option{grace.WithObserver(grace.ObserverFunc(observe)), grace.WithMaxDraining(32)}
 	if c.Timeout > 0 {
 		opts = append(opts, grace.WithDrainTimeout(c.Timeout))
@@ -103,80 +117,108 @@ func (c config) serve() error {
 	if err != nil {
 		return err
 	}
-	if _, err := os.Stat(c.Bad); err == nil {
+	local, err := m.Listen(ctx, "unix", c.Unix, grace.Name("unix"))
+	if err != nil {
+		return err
+	}
+	if c.Bad {
 		secure = brokenListener{secure}
 		m.Append(grace.Hook{OnReady: func(ctx context.Context) error { <-ctx.Done(); return nil }})
 	}
 	h := &handler{m: m, load: httpload.Handler{File: c.File}}
-	srv := &http.Server{Handler: h.mux(), ReadHeaderTimeout: 10 * time.Second, Protocols: new(http.Protocols)}
+	if err := c.start(m, c.server(h), plain, secure, local); err != nil {
+		return err
+	}
+	m.Append(grace.Hook{Name: "hold", OnDrain: c.hold}) // drains before gracehttp
+	err = m.Run(ctx)
+	left := census(err == nil)
+	left.What, left.Generation, left.Handled, left.Err = "left", m.Status().Generation, h.load.Handled(), text(err)
+	say(left)
+	return err
+}
+
+func (c config) server(h *handler) *http.Server {
+	srv := &http.Server{
+		Handler: h.mux(), ReadHeaderTimeout: patience, IdleTimeout: c.IdleTime, Protocols: new(http.Protocols), ErrorLog: log.New(logger{}, "", 0),
+		ConnContext: func(ctx context.Context, nc net.Conn) context.Context {
+			if c.Tune && h.m.Status().Generation == 1 {
+				tune(nc)
+			}
+			return context.WithValue(ctx, connKey{}, nc)
+		},
+	}
 	srv.Protocols.SetHTTP1(true)
 	srv.Protocols.SetHTTP2(true)
 	srv.Protocols.SetUnencryptedHTTP2(true)
+	return srv
+}
+
+func (c config) start(m *grace.Manager, srv *http.Server, plain, secure, local net.Listener) error {
 	if c.Plain {
 		m.Append(grace.Hook{OnDrain: srv.Shutdown})
 		go srv.Serve(plain)                    //nolint:errcheck // it serves until the drain
+		go srv.Serve(local)                    //nolint:errcheck // likewise
 		go srv.ServeTLS(secure, c.Cert, c.Key) //nolint:errcheck // likewise
-	} else {
-		opts := []Option{WithIdleGrace(testGrace), WithStopDelay(c.Delay)}
-		if c.Idle {
-			opts = append(opts, WithIdleHandover())
-		}
-		if err := Serve(m, srv, plain, opts...); err != nil {
-			return err
-		}
-		if err := ServeTLS(m, srv, secure, c.Cert, c.Key); err != nil {
-			return err
+		return nil
+	}
+	opts := []Option{WithIdleGrace(cmp.Or(c.Grace, testGrace)), WithStopDelay(c.Delay)}
+	if c.Idle {
+		opts = append(opts, WithIdleHandover())
+	}
+	return errors.Join(Serve(m, srv, plain, opts...), Serve(m, srv, local), ServeTLS(m, srv, secure, c.Cert, c.Key))
+}
+
+// hold is the OnDrain hook of a part of the service that is slow.
+func (c config) hold(ctx context.Context) error {
+	for exists(c.Hold) && ctx.Err() == nil {
+		time.Sleep(time.Millisecond)
+	}
+	return ctx.Err()
+}
+
+func exists(name string) bool {
+	_, err := os.Stat(name)
+	return err == nil
+}
+
+// logger tells of what a server logs.
+type logger struct{}
+
+func (logger) Write(line []byte) (int, error) {
+	say(said{What: "log", Err: string(line)})
+	return len(line), nil
+}
+
+// census counts what is left. After a clean end, goroutines may only be about to end.
+func census(clean bool) (left said) {
+	left.Goroutines = ourGoroutines()
+	for end := time.Now().Add(patience); clean && left.Goroutines > 0 && time.Now().Before(end); time.Sleep(time.Millisecond) {
+		left.Goroutines = ourGoroutines()
+	}
+	files, _ := os.ReadDir("/proc/self/fd")
+	left.Files = len(files)
+	for _, f := range files {
+		name, _ := os.Readlink("/proc/self/fd/" + f.Name())
+		if n, err := strconv.Atoi(f.Name()); err == nil && n > 2 && strings.HasPrefix(name, "socket:") {
+			left.Sockets++
 		}
 	}
-	err = m.Run(ctx)
-	files, _ := os.ReadDir("/proc/self/fd")
-	say(said{What: "left", Generation: m.Status().Generation, Handled: h.load.Handled(), Err: text(err), Goroutines: runtime.NumGoroutine(), Files: len(files)})
-	return err
+	return left
+}
+
+// ourGoroutines counts those of this package and of net/http, but for the one that asks.
+func ourGoroutines() (n int) {
+	stacks := make([]byte, 4<<20)
+	stacks = stacks[:runtime.Stack(stacks, true)]
+	for _, stack := range strings.Split(string(stacks), "\n\n")[1:] {
+		if strings.Contains(stack, "/gracehttp.") || strings.Contains(stack, "net/http.") {
+			n++
+		}
+	}
+	return n
 }
 
 // brokenListener does not accept.
 type brokenListener struct{ net.Listener }
 
 func (brokenListener) Accept() (net.Conn, error) { return nil, fmt.Errorf("the network is broken") }
-
-// handler answers clients of all kinds.
-type handler struct {
-	m    *grace.Manager
-	load httpload.Handler
-}
-
-func (h *handler) mux() http.Handler {
-	mux := http.NewServeMux()
-	mux.Handle("/", &h.load)
-	mux.HandleFunc("/events", h.events)
-	mux.HandleFunc("/hijack", h.hijack)
-	mux.Handle("/ready", Readiness(h.m))
-	return mux
-}
-
-// events is a stream that ends when the drain begins.
-func (h *handler) events(w http.ResponseWriter, r *http.Request) {
-	fmt.Fprintln(w, "data: hello")
-	_ = http.NewResponseController(w).Flush()
-	select {
-	case <-Draining(r.Context()):
-		fmt.Fprintf(w, "data: draining %v\n", r.Context().Err())
-	case <-r.Context().Done():
-	}
-}
-
-// hijack takes the connection, and answers lines until it drains and the client has said so.
-func (h *handler) hijack(w http.ResponseWriter, r *http.Request) {
-	c, buf, err := http.NewResponseController(w).Hijack()
-	if err != nil {
-		return
-	}
-	go func() { // ends with the connection
-		defer c.Close()
-		fmt.Fprint(c, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: lines\r\n\r\n")
-		<-Draining(r.Context())
-		fmt.Fprintln(c, "draining")
-		_, _ = buf.ReadString('\n')
-		fmt.Fprintln(c, "bye")
-	}()
-}

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"sync"
 	"syscall"
 	"testing"
@@ -27,6 +28,7 @@ type service struct {
 	t     *testing.T
 	plain string // addresses
 	tls   string
+	unix  string
 	trust *tls.Config   // for clients
 	ended chan struct{} // closed when no generation is left
 	exit  chan error    // of the first generation
@@ -39,9 +41,13 @@ type service struct {
 func start(t *testing.T, c config) *service {
 	t.Helper()
 	s := &service{t: t, ended: make(chan struct{}), exit: make(chan error, 1), more: make(chan struct{})}
-	dir := t.TempDir()
+	dir, err := os.MkdirTemp("", "http") // the path of a unix socket is short
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) }) //nolint:errcheck // it is temporary
+	c.Unix = filepath.Join(dir, "socket")
 	c.File = filepath.Join(dir, "file")
-	var err error
 	c.Cert, c.Key, s.trust, err = httpload.Certificate(dir)
 	if err := errors.Join(err, httpload.WriteFile(c.File)); err != nil {
 		t.Fatal(err)
@@ -66,6 +72,7 @@ func start(t *testing.T, c config) *service {
 	go s.read(out)                       // ends with the last generation
 	go func() { s.exit <- cmd.Wait() }() // ends with the first
 	t.Cleanup(s.end)
+	s.unix = c.Unix
 	s.plain = s.await("plain address", func(l said) bool { return l.Name == "plain" }).Addr
 	s.tls = s.await("TLS address", func(l said) bool { return l.Name == "tls" }).Addr
 	s.awaitReady(1)
@@ -97,10 +104,8 @@ func (s *service) await(what string, is func(said) bool) said {
 		s.mu.Lock()
 		all, more := s.all, s.more
 		s.mu.Unlock()
-		for _, l := range all {
-			if is(l) {
-				return l
-			}
+		if i := slices.IndexFunc(all, is); i >= 0 {
+			return all[i]
 		}
 		select {
 		case <-more:
@@ -110,6 +115,17 @@ func (s *service) await(what string, is func(said) bool) said {
 	}
 }
 
+// find looks for a line.
+func (s *service) find(is func(said) bool) (said, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	i := slices.IndexFunc(s.all, is)
+	if i < 0 {
+		return said{}, false
+	}
+	return s.all[i], true
+}
+
 func (s *service) awaitReady(generation int) int {
 	s.t.Helper()
 	return s.await("ready process", func(l said) bool { return l.What == "ReadyFinished" && l.Generation == generation && l.Err == "" }).PID
@@ -117,7 +133,24 @@ func (s *service) awaitReady(generation int) int {
 
 func (s *service) awaitReport(generation int) said {
 	s.t.Helper()
-	return s.await("report", func(l said) bool { return l.What == "Reported" && l.Generation == generation })
+	return s.await("report", isReport(generation))
+}
+
+func (s *service) awaitDraining(generation int) {
+	s.t.Helper()
+	s.await("drain", func(l said) bool { return l.What == "draining" && l.Generation == generation })
+}
+
+// awaitPassed waits for a report that so many connections were handed over, and that none was closed or cut.
+func (s *service) awaitPassed(generation, connections int) {
+	s.t.Helper()
+	if r := s.awaitReport(generation); r.Passed != connections || r.Closed+r.Cut > 0 {
+		s.t.Errorf("process %d: %+v", generation, r)
+	}
+}
+
+func isReport(generation int) func(said) bool {
+	return func(l said) bool { return l.What == "Reported" && l.Generation == generation }
 }
 
 func (s *service) awaitLeft(generation int) said {
@@ -136,6 +169,24 @@ func (s *service) generation() (n, pid int) {
 	}
 	return n, pid
 }
+
+// doors are the ways to connect to it.
+func (s *service) doors() map[string]func() *connection {
+	return map[string]func() *connection{
+		"plain": s.connect,
+		"unix":  func() *connection { return dial(s.t, "unix", s.unix) },
+		"tls": func() *connection {
+			c := dial(s.t, "tcp", s.tls)
+			trust := s.trust.Clone()
+			trust.ServerName = "127.0.0.1"
+			c.Conn = tls.Client(c.Conn, trust) // shakes hands with the first byte
+			c.reader.Reset(c.Conn)
+			return c
+		},
+	}
+}
+
+func (s *service) connect() *connection { return dial(s.t, "tcp", s.plain) }
 
 func (s *service) signal(sig syscall.Signal) int {
 	s.t.Helper()

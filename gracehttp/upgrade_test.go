@@ -27,6 +27,7 @@ func startLoad(s *service, kinds ...string) *httpload.Load {
 
 // Ten upgrades lose no request, and none is handled twice, whatever the clients do.
 func TestTenUpgradesLoseNoRequest(t *testing.T) {
+	t.Parallel()
 	s := start(t, config{})
 	l := startLoad(s)
 	const upgrades = 10
@@ -44,7 +45,7 @@ func TestTenUpgradesLoseNoRequest(t *testing.T) {
 	for n := 1; n <= upgrades+1; n++ {
 		left, report := s.awaitLeft(n), s.awaitReport(n)
 		handled += left.Handled
-		if left.Err != "" || left.Handled == 0 || report.Cut > 0 {
+		if left.Err != "" || left.Handled == 0 || left.Goroutines+left.Sockets+report.Cut > 0 {
 			t.Errorf("generation %d: %+v, %+v", n, left, report)
 		}
 		if n <= upgrades && (report.Requests == 0 || report.Closed == 0) {
@@ -62,11 +63,12 @@ func TestTenUpgradesLoseNoRequest(t *testing.T) {
 
 // With WithIdleHandover, clients of plain HTTP/1 do not even have to connect anew.
 func TestIdleHandoverClosesNothing(t *testing.T) {
+	t.Parallel()
 	s := start(t, config{Idle: true})
 	l := startLoad(s, slices.DeleteFunc(httpload.Kinds(), func(kind string) bool {
 		return kind == "post-crlf" || kind == "long-idle" // the former has always sent a part of the next request
 	})...)
-	const upgrades = 10
+	const upgrades = 6
 	for n := range upgrades {
 		time.Sleep(150 * time.Millisecond) // of load
 		s.upgrade()
@@ -87,7 +89,7 @@ func TestIdleHandoverClosesNothing(t *testing.T) {
 	for n := 1; n <= upgrades+1; n++ {
 		left, report := s.awaitLeft(n), s.awaitReport(n)
 		handled += left.Handled
-		if left.Err != "" || report.Cut > 0 || n <= upgrades && report.Passed == 0 {
+		if left.Err != "" || left.Goroutines+left.Sockets+report.Cut > 0 || n <= upgrades && report.Passed == 0 {
 			t.Errorf("generation %d: %+v, %+v", n, left, report)
 		}
 	}
@@ -99,6 +101,7 @@ func TestIdleHandoverClosesNothing(t *testing.T) {
 
 // The load is one under which http.Server.Shutdown alone loses requests.
 func TestShutdownAloneLosesRequests(t *testing.T) {
+	t.Parallel()
 	s := start(t, config{Plain: true})
 	l := startLoad(s)
 	for range 5 {

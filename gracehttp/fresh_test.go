@@ -1,0 +1,69 @@
+//go:build linux
+
+package gracehttp
+
+import (
+	"fmt"
+	"syscall"
+	"testing"
+)
+
+// A connection on which its client has not sent anything yet is answered by whichever process serves when it does, in every way in which
+// one can connect, and over as many upgrades as there are.
+func TestFreshConnectionGoesToTheSuccessor(t *testing.T) {
+	for _, upgrades := range []int{1, 3} {
+		t.Run(fmt.Sprint(upgrades), func(t *testing.T) {
+			t.Parallel()
+			s := start(t, config{})
+			fresh := map[string]*connection{}
+			for name, connect := range s.doors() {
+				fresh[name] = connect()
+				c := connect() // the server accepts one after another
+				if who, _ := c.get("/who"); who != "1" {
+					t.Errorf("%s: process %s has answered", name, who)
+				}
+				c.Close()
+			}
+			for n := range upgrades {
+				s.upgrade()
+				s.awaitPassed(n+1, len(fresh))
+			}
+			for name, c := range fresh {
+				if who, last := c.get("/who"); who != fmt.Sprint(upgrades+1) || last {
+					t.Errorf("%s: process %s has answered, last: %v", name, who, last)
+				}
+				c.Close()
+			}
+			s.stop()
+			if line, ok := s.find(func(l said) bool { return l.What == "log" }); ok {
+				t.Errorf("a server has logged: %s", line.Err)
+			}
+		})
+	}
+}
+
+// What a connection brings while it is on its way is not lost.
+func TestFirstRequestDuringAnUpgrade(t *testing.T) {
+	t.Parallel()
+	s := start(t, config{})
+	var waiting []*connection
+	for range 50 {
+		waiting = append(waiting, s.connect())
+	}
+	for range 3 {
+		n := s.signal(syscall.SIGHUP)
+		for reported := false; !reported; _, reported = s.find(isReport(n)) {
+			waiting[0].get("/who")
+			waiting[0].Close()
+			waiting = append(waiting[1:], s.connect())
+		}
+		s.awaitReady(n + 1)
+	}
+	for _, c := range waiting {
+		if who, _ := c.get("/who"); who != "4" {
+			t.Errorf("process %s has answered", who)
+		}
+		c.Close()
+	}
+	s.stop()
+}

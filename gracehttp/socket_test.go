@@ -1,0 +1,134 @@
+//go:build linux
+
+package gracehttp
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"runtime"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// The options of a socket, which only the first process has set, hold in the next ones.
+func TestSocketOptionsOverUpgrades(t *testing.T) {
+	t.Parallel()
+	s := start(t, config{Idle: true, Tune: true})
+	c := s.connect()
+	if options, _ := c.get("/socket"); options != tuned {
+		t.Errorf("%s before the upgrade", options)
+	}
+	for n := range 2 {
+		s.upgrade()
+		s.awaitPassed(n+1, 1)
+	}
+	if options, _ := c.get("/socket"); options != tuned {
+		t.Errorf("%s after two upgrades", options)
+	}
+	if options, _ := s.connect().get("/socket"); options == tuned {
+		t.Error("every connection has these options")
+	}
+}
+
+// traced is a source that finds out who reads it.
+type traced struct {
+	io.Reader
+	readers []string
+}
+
+func (r *traced) Read(b []byte) (int, error) {
+	callers := make([]uintptr, 20)
+	frames := runtime.CallersFrames(callers[:runtime.Callers(1, callers)])
+	for more := true; more; {
+		var frame runtime.Frame
+		frame, more = frames.Next()
+		r.readers = append(r.readers, frame.Function)
+	}
+	return r.Reader.Read(b)
+}
+
+// With WithIdleHandover too, net/http sends files by the connection's ReadFrom, which is sendfile(2) for files. Applications find what
+// a connection of package net has.
+func TestConnectionsKeepTheirMethods(t *testing.T) {
+	for name, opts := range map[string][]Option{"default": nil, "WithIdleHandover": {WithIdleHandover()}} {
+		t.Run(name, func(t *testing.T) {
+			readers := make(chan []string, 1)
+			conns := make(chan net.Conn, 1)
+			n := newNode(t, &http.Server{
+				Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+					source := &traced{Reader: strings.NewReader(strings.Repeat("a", 100_000))}
+					w.Header().Set("Content-Length", "100000")
+					if _, err := io.Copy(w, source); err != nil {
+						t.Error(err)
+					}
+					readers <- source.readers
+				}),
+				ConnContext: func(ctx context.Context, c net.Conn) context.Context {
+					conns <- c
+					return ctx
+				},
+			}, opts...)
+			c := n.dial()
+			if body, last := c.get("/"); len(body) != 100_000 || last {
+				t.Errorf("%d bytes have come, last: %v", len(body), last)
+			}
+			if by := within(t, "end of the handler", readers); !slices.Contains(by, "net.(*TCPConn).ReadFrom") {
+				t.Errorf("the file is read by %q", by)
+			}
+			nc := within(t, "connection", conns)
+			methods, ok := nc.(interface {
+				syscall.Conn
+				io.ReaderFrom
+				io.WriterTo
+				SetNoDelay(bool) error
+				SetLinger(int) error
+				CloseRead() error
+				CloseWrite() error
+			})
+			if !ok {
+				t.Fatalf("a %T has not all methods", nc)
+			}
+			raw, err := methods.SyscallConn()
+			if err == nil {
+				err = raw.Control(func(uintptr) {})
+			}
+			if err != nil {
+				t.Error(err)
+			}
+			if err := methods.CloseWrite(); err != nil {
+				t.Error(err)
+			}
+			c.end()
+		})
+	}
+}
+
+// A handler has deadlines by http.ResponseController.
+func TestDeadlinesOfHandlers(t *testing.T) {
+	for name, opts := range map[string][]Option{"default": nil, "WithIdleHandover": {WithIdleHandover()}} {
+		t.Run(name, func(t *testing.T) {
+			n := newNode(t, &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				ctl := http.NewResponseController(w)
+				if err := errors.Join(ctl.SetReadDeadline(time.Now()), ctl.SetWriteDeadline(time.Now().Add(patience))); err != nil {
+					t.Error(err)
+				}
+				if _, err := r.Body.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
+					t.Errorf("the body has ended by %v", err)
+				}
+				_, _ = io.WriteString(w, "late")
+			})}, opts...)
+			c := n.dial()
+			c.send("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 1\r\n\r\n")
+			if body, _ := c.read(); body != "late" {
+				t.Errorf("got %q", body)
+			}
+		})
+	}
+}
