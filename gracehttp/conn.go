@@ -108,7 +108,7 @@ func (c *conn) part(grace time.Duration, began time.Time) (waits bool) {
 	switch {
 	case c.isHTTP2():
 		return false
-	case c.state == http.StateActive || time.Since(c.since) < grace || time.Since(began) < grace:
+	case c.state == http.StateActive || time.Since(latest(c.since, began, c.handover.lastHeard())) < grace:
 	case c.parted.IsZero():
 		c.parted = time.Now()
 		_ = c.SetReadDeadline(longAgo)
@@ -116,6 +116,15 @@ func (c *conn) part(grace time.Duration, began time.Time) (waits bool) {
 		go c.Close() //nolint:errcheck // ends soon; TLS may take some seconds to say good-bye
 	}
 	return true
+}
+
+func latest(first time.Time, others ...time.Time) time.Time {
+	for _, t := range others {
+		if t.After(first) {
+			first = t
+		}
+	}
+	return first
 }
 
 // closeIdle closes an HTTP/2 connection that should have ended by itself after GOAWAY.

@@ -53,7 +53,8 @@ type handover struct {
 	listener *listener
 	rule     idleRule
 	passage
-	http1 atomic.Bool // its handler was called with a request of HTTP/1; until then it may be one of HTTP/2
+	http1 atomic.Bool  // its handler was called with a request of HTTP/1; until then it may be one of HTTP/2
+	heard atomic.Int64 // when something has come, in the drain; nanoseconds since 1970
 }
 
 // errHandedOver ends http.Server's work on a connection. It is a *net.OpError of a read: to others it would answer.
@@ -70,8 +71,24 @@ func (h *handover) mayLeave() bool {
 	return h != nil && h.http1.Load() && !h.stays.Load() && h.listener.server.handing.taker.Load()
 }
 
+// lastHeard is when something has come, if that was in the drain: a request may be on its way of which http.Server does not tell yet.
+func (h *handover) lastHeard() time.Time {
+	if h == nil {
+		return time.Time{}
+	}
+	return time.Unix(0, h.heard.Load())
+}
+
 // Read reads. If it is for the next request, it hands the connection over as soon as the server drains.
 func (h *handover) Read(b []byte) (int, error) {
+	n, err := h.read(b)
+	if n > 0 && h.listener.server.isDraining() {
+		h.heard.Store(time.Now().UnixNano())
+	}
+	return n, err
+}
+
+func (h *handover) read(b []byte) (int, error) {
 	if h.enter(len(b), h.rule) {
 		return h.readNext(b)
 	}

@@ -77,10 +77,7 @@ func TestHalfClosedWhileItWaits(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			n := newNode(t, &http.Server{}, WithIdleHandover())
-			n.transferTo(func(context.Context, string, syscall.Conn, []byte) error {
-				t.Error("it is handed over")
-				return nil
-			})
+			n.transferNothing()
 			c, client := n.idleConn(time.Time{})
 			result := startRead(t, c)
 			if err := half.close(c); err != nil {
@@ -92,6 +89,29 @@ func TestHalfClosedWhileItWaits(t *testing.T) {
 				t.Fatal(err)
 			}
 			if got := within(t, "end of the Read", result); got != half.want {
+				t.Errorf("got %q, %v", got.text, got.err)
+			}
+			n.checkDrained()
+		})
+	}
+}
+
+// A connection that was hijacked stays, and so does one on which no request of HTTP/1 has come, whatever their reads look like.
+func TestReadsThatOnlyLookIdle(t *testing.T) {
+	for name, change := range map[string]func(*tcpConn){
+		"hijacked":  func(c *tcpConn) { c.note(http.StateHijacked) },
+		"no HTTP/1": func(c *tcpConn) { c.http1.Store(false) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := newNode(t, &http.Server{}, WithIdleHandover())
+			n.transferNothing()
+			c, client := n.idleConn(time.Time{})
+			change(c)
+			result := startRead(t, c)
+			n.begin(true)
+			n.handing.wake(t.Context(), c)
+			client.send("PRI")
+			if got := within(t, "end of the Read", result); got != (readResult{text: "PRI"}) {
 				t.Errorf("got %q, %v", got.text, got.err)
 			}
 			n.checkDrained()
@@ -170,10 +190,7 @@ func TestRequestForestallsTheInterruption(t *testing.T) {
 // So is the end of its time, which the successor need not see to.
 func TestIdleTimeoutForestallsTheInterruption(t *testing.T) {
 	n := newNode(t, &http.Server{}, WithIdleHandover())
-	n.transferTo(func(context.Context, string, syscall.Conn, []byte) error {
-		t.Error("it is handed over")
-		return nil
-	})
+	n.transferNothing()
 	c, _ := n.idleConn(time.Now())
 	if !c.enter(4096, c.rule) {
 		t.Fatal("the Read is not one for the next request")

@@ -93,7 +93,7 @@ func TestSuccessorThatTakesNothing(t *testing.T) {
 // the grace.
 func TestConnectionWithAPartOfARequest(t *testing.T) {
 	t.Parallel()
-	s := start(t, config{Idle: true, Grace: time.Second / 2})
+	s := start(t, config{Idle: true, Grace: time.Second / 2, Timeout: 2 * patience})
 	const cut = len("GET /who HT")
 	once, always := s.connect(), s.connect()
 	for _, c := range []*connection{once, always} {

@@ -123,7 +123,9 @@ func TestSlowHookDoesNotKeepTheServerAccepting(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := start(t, config{Hold: hold})
+	s.connect().get("/who")
 	s.upgrade()
+	s.awaitDraining(1)
 	for row, end := 0, time.Now().Add(patience); row < 30; row++ { // as many in a row are no accident
 		c := s.connect()
 		if who, _ := c.get("/who"); who != "2" {

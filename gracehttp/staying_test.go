@@ -66,12 +66,11 @@ func TestSuccessorIsGone(t *testing.T) {
 	n.finish(drained)
 }
 
-// A connection of HTTP/2 stays, and is told to go away, however it is read from.
+// A connection of HTTP/2 stays, and is told to go away.
 func TestHTTP2Stays(t *testing.T) {
 	both := http2Only()
 	both.SetHTTP1(true)
 	n := newNode(t, &http.Server{Handler: names("old"), Protocols: both}, WithIdleHandover(), WithIdleGrace(0))
-	n.judge(func(int, int) bool { return true })
 	n.transferNothing()
 	p := n.http2()
 	defer p.CloseIdleConnections()

@@ -33,7 +33,7 @@ const (
 )
 
 const (
-	idleGrace    = 2 * time.Second // longer than any client is idle, unless connections are handed over
+	idleGrace    = gracehttp.DefaultIdleGrace // longer than any client is idle, unless connections are handed over
 	drainTimeout = time.Minute
 	censusPath   = "/census"
 )

@@ -9,6 +9,7 @@ import (
 	"net/http/httptrace"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -18,6 +19,28 @@ type agentClient struct {
 	http *http.Client
 	url  string
 	end  context.CancelFunc // closes all connections, also one that is still dialled in advance
+	over *atomic.Bool       // the server has ended a connection of HTTP/1, or said that it will
+}
+
+// agentConn is a connection of a client of package http, which may also close it without need: if it does not get around to noticing
+// that a request is written within 50 ms of the answer, it does not use its connection again.
+type agentConn struct {
+	net.Conn
+	closed atomic.Bool
+	over   *atomic.Bool
+}
+
+func (c *agentConn) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	if err != nil && !c.closed.Load() {
+		c.over.Store(true)
+	}
+	return n, err
+}
+
+func (c *agentConn) Close() error {
+	c.closed.Store(true)
+	return c.Conn.Close()
 }
 
 func newAgentClient(c *identity) *agentClient {
@@ -34,13 +57,16 @@ func newAgentClient(c *identity) *agentClient {
 	if c.target.TLS != nil {
 		scheme = "https"
 	}
+	over := new(atomic.Bool)
 	ended, end := context.WithCancel(context.Background())
 	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
 		conn, err := new(net.Dialer).DialContext(ctx, c.target.Network, c.target.Addr)
-		if err == nil {
-			context.AfterFunc(ended, func() { _ = conn.Close() })
+		if err != nil {
+			return nil, err
 		}
-		return conn, err
+		watched := &agentConn{Conn: conn, over: over}
+		context.AfterFunc(ended, func() { _ = watched.Close() })
+		return watched, nil
 	}
 	return &agentClient{
 		identity: c,
@@ -48,8 +74,9 @@ func newAgentClient(c *identity) *agentClient {
 			Transport: &http.Transport{Protocols: protocols, DialContext: dial, TLSClientConfig: c.target.trust(alpn)},
 			Timeout:   c.config.Patience,
 		},
-		url: scheme + "://httpload",
-		end: end,
+		url:  scheme + "://httpload",
+		end:  end,
+		over: over,
 	}
 }
 
@@ -89,6 +116,9 @@ func (c *agentClient) ask(r request, same *comparer) error {
 		return err
 	}
 	defer resp.Body.Close() //nolint:errcheck // read to its end
+	if resp.Close {
+		c.over.Store(true)
+	}
 	if c.kind.agent.http2 != (resp.ProtoMajor == 2) {
 		return fmt.Errorf("it is answered by %s", resp.Proto)
 	}
@@ -98,7 +128,7 @@ func (c *agentClient) ask(r request, same *comparer) error {
 func (c *agentClient) request(r request) (*http.Request, error) {
 	trace := &httptrace.ClientTrace{GotConn: func(info httptrace.GotConnInfo) {
 		if !info.Reused {
-			c.countDial()
+			c.countDial(c.over.Swap(false) || c.kind.agent.http2)
 		}
 	}}
 	var body io.Reader = strings.NewReader(r.body)

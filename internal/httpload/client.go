@@ -85,13 +85,13 @@ func (c *identity) countResent() {
 	c.tally.Resent++
 }
 
-// countDial counts a connection that is used for the first time.
-func (c *identity) countDial() {
+// countDial counts a connection that is used for the first time, and whether it is because the one before has ended.
+func (c *identity) countDial(ended bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.tally.Dials++
 	switch again := &c.tally.Reconnects; {
-	case c.tally.Dials == 1, !c.kind.keeps():
+	case c.tally.Dials == 1, !ended, !c.kind.keeps():
 	case c.kind.agent != nil && c.kind.agent.http2:
 		again.HTTP2++
 	case c.target.TLS != nil:

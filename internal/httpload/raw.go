@@ -80,7 +80,7 @@ func (c *rawClient) connect(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	c.countDial()
+	c.countDial(true)
 	if c.kind.late {
 		pause(ctx, c.config.Delay)
 	}

@@ -9,6 +9,7 @@ import (
 // be the same in all of them. And each says how much memory it has when it has served.
 type Growth struct {
 	first, last *Report // with the censuses before the first client
+	counted     int     // generations with such a census
 	differing   int     // generations with another census than the first
 	different   *Report // the first of them
 	resident    []int64 // memory after the service; none if it is not measured
@@ -22,6 +23,7 @@ func (g *Growth) add(r Report) {
 		g.resident = append(g.resident, r.Census.Resident)
 	case r.What == Ready:
 		g.last = &r
+		g.counted++
 		if g.first == nil {
 			g.first = &r
 		}
@@ -69,10 +71,14 @@ func (g *Growth) Latest() string {
 	return s
 }
 
+// odd is how many generations out of so many, one in fifty, may differ: on a machine that is overloaded, what is about to end may outlive
+// all the patience of a census. What is handed on makes all that follow differ.
+func odd(counted int) int { return counted / 50 }
+
 // verdict is nil if all generations have begun with the same.
 func (g *Growth) verdict() error {
 	d := g.different
-	if d == nil {
+	if d == nil || g.differing <= odd(g.counted) {
 		return nil
 	}
 	return fmt.Errorf("%d generations began with something else than generation %d, which had %v; the first is %d with %v",
