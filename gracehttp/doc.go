@@ -74,6 +74,9 @@
 // Of several requests that a client has sent at once (pipelining) the first answer that says "Connection: close" is the last one. The
 // following requests were not processed, and have to be sent again.
 //
+// net/http closes an HTTP/2 connection one second after the last answer that follows a GOAWAY was written. A client that has not read
+// it by then, and still sends something, may lose its end.
+//
 // The answer to a request to change the protocol (Upgrade) does not end its connection. A function that a draining server has handed
 // a request to may set the header Connection, and then has the last word.
 package gracehttp

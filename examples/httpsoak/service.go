@@ -14,6 +14,7 @@ import (
 
 	"github.com/go-grace/grace"
 	"github.com/go-grace/grace/examples/internal/lineage"
+	"github.com/go-grace/grace/gracehttp"
 	"github.com/go-grace/grace/internal/httpload"
 )
 
