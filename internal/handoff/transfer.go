@@ -11,8 +11,9 @@ package handoff
 // has sent Taken. If the old process does not want to wait any longer, it shuts its end down for reading, reads what was sent
 // before, and sends Revoked. Then what is sent no more is not taken: both processes know the same about each connection. A
 // successor that cannot send Taken, and reads the end of the link without Revoked, is the only one to have the connection: the
-// old process has died.
-
+// old process has died. Therefore the link always has room for Revoked, see [TransferPair], and one that ends in the middle of a
+// message says the same as Revoked.
+//
 // A successor that is replaced itself, while an older generation still drains, gives one end of a new link to its own successor, and
 // the other one to the older generation, by Redirect: what that offers from then on goes to who serves.
 
