@@ -10,6 +10,7 @@ import (
 	"os"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -51,6 +52,7 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, "become a subreaper:", err)
 		os.Exit(1)
 	}
+	keepInherited()
 	flag.Parse()
 	if flag.Lookup("test.parallel").Value.String() == fmt.Sprint(runtime.GOMAXPROCS(0)) { // nobody has set it
 		_ = flag.Set("test.parallel", "8") // these tests wait, for real time to pass in real processes
@@ -60,6 +62,16 @@ func TestMain(m *testing.M) {
 		code = checkLeftovers()
 	}
 	os.Exit(code)
+}
+
+// keepInherited keeps from the services what whoever runs the tests has left open: a first generation would have it, and no other.
+func keepInherited() {
+	entries, _ := os.ReadDir("/proc/self/fd")
+	for _, e := range entries {
+		if fd, err := strconv.Atoi(e.Name()); err == nil && fd > 2 {
+			unix.CloseOnExec(fd)
+		}
+	}
 }
 
 // runMain does not return.

@@ -74,6 +74,9 @@
 // Of several requests that a client has sent at once (pipelining) the first answer that says "Connection: close" is the last one. The
 // following requests were not processed, and have to be sent again.
 //
+// A request of HTTP/2 that crosses with the GOAWAY is refused: it was not processed, and has to be sent again (RFC 9113, section 6.8).
+// Clients do that by themselves; some old ones do not, such as curl 7.88.
+//
 // net/http closes an HTTP/2 connection one second after the last answer that follows a GOAWAY was written. A client that has not read
 // it by then, and still sends something, may lose its end.
 //
