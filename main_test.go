@@ -7,10 +7,10 @@ import (
 	"flag"
 	"fmt"
 	"maps"
+	"math"
 	"os"
 	"runtime"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -47,12 +47,15 @@ func TestMain(m *testing.M) {
 	if name := os.Getenv(envMain); name != "" {
 		runMain(name)
 	}
+	// What whoever runs the tests has left open would go from process to process, until a passed descriptor takes its number.
+	if err := unix.CloseRange(3, math.MaxInt32, unix.CLOSE_RANGE_CLOEXEC); err != nil {
+		fmt.Fprintln(os.Stderr, "hide stray descriptors:", err)
+	}
 	// Orphans become our children, so that tests can wait for every generation and learn how it ended.
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		fmt.Fprintln(os.Stderr, "become a subreaper:", err)
 		os.Exit(1)
 	}
-	keepInherited()
 	flag.Parse()
 	if flag.Lookup("test.parallel").Value.String() == fmt.Sprint(runtime.GOMAXPROCS(0)) { // nobody has set it
 		_ = flag.Set("test.parallel", "8") // these tests wait, for real time to pass in real processes
@@ -62,16 +65,6 @@ func TestMain(m *testing.M) {
 		code = checkLeftovers()
 	}
 	os.Exit(code)
-}
-
-// keepInherited keeps from the services what whoever runs the tests has left open: a first generation would have it, and no other.
-func keepInherited() {
-	entries, _ := os.ReadDir("/proc/self/fd")
-	for _, e := range entries {
-		if fd, err := strconv.Atoi(e.Name()); err == nil && fd > 2 {
-			unix.CloseOnExec(fd)
-		}
-	}
 }
 
 // runMain does not return.

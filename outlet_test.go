@@ -4,7 +4,10 @@ package grace
 
 import (
 	"context"
+	"errors"
 	"net"
+	"os"
+	"syscall"
 	"testing"
 
 	"github.com/go-grace/grace/internal/handoff"
@@ -50,4 +53,72 @@ func TestRefusedByAProcessThatHasBeenReplaced(t *testing.T) {
 	}
 	h.end()
 	h.done.Wait()
+}
+
+// What it has not answered before its end does so, too.
+func TestOfferToAProcessThatHasBeenReplacedAndEnds(t *testing.T) {
+	h := newHandover(t)
+	client, server := connect(t)
+	result := make(chan error, 1)
+	go func() { // ends with the answer
+		result <- h.out.offer(context.Background(), &handoff.Offer{Name: "lines", State: "half "}, server.(*net.TCPConn))
+	}()
+	_, file, err := h.new.link.ReceiveWith(t.Context())
+	if err == nil {
+		err = file.Close()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	ours, theirs, err := handoff.TransferPair()
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.new.redirect(t.Context(), ours)
+	ours.Close()
+	h.new.link.Close()
+	link, err := handoff.NewLink(theirs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.new = newIncoming(link)
+	h.receive()
+	if err := <-result; err != nil {
+		t.Fatal(err)
+	}
+	server.Close()
+	says(t, client, "a line\n", "half a line\n")
+}
+
+// A redirect whose descriptor was lost, or is no link, changes nothing.
+func TestRedirectThatLeadsNowhere(t *testing.T) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	defer w.Close()
+	for name, to := range map[string]syscall.Conn{"lost": nil, "no socket": r} {
+		t.Run(name, func(t *testing.T) {
+			h := newHandover(t)
+			if to == nil {
+				err = h.new.send(t.Context(), &handoff.Redirect{})
+			} else {
+				err = h.new.link.SendWith(t.Context(), &handoff.Redirect{}, to)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			h.receive()
+			client, server := connect(t)
+			if err := h.out.offer(t.Context(), &handoff.Offer{Name: "chat"}, server.(*net.TCPConn)); !errors.Is(err, ErrRefused) {
+				t.Errorf("got %v", err)
+			}
+			if err := h.out.offer(t.Context(), &handoff.Offer{Name: "lines"}, server.(*net.TCPConn)); err != nil {
+				t.Error(err)
+			}
+			server.Close()
+			says(t, client, "hello\n", "hello\n")
+		})
+	}
 }

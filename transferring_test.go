@@ -74,8 +74,9 @@ func TestConnectionsOutliveTwentyUpgrades(t *testing.T) {
 		if answer := obey(t, half, " and half"); !strings.HasPrefix(answer, text+" and half ") {
 			t.Errorf("the answer to it is %q", answer)
 		}
-		s.awaitParentExit(i + 2) // else the next process may drain by the time at which it is to take a connection
 		if i == 2 {
+			l.awaitGeneration(i + 2)
+			s.awaitParentExit(i + 2)
 			before = s.census()
 		}
 	}
@@ -84,6 +85,7 @@ func TestConnectionsOutliveTwentyUpgrades(t *testing.T) {
 	for generation := range 20 {
 		s.awaitEvent("the number of those that were transferred", "DrainFinished", generation+1, "transferred=")
 	}
+	s.awaitParentExit(21)
 	s.awaitCensus(before)
 	s.wantSockets(half, 2+1+l.n)
 	l.end(t)
@@ -126,7 +128,7 @@ func TestSeveralGenerationsTransferAtOnce(t *testing.T) {
 	for i, c := range held {
 		s.says(c, "who", i/3+1)
 	}
-	for _, i := range []int{0, 6, 3, 1, 7, 4, 2, 5, 8} { // no generation ends before an older one has got rid of its connections
+	for _, i := range []int{0, 3, 6, 1, 7, 4, 8, 5, 2} {
 		c := held[i]
 		s.says(c, "move", i/3+1)
 		if _, err := fmt.Fprintln(c, "to the last"); err != nil {

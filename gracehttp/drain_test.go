@@ -261,6 +261,9 @@ func TestOwnersFunctionsAreCalled(t *testing.T) {
 
 // Without a handler, it is that of package http; and a proxy may change the protocol while the server drains.
 func TestHandlerOfPackageHTTP(t *testing.T) {
+	mux := http.DefaultServeMux
+	defer func() { http.DefaultServeMux = mux }()
+	http.DefaultServeMux = http.NewServeMux()
 	http.HandleFunc("/gracehttp", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "default") })
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, &http.Server{})

@@ -68,9 +68,9 @@ func TestOwnerEndsTheServerWhileItDrains(t *testing.T) {
 			for _, c := range all {
 				c.isCut()
 			}
-			n.finish(drained)
-			n.ln.awaitSources(t)
 			within(t, "end of Serve", n.done)
+			n.ln.awaitSources(t)
+			n.finish(drained)
 		})
 	}
 }

@@ -19,7 +19,7 @@ import (
 func TestServerThatFailsInASuccessor(t *testing.T) {
 	t.Parallel()
 	next := filepath.Join(t.TempDir(), "next")
-	s := start(t, config{Next: next})
+	s := start(t, config{Next: next, Grace: loadGrace})
 	l := startLoad(s)
 	if err := os.WriteFile(next, []byte("bad"), 0o600); err != nil {
 		t.Fatal(err)

@@ -27,6 +27,13 @@ func startLoad(s *service) *httpload.Load {
 	return l
 }
 
+// awaitLoad waits for more requests than there are clients.
+func awaitLoad(t *testing.T, l *httpload.Load) {
+	t.Helper()
+	before := l.Result().Requests
+	eventually(t, "under load", func() bool { return l.Result().Requests >= before+200 })
+}
+
 // Ten upgrades lose no request, and none is handled twice, whatever the clients do.
 func TestTenUpgradesLoseNoRequest(t *testing.T) {
 	t.Parallel()
@@ -34,10 +41,10 @@ func TestTenUpgradesLoseNoRequest(t *testing.T) {
 	l := startLoad(s)
 	const upgrades = 10
 	for range upgrades {
-		time.Sleep(150 * time.Millisecond) // of load
+		awaitLoad(t, l)
 		s.upgrade()
 	}
-	time.Sleep(150 * time.Millisecond)
+	awaitLoad(t, l)
 	seen := l.Stop()
 	if seen.Failed > 0 {
 		t.Errorf("%d of %d requests have failed: %v", seen.Failed, seen.Requests, seen.Failures)
@@ -70,10 +77,10 @@ func TestIdleHandoverClosesNothing(t *testing.T) {
 	l := startLoad(s)
 	const upgrades = 10
 	for range upgrades {
-		time.Sleep(150 * time.Millisecond) // of load
+		awaitLoad(t, l)
 		s.upgrade()
 	}
-	time.Sleep(150 * time.Millisecond)
+	awaitLoad(t, l)
 	seen := l.Stop()
 	if seen.Failed > 0 {
 		t.Errorf("%d of %d requests have failed: %v", seen.Failed, seen.Requests, seen.Failures)
@@ -104,7 +111,7 @@ func TestShutdownAloneLosesRequests(t *testing.T) {
 	s := start(t, config{Plain: true})
 	l := startLoad(s)
 	for range 5 {
-		time.Sleep(150 * time.Millisecond) // of load
+		awaitLoad(t, l)
 		s.upgrade()
 	}
 	seen := l.Stop()
