@@ -241,3 +241,22 @@ func TestTimeThatIsOver(t *testing.T) {
 	client.end()
 	eventually(t, "forgotten", func() bool { return len(n.ln.parked()) == 0 })
 }
+
+// A connection on which a part of a request has come in the drain has the grace from then on.
+func TestGraceOfAPartOfARequest(t *testing.T) {
+	n := newNode(t, &http.Server{}, WithIdleHandover())
+	n.transferTo(refused)
+	c, client := n.idleConn(time.Time{})
+	nc := newConn(c, n.server)
+	nc.state, nc.since = http.StateIdle, time.Now().Add(-time.Hour)
+	n.begin(true)
+	result := startRead(t, c)
+	client.send("G")
+	within(t, "first byte", result)
+	for _, heard := range []time.Duration{0, time.Hour} {
+		c.heard.Add(-heard.Nanoseconds())
+		if nc.part(2*patience, nc.since); nc.parted.IsZero() == (heard > 0) {
+			t.Errorf("%v after the last byte, its end was begun: %t", heard, heard == 0)
+		}
+	}
+}
