@@ -11,9 +11,11 @@ import (
 	"os"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
@@ -87,7 +89,7 @@ func checkLeftovers() int {
 	if err := goleak.Find(); err != nil {
 		problems = append(problems, err.Error())
 	}
-	if kids := children(); len(kids) > 0 {
+	if kids := remaining(); len(kids) > 0 {
 		problems = append(problems, fmt.Sprintf("processes left over: %v", kids))
 	}
 	if !slices.ContainsFunc(os.Args, func(a string) bool { return strings.HasPrefix(a, "-test.run=") }) {
@@ -101,6 +103,21 @@ func checkLeftovers() int {
 		fmt.Fprintln(os.Stderr, p)
 	}
 	return min(len(problems), 1)
+}
+
+// remaining lists the processes that do not end. One that a test has killed may need a moment for that.
+func remaining() (kids []string) {
+	for deadline := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
+		kids = children()
+		for _, kid := range kids {
+			if pid, err := strconv.Atoi(kid); err == nil {
+				_, _ = unix.Wait4(pid, nil, unix.WNOHANG, nil) // an orphan, for which no test waits any more
+			}
+		}
+		if len(kids) == 0 || time.Now().After(deadline) {
+			return kids
+		}
+	}
 }
 
 // children lists the processes whose parent is this one, zombies included.
