@@ -86,8 +86,7 @@ func TestIdleHandoverClosesNothing(t *testing.T) {
 		t.Errorf("%d of %d requests have failed: %v", seen.Failed, seen.Requests, seen.Failures)
 	}
 	for kind, of := range seen.Kinds {
-		// http.Client drops a connection by itself on which it has been answered 50 ms before it knows that it has written all.
-		if of.Reconnects.HTTP1 > 0 && kind != "go-post" {
+		if of.Reconnects.HTTP1 > 0 {
 			t.Errorf("%s: %d reconnects", kind, of.Reconnects.HTTP1)
 		}
 	}
