@@ -47,6 +47,9 @@ func (o *outlet) offer(ctx context.Context, msg *handoff.Offer, c syscall.Conn) 
 	for {
 		t := o.present()
 		err := t.offer(ctx, msg, c)
+		if errors.Is(err, ErrNoSuccessor) {
+			t.hearOut(ctx)
+		}
 		if !errors.Is(err, ErrNoSuccessor) && !errors.Is(err, ErrRefused) || t == o.present() {
 			return err
 		}

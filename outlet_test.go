@@ -90,6 +90,45 @@ func TestOfferToAProcessThatHasBeenReplacedAndEnds(t *testing.T) {
 	says(t, client, "a line\n", "half a line\n")
 }
 
+// The end of a process can be noticed before what it has said: that counts.
+func TestOfferToAProcessThatHasEndedBeforeItIsHeard(t *testing.T) {
+	out, theirs, err := newOutlet(handoff.TransferPair)
+	if err != nil {
+		t.Fatal(err)
+	}
+	link, err := handoff.NewLink(theirs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ours, theirs, err := handoff.TransferPair()
+	if err != nil {
+		t.Fatal(err)
+	}
+	newIncoming(link).redirect(t.Context(), ours)
+	ours.Close()
+	link.Close()
+	client, server := connect(t)
+	result := make(chan error, 1)
+	go func() { // ends with the answer
+		result <- out.offer(context.Background(), &handoff.Offer{Name: "lines"}, server.(*net.TCPConn))
+	}()
+	first := out.present()
+	awaitThat(t, "the end is noticed", func() bool { return first.sending.Err() != nil })
+	link, err = handoff.NewLink(theirs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, end := context.WithCancel(t.Context())
+	h := &handover{t: t, out: out, old: first, end: end, new: newIncoming(link)}
+	h.done.Go(func() { out.hear(ctx) }) // ends with ctx
+	h.receive()
+	if err := <-result; err != nil {
+		t.Fatal(err)
+	}
+	server.Close()
+	says(t, client, "hello\n", "hello\n")
+}
+
 // A redirect whose descriptor was lost, or is no link, changes nothing.
 func TestRedirectThatLeadsNowhere(t *testing.T) {
 	r, w, err := os.Pipe()

@@ -70,6 +70,7 @@ type transfers struct {
 	sending context.Context //nolint:containedctx // of all: it ends, with ErrNoSuccessor, when nothing more is to be sent
 	stop    context.CancelCauseFunc
 	revoked sync.Once
+	heard   chan struct{} // closed when hear returns
 
 	mu      sync.Mutex
 	seq     int                // of the last one
@@ -80,7 +81,8 @@ type transfers struct {
 
 func newTransfers(l *handoff.Link) *transfers {
 	t := &transfers{
-		link: l, turn: make(chan struct{}, 1), places: make(chan struct{}, maxUnanswered), waiting: make(map[int]chan error),
+		link: l, turn: make(chan struct{}, 1), places: make(chan struct{}, maxUnanswered),
+		heard: make(chan struct{}), waiting: make(map[int]chan error),
 	}
 	t.sending, t.stop = context.WithCancelCause(context.Background())
 	return t
@@ -90,7 +92,7 @@ func newTransfers(l *handoff.Link) *transfers {
 func (t *transfers) offer(ctx context.Context, msg *handoff.Offer, c syscall.Conn) error {
 	places := min(1+len(msg.State)/bytesPerPlace, maxUnanswered)
 	answer, err := t.send(ctx, msg, c, places)
-	if errors.Is(err, errSilent) {
+	if errors.Is(err, ErrNoSuccessor) {
 		t.revoke()
 	}
 	if err != nil {
@@ -207,6 +209,7 @@ func (t *transfers) answered(seq int, err error) {
 
 // hear reads answers. It returns when there will be none any more; if ctx ends, those that are still awaited will not come.
 func (t *transfers) hear(ctx context.Context, redirect func(*os.File)) {
+	defer close(t.heard)
 	defer context.AfterFunc(ctx, t.revoke)()
 	for {
 		msg, file, err := t.link.ReceiveWith(context.Background()) // revoke ends it
@@ -233,6 +236,14 @@ func (t *transfers) hear(ctx context.Context, redirect func(*os.File)) {
 		answer <- fmt.Errorf("%w: it has not answered", ErrNoSuccessor)
 	}
 	clear(t.waiting)
+}
+
+// hearOut waits until all is known that the other side has said before its end, which may be noticed first.
+func (t *transfers) hearOut(ctx context.Context) {
+	select {
+	case <-t.heard:
+	case <-ctx.Done():
+	}
 }
 
 // revoke ends the transfers: what was not taken by now is not taken any more. hear reads what was said before.

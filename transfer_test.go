@@ -291,7 +291,7 @@ func TestTransferToASuccessorThatHasEnded(t *testing.T) {
 	}
 	theirs.Close()
 	defer unheard.close()
-	if err := unheard.offer(t.Context(), &handoff.Offer{Name: "lines"}, server.(*net.TCPConn)); !errors.Is(err, ErrNoSuccessor) {
+	if err := unheard.present().offer(t.Context(), &handoff.Offer{Name: "lines"}, server.(*net.TCPConn)); !errors.Is(err, ErrNoSuccessor) {
 		t.Errorf("before anybody has heard of it: %v", err)
 	}
 }
