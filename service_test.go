@@ -98,15 +98,34 @@ func (s *service) read(out io.ReadCloser) {
 // end ends every process of the service: politely, and then not.
 func (s *service) end(first int) {
 	for _, sig := range []unix.Signal{unix.SIGTERM, unix.SIGKILL} {
-		for _, pid := range append(s.pids(), first) {
-			_ = unix.Kill(pid, sig) // they are our children or theirs, and not waited for before they show up here
-		}
-		select {
-		case <-s.ended:
+		if s.signalAll(first, sig) {
 			s.reap()
 			return
-		case <-time.After(patience):
-			s.t.Errorf("%v did not end %v after %v; events:\n%s", s.pids(), patience, sig, s.log())
+		}
+		s.t.Errorf("%v did not end %v after %v; events:\n%s", s.pids(), patience, sig, s.log())
+	}
+}
+
+// signalAll sends a signal to every process once, also to those of which the events tell late, and reports whether all have ended.
+func (s *service) signalAll(first int, sig unix.Signal) bool {
+	timeout := time.After(patience)
+	signalled := make(map[int]bool)
+	for {
+		s.mu.Lock()
+		more := s.more
+		s.mu.Unlock()
+		for _, pid := range append(s.pids(), first) {
+			if !signalled[pid] {
+				signalled[pid] = true
+				_ = unix.Kill(pid, sig) // they are our children or theirs, and not waited for before they show up here
+			}
+		}
+		select {
+		case <-more:
+		case <-s.ended:
+			return true
+		case <-timeout:
+			return false
 		}
 	}
 }
