@@ -28,26 +28,39 @@ func BenchmarkConnection(b *testing.B) {
 	})
 }
 
+// BenchmarkHTTP2 measures the same of HTTP/2 with the client of net/http, on a connection that is kept and on connections of their own.
+func BenchmarkHTTP2(b *testing.B) {
+	b.Run("Request", func(b *testing.B) { compareWith(b, nil, (*requester).askHTTP2) })
+	b.Run("Connection", func(b *testing.B) {
+		compareWith(b, nil, func(r *requester) {
+			r.askHTTP2()
+			r.http2.CloseIdleConnections()
+		})
+	})
+}
+
 const benchBatch = 200 // operations in one measurement
 
 func compare(b *testing.B, op func(*requester)) {
 	for name, opts := range map[string][]Option{"default": nil, "WithIdleHandover": {WithIdleHandover()}} {
-		b.Run(name, func(b *testing.B) {
-			bare, ours := startBare(b), startOurs(b, opts)
-			var ratios []float64
-			var more cost
-			for range (b.N + benchBatch - 1) / benchBatch {
-				without, with := bare.measure(op), ours.measure(op)
-				ratios = append(ratios, float64(with.cpu)/float64(without.cpu))
-				more.allocs += with.allocs - without.allocs
-				more.bytes += with.bytes - without.bytes
-			}
-			slices.Sort(ratios)
-			b.ReportMetric(ratios[len(ratios)/2], "x-bare")
-			b.ReportMetric(float64(more.allocs)/float64(len(ratios)*benchBatch), "more-allocs/op")
-			b.ReportMetric(float64(more.bytes)/float64(len(ratios)*benchBatch), "more-B/op")
-		})
+		b.Run(name, func(b *testing.B) { compareWith(b, opts, op) })
 	}
+}
+
+func compareWith(b *testing.B, opts []Option, op func(*requester)) {
+	bare, ours := startBare(b), startOurs(b, opts)
+	var ratios []float64
+	var more cost
+	for range (b.N + benchBatch - 1) / benchBatch {
+		without, with := bare.measure(op), ours.measure(op)
+		ratios = append(ratios, float64(with.cpu)/float64(without.cpu))
+		more.allocs += with.allocs - without.allocs
+		more.bytes += with.bytes - without.bytes
+	}
+	slices.Sort(ratios)
+	b.ReportMetric(ratios[len(ratios)/2], "x-bare")
+	b.ReportMetric(float64(more.allocs)/float64(len(ratios)*benchBatch), "more-allocs/op")
+	b.ReportMetric(float64(more.bytes)/float64(len(ratios)*benchBatch), "more-B/op")
 }
 
 // requester sends requests to a server.
@@ -56,10 +69,21 @@ type requester struct {
 	addr string
 	conn net.Conn // nil while there is none
 	in   *bufio.Reader
+
+	http2 *http.Transport
+}
+
+func newRequester(b *testing.B, addr string) *requester {
+	return &requester{b: b, addr: addr, http2: &http.Transport{Protocols: http2Only()}}
 }
 
 func benchServer() *http.Server {
-	return &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok") })}
+	both := http2Only()
+	both.SetHTTP1(true)
+	return &http.Server{
+		Handler:   http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok") }),
+		Protocols: both,
+	}
 }
 
 func startBare(b *testing.B) *requester {
@@ -69,7 +93,7 @@ func startBare(b *testing.B) *requester {
 	}
 	srv := benchServer()
 	go srv.Serve(ln) //nolint:errcheck // ends with Close
-	r := &requester{b: b, addr: ln.Addr().String()}
+	r := newRequester(b, ln.Addr().String())
 	b.Cleanup(func() { r.hangUp(); srv.Close() })
 	return r
 }
@@ -86,7 +110,7 @@ func startOurs(b *testing.B, opts []Option) *requester {
 	if err != nil {
 		b.Fatal(err)
 	}
-	r := &requester{b: b, addr: ln.Addr().String()}
+	r := newRequester(b, ln.Addr().String())
 	b.Cleanup(func() {
 		r.hangUp()
 		if err := m.Shutdown(context.Background()); err != nil {
@@ -119,8 +143,24 @@ func (r *requester) ask() {
 	}
 }
 
+func (r *requester) askHTTP2() {
+	req, err := http.NewRequest(http.MethodGet, "http://"+r.addr, nil)
+	if err != nil {
+		r.b.Fatal(err)
+	}
+	resp, err := r.http2.RoundTrip(req)
+	if err != nil {
+		r.b.Fatal(err)
+	}
+	if _, err := io.Copy(io.Discard, resp.Body); err != nil {
+		r.b.Fatal(err)
+	}
+	_ = resp.Body.Close()
+}
+
 // hangUp closes the connection, in a way that does not use up the ports.
 func (r *requester) hangUp() {
+	r.http2.CloseIdleConnections()
 	if r.conn != nil {
 		_ = r.conn.(*net.TCPConn).SetLinger(0)
 		_ = r.conn.Close()

@@ -1,6 +1,7 @@
 package gracehttp
 
 import (
+	"context"
 	"crypto/tls"
 	"net"
 	"net/http"
@@ -18,9 +19,12 @@ const (
 type conn struct {
 	net.Conn
 	server   *server
-	handover *handover // nil for a connection that is not handed over between requests
+	handover *handover       // nil for a connection that is not handed over between requests
+	context  context.Context //nolint:containedctx // of its requests
 
 	mu     sync.Mutex
+	frames *http2Conn           // of HTTP/2; nil for all else
+	tls    *tls.ConnectionState // of HTTP/2 with TLS
 	state  http.ConnState
 	since  time.Time // when it became idle, or was accepted
 	parted time.Time // when its read was interrupted; zero if it was not
@@ -52,6 +56,34 @@ func (c *conn) setProtocol(major int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.http2 = true
+}
+
+// setHTTP2 says who follows the frames of the connection.
+func (c *conn) setHTTP2(frames *http2Conn) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.http2, c.frames = true, frames
+	if t, ok := c.Conn.(*tls.Conn); ok {
+		state := t.ConnectionState()
+		c.tls = &state
+	}
+}
+
+// http2Conn gives who follows the frames of HTTP/2; nil if nobody does.
+func (c *conn) http2Conn() *http2Conn {
+	if c == nil {
+		return nil
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.frames
+}
+
+// announce begins to end a connection of HTTP/2.
+func (c *conn) announce() {
+	if frames := c.http2Conn(); frames != nil {
+		frames.announce()
+	}
 }
 
 // mayLeave reports whether the connection goes to the successor after its present request.
@@ -93,13 +125,17 @@ func (c *conn) resume(readTimeout time.Duration) {
 	_ = c.SetReadDeadline(deadline) // a connection that is gone says so by itself
 }
 
-// part ends an HTTP/1 connection if it has had no request for longer than the grace, in the drain that began at a time. It reports
-// whether the connection has to be waited for: HTTP/2 has a way of its own.
+// part ends a connection, in the drain that began at a time: one of HTTP/1 if it has had no request for longer than the grace. It
+// reports whether the connection has to be waited for, which one of HTTP/2 is only if its frames are followed.
 //
 // The read for the next request is interrupted, after which net/http closes the connection. To close it here would also hit a
 // request that was read, of which net/http has not told yet. Such a request goes on: net/http sets the deadlines anew for it, and
 // enter takes back what comes after that.
 func (c *conn) part(grace time.Duration, began time.Time) (waits bool) {
+	if frames := c.http2Conn(); frames != nil {
+		frames.leave(max(grace, leaveTime), began)
+		return true
+	}
 	if c.mayLeave() {
 		grace = max(grace, leaveTime)
 	}

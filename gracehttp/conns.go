@@ -27,13 +27,19 @@ func (cs *conns) add(c *conn) {
 	cs.open.Store(c.Conn, c)
 }
 
+// find gives what is known of a connection; nil if it is of a server that its owner has served elsewhere, before.
+func (cs *conns) find(nc net.Conn) *conn {
+	c, _ := cs.open.Load(nc)
+	found, _ := c.(*conn)
+	return found
+}
+
 // note is a change of a connection's state.
 func (cs *conns) note(nc net.Conn, state http.ConnState, readTimeout time.Duration) {
-	found, ok := cs.open.Load(nc)
-	if !ok {
-		return // of a server that its owner has served elsewhere, before
+	c := cs.find(nc)
+	if c == nil {
+		return
 	}
-	c := found.(*conn)
 	c.enter(state, readTimeout)
 	if state == http.StateClosed || state == http.StateHijacked {
 		cs.leave(c, state)

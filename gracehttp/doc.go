@@ -17,9 +17,10 @@
 //   - In HTTP/1, the next answer on a connection is its last one, and says so (Connection: close), so that the client connects anew:
 //     to the successor. A connection without a request is kept for a grace ([WithIdleGrace], 5 seconds), which begins anew with an
 //     answer that could not say so, as it had begun before the drain.
-//   - In HTTP/2, with or without TLS, a GOAWAY is sent with the next answer, or when no HTTP/1 connection is left. What the client has
-//     begun by then is answered. A client that does not react to it, and one that does not even take it, are waited for as long as for
-//     an idle connection, at least two seconds.
+//   - In HTTP/2, with or without TLS, the client is told to open no more streams by a GOAWAY that refuses none, and a PING: at once, or
+//     with its first request. What it has sent until it answers the PING is answered; then, and when it has got all answers, which
+//     another PING tells, the connection is closed. A client of which nothing is heard any more, and one that has not sent a request yet,
+//     is given the grace. One that goes on after the grace is told again, by a GOAWAY that refuses what it sends from then on.
 //   - Then the functions of [http.Server.RegisterOnShutdown] run, in [http.Server.Shutdown]. They come late: use [Draining] instead.
 //   - Connections that were hijacked, such as WebSockets, are waited for. Whether one is closed is found out for connections of
 //     package net, with or without TLS; others count as closed when their handlers return.
@@ -74,11 +75,16 @@
 // Of several requests that a client has sent at once (pipelining) the first answer that says "Connection: close" is the last one. The
 // following requests were not processed, and have to be sent again.
 //
-// A request of HTTP/2 that crosses with the GOAWAY is refused: it was not processed, and has to be sent again (RFC 9113, section 6.8).
-// Clients do that by themselves; some old ones do not, such as curl 7.88.
+// net/http has one GOAWAY alone, which refuses what is on its way: that is lost if the client does not send it again, as the client of
+// net/http does not if it cannot rewind the body. So HTTP/2 is served by a second http.Server with the same settings, to which the
+// first one gives those connections ([http.Server.TLSNextProto]), and which lets us see the frames. [http.Server.SetKeepAlivesEnabled]
+// has no effect there.
 //
-// net/http closes an HTTP/2 connection one second after the last answer that follows a GOAWAY was written. A client that has not read
-// it by then, and still sends something, may lose its end.
+// Where the owner of a server has seen to HTTP/2, as golang.org/x/net/http2 does, it stays with that. The GOAWAY is then sent with the
+// next answer, or when no HTTP/1 connection is left, and what it refuses has to be sent again (RFC 9113, section 6.8). net/http closes
+// the connection one second after the last answer: a client that has not read it by then, and still sends something, may lose its end.
+//
+// Chromium gives up a request that it is about to send when a GOAWAY comes, of either kind.
 //
 // The answer to a request to change the protocol (Upgrade) does not end its connection. A function that a draining server has handed
 // a request to may set the header Connection, and then has the last word.

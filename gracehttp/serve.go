@@ -18,9 +18,9 @@ import (
 // It can be called several times, for several servers and for several listeners of one server. All servers of a Manager drain
 // side by side. An option holds for the server, whichever call gives it.
 //
-// The first call for a server takes its Handler, ConnState and ConnContext over: those of the caller are called by ours. They must
-// not be changed after that, and the server must not have served yet. The drain ends with [http.Server.Shutdown], so a server
-// cannot be used again, and closes the listener.
+// The first call for a server takes its Handler, ConnState, ConnContext and TLSNextProto over: those of the caller are called by ours.
+// Its fields must not be changed after that, and it must not have served yet. The drain ends with [http.Server.Shutdown], so a
+// server cannot be used again, and closes the listener.
 //
 // If serving fails, the process cannot: see [grace.Manager.Go] for what follows. A server that its owner ends by
 // [http.Server.Shutdown] or [http.Server.Close] has not failed; closing the listener alone is a failure.

@@ -20,6 +20,7 @@ type server struct {
 	endServe context.CancelFunc // ends it
 	conns    conns
 	requests atomic.Int64 // finished since then
+	http2    *http.Server // serves HTTP/2; nil if the other one does
 	handing  handing
 
 	beginOnce sync.Once // of the drain
@@ -43,6 +44,7 @@ func newServer(g *group, srv *http.Server) *server {
 	if srv.BaseContext != nil {
 		srv.BaseContext = baseContext(srv.BaseContext)
 	}
+	s.takeHTTP2()
 	return s
 }
 
@@ -105,10 +107,15 @@ func (s *server) headerDeadline(secure bool) time.Time {
 	return time.Now().Add(d)
 }
 
-// closes reports whether the answer that is about to begin is the last one on its connection. One that goes to the successor is not
-// closed; but if it has not gone by the end of the grace, it never will: its client always has a part of the next request here.
+// closes reports whether the answer of a draining server that is about to begin is the last one on its connection. One that goes to the
+// successor is not closed; but if it has not gone by the end of the grace, it never will: its client always has a part of the next
+// request here. One of HTTP/2 ends in another way, unless its client goes on.
 func (s *server) closes(c *conn) bool {
-	return s.isDraining() && (!c.mayLeave() || time.Since(s.began) > max(s.grace(), leaveTime))
+	grace := max(s.grace(), leaveTime)
+	if frames := c.http2Conn(); frames != nil {
+		return frames.isIgnored(grace)
+	}
+	return !c.mayLeave() || time.Since(s.began) > grace
 }
 
 // handler makes each answer of a draining server the last one on its connection, unless the connection goes to the successor; in
@@ -117,8 +124,11 @@ func (s *server) handler(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c := connOf(r.Context())
 		c.setProtocol(r.ProtoMajor)
-		if s.closes(c) && r.Header["Upgrade"] == nil { // a proxy would mix this header with those of the new protocol
-			w.Header().Set("Connection", "close")
+		if s.isDraining() {
+			c.announce()
+			if s.closes(c) && r.Header["Upgrade"] == nil { // a proxy would mix this header with those of the new protocol
+				w.Header().Set("Connection", "close")
+			}
 		}
 		defer s.handled(c)
 		h := next
@@ -159,6 +169,7 @@ func (s *server) connContext(next func(context.Context, net.Conn) context.Contex
 		if next != nil {
 			ctx = next(ctx, nc)
 		}
+		c.context = ctx
 		return ctx
 	}
 }

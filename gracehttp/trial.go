@@ -7,7 +7,6 @@ import (
 	"log"
 	"net"
 	"net/http"
-	"sync"
 	"time"
 )
 
@@ -93,15 +92,14 @@ const trialTimeout = 5 * time.Second
 // run serves one connection that is not there, until it is read from in vain.
 func (t trial) run(srv *http.Server, rule idleRule) (idle bool, err error) {
 	c := newTrialConn(t, rule)
-	s := &http.Server{
-		ReadTimeout: srv.ReadTimeout, ReadHeaderTimeout: srv.ReadHeaderTimeout, WriteTimeout: srv.WriteTimeout, IdleTimeout: srv.IdleTimeout,
-		MaxHeaderBytes: srv.MaxHeaderBytes, Protocols: srv.Protocols, ErrorLog: log.New(io.Discard, "", 0),
-		Handler: http.HandlerFunc(c.handle), ConnState: func(_ net.Conn, state http.ConnState) { c.note(state) },
-	}
+	s := settingsOf(srv)
+	s.Handler, s.ErrorLog = http.HandlerFunc(c.handle), log.New(io.Discard, "", 0)
+	s.ConnState = func(_ net.Conn, state http.ConnState) { c.note(state) }
+	s.BaseContext, s.ConnContext, s.TLSNextProto = nil, nil, nil
 	done := make(chan struct{})
 	go func() { // ends with Close
 		defer close(done)
-		_ = s.Serve(&trialListener{conn: c, closed: make(chan struct{})})
+		_ = s.Serve(newSingleListener(c, nil))
 	}()
 	timeout := time.NewTimer(trialTimeout)
 	defer timeout.Stop()
@@ -116,36 +114,3 @@ func (t trial) run(srv *http.Server, rule idleRule) (idle bool, err error) {
 	<-done
 	return idle, err
 }
-
-// trialListener has one connection.
-type trialListener struct {
-	conn   net.Conn
-	mu     sync.Mutex
-	given  bool
-	closed chan struct{}
-	once   sync.Once
-}
-
-func (l *trialListener) Accept() (net.Conn, error) {
-	l.mu.Lock()
-	given := l.given
-	l.given = true
-	l.mu.Unlock()
-	if !given {
-		return l.conn, nil
-	}
-	<-l.closed
-	return nil, net.ErrClosed
-}
-
-func (l *trialListener) Close() error {
-	l.once.Do(func() { close(l.closed) })
-	return nil
-}
-
-func (l *trialListener) Addr() net.Addr { return trialAddr{} }
-
-type trialAddr struct{}
-
-func (trialAddr) Network() string { return "trial" }
-func (trialAddr) String() string  { return "trial" }

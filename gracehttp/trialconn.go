@@ -130,5 +130,5 @@ func (c *trialConn) Close() error {
 func (c *trialConn) SetDeadline(t time.Time) error    { return c.SetReadDeadline(t) }
 func (c *trialConn) SetWriteDeadline(time.Time) error { return nil }
 func (c *trialConn) Write(b []byte) (int, error)      { return len(b), nil }
-func (c *trialConn) LocalAddr() net.Addr              { return trialAddr{} }
-func (c *trialConn) RemoteAddr() net.Addr             { return trialAddr{} }
+func (c *trialConn) LocalAddr() net.Addr              { return singleAddr{} }
+func (c *trialConn) RemoteAddr() net.Addr             { return singleAddr{} }

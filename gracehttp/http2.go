@@ -1,0 +1,154 @@
+package gracehttp
+
+import (
+	"context"
+	"crypto/tls"
+	"io"
+	"maps"
+	"net"
+	"net/http"
+	"reflect"
+	"strings"
+	"sync"
+	"time"
+)
+
+// The protocols of http.Server.TLSNextProto that are HTTP/2. The second one is HTTP/2 without TLS: net/http does not advertise it, but
+// golang.org/x/net/http2 uses it too.
+const (
+	http2WithTLS    = "h2"
+	http2WithoutTLS = "unencrypted_http2"
+)
+
+// prefaceTime is for the preface, if the server has no timeout of its own for headers: that of net/http. Which clears the deadline.
+const prefaceTime = 10 * time.Second
+
+// takeHTTP2 has connections of HTTP/2 come to serveHTTP2 instead of http.Server, if that would serve them, and lets us. If its owner
+// has seen to HTTP/2, it stays with that.
+func (s *server) takeHTTP2() {
+	if !servesHTTP2(s.Server) {
+		return
+	}
+	protos := maps.Clone(s.TLSNextProto)
+	if protos == nil {
+		protos = make(map[string]func(*http.Server, *tls.Conn, http.Handler))
+	}
+	protos[http2WithTLS] = func(_ *http.Server, c *tls.Conn, _ http.Handler) {
+		if c.ConnectionState().Version >= tls.VersionTLS12 { // RFC 9113, section 9.2
+			s.serveHTTP2(c, "")
+		}
+	}
+	if s.Protocols != nil && s.Protocols.UnencryptedHTTP2() {
+		if !givesUnencrypted() {
+			return
+		}
+		protos[http2WithoutTLS] = func(_ *http.Server, c *tls.Conn, _ http.Handler) { s.serveHTTP2(unencrypted(c), http2Preface) }
+	}
+	s.TLSNextProto = protos
+	s.http2 = s.newHTTP2()
+	s.RegisterOnShutdown(s.endHTTP2)
+}
+
+// servesHTTP2 reports whether http.Server would serve HTTP/2 by itself.
+func servesHTTP2(srv *http.Server) bool {
+	if srv.TLSNextProto[http2WithTLS] != nil {
+		return false
+	}
+	like := &http.Server{Protocols: srv.Protocols, TLSNextProto: maps.Clone(srv.TLSNextProto)}
+	ln := newSingleListener(nil, nil)
+	_ = ln.Close()
+	_ = like.Serve(ln) // it finds out at first
+	return like.TLSNextProto[http2WithTLS] != nil
+}
+
+// givesUnencrypted reports whether http.Server gives connections of HTTP/2 without TLS away as we know it.
+var givesUnencrypted = sync.OnceValue(func() bool {
+	client, conn := net.Pipe()
+	closed := make(chan struct{})
+	given := false
+	srv := &http.Server{
+		Protocols: new(http.Protocols),
+		TLSNextProto: map[string]func(*http.Server, *tls.Conn, http.Handler){
+			http2WithTLS:    func(*http.Server, *tls.Conn, http.Handler) {},
+			http2WithoutTLS: func(_ *http.Server, c *tls.Conn, _ http.Handler) { given = unencrypted(c) == conn },
+		},
+		ConnState: func(_ net.Conn, state http.ConnState) {
+			if state == http.StateClosed {
+				close(closed)
+			}
+		},
+	}
+	srv.Protocols.SetUnencryptedHTTP2(true)
+	go func() { // ends with the connection
+		_, _ = io.WriteString(client, http2Preface)
+		_ = client.Close()
+	}()
+	_ = srv.Serve(newSingleListener(conn, closed))
+	_ = conn.Close()
+	return given
+})
+
+// unencrypted gives the connection in what is no connection of TLS; nil if there is none.
+func unencrypted(c *tls.Conn) net.Conn {
+	if c, ok := c.NetConn().(interface{ UnencryptedNetConn() net.Conn }); ok {
+		return c.UnencryptedNetConn()
+	}
+	return nil
+}
+
+// newHTTP2 makes the server that serves HTTP/2 on connections which seem to it to be without TLS.
+func (s *server) newHTTP2() *http.Server {
+	srv := settingsOf(s.Server)
+	srv.Protocols = new(http.Protocols)
+	srv.Protocols.SetUnencryptedHTTP2(true)
+	srv.TLSConfig, srv.TLSNextProto, srv.BaseContext = nil, nil, nil
+	srv.Handler = s.http2Handler(srv.Handler)
+	srv.ConnContext = func(_ context.Context, nc net.Conn) context.Context { return nc.(*http2Conn).conn.context }
+	srv.ConnState = func(nc net.Conn, state http.ConnState) {
+		if state == http.StateActive || state == http.StateIdle { // of the others, the owner's server tells
+			s.ConnState(nc.(*http2Conn).Conn, state)
+		}
+	}
+	return srv
+}
+
+// settingsOf makes a server with the same settings, also those of later versions of Go.
+func settingsOf(srv *http.Server) *http.Server {
+	like := new(http.Server)
+	from, to := reflect.ValueOf(srv).Elem(), reflect.ValueOf(like).Elem()
+	for i := range to.NumField() {
+		if to.Type().Field(i).IsExported() {
+			to.Field(i).Set(from.Field(i))
+		}
+	}
+	return like
+}
+
+// http2Handler shows requests the server and the connection of their owner.
+func (s *server) http2Handler(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		r = r.WithContext(context.WithValue(r.Context(), http.ServerContextKey, s.Server))
+		r.TLS = connOf(r.Context()).tls
+		next.ServeHTTP(w, r)
+	})
+}
+
+// serveHTTP2 serves a connection until it is closed. http.Server has read the given part of the preface.
+func (s *server) serveHTTP2(nc net.Conn, read string) {
+	_ = nc.SetReadDeadline(time.Now().Add(prefaceTime)) // a connection that is gone says so soon
+	owner := s.conns.find(nc)
+	c := newHTTP2Conn(nc, owner, strings.NewReader(read))
+	owner.setHTTP2(c)
+	ln := newSingleListener(c, c.closed)
+	_ = s.http2.Serve(ln) // until the connection is closed, or the server
+	if ln.isGiven() {
+		<-c.closed
+	}
+}
+
+// endHTTP2 has a GOAWAY sent on all connections, as net/http does it, and returns at once.
+func (s *server) endHTTP2() {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	_ = s.http2.Shutdown(ctx)
+}

@@ -1,0 +1,141 @@
+package gracehttp
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// http2Wire is a client of HTTP/2 that does as it is told, and not what a client should.
+type http2Wire struct {
+	t    *testing.T
+	conn net.Conn
+
+	mu    sync.Mutex
+	free  *sync.Cond // it reads
+	stops bool       // it does not
+	mute  bool       // it does not answer PINGs
+	heard []string   // "DATA 1 end"
+	ended bool       // the connection
+}
+
+func (r *rig) wire() *http2Wire {
+	r.t.Helper()
+	conn, err := r.dial()
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	w := &http2Wire{t: r.t, conn: conn}
+	w.free = sync.NewCond(&w.mu)
+	w.send([]byte(http2Preface))
+	w.send(appendFrame(nil, 4, 0, 0, "")) // SETTINGS
+	go w.read()                           // ends with the connection
+	return w
+}
+
+func (w *http2Wire) send(b []byte) {
+	w.t.Helper()
+	if _, err := w.conn.Write(b); err != nil {
+		w.t.Errorf("%v; it has heard %q", err, w.heardSoFar())
+	}
+}
+
+// ask opens a stream.
+func (w *http2Wire) ask(stream uint32, path string) {
+	w.t.Helper()
+	// The first three are in the static table; the others are as they are (RFC 7541, appendix A and section 6.2.2).
+	headers := "\x82\x86" + literal(4, path) + literal(1, "test")
+	w.send(appendFrame(nil, headersFrame, endHeadersFlag|endStreamFlag, stream, headers))
+}
+
+func literal(name byte, value string) string {
+	return string([]byte{name, byte(len(value))}) + value
+}
+
+func (w *http2Wire) read() {
+	defer w.end()
+	var head [frameHeader]byte
+	for {
+		if _, err := io.ReadFull(w.conn, head[:]); err != nil {
+			return
+		}
+		var f frame
+		copy(f[:], head[:])
+		payload := make([]byte, f.length())
+		w.pause()
+		if _, err := io.ReadFull(w.conn, payload); err != nil {
+			return
+		}
+		w.hear(&f, payload)
+	}
+}
+
+// pause waits while it is not to read.
+func (w *http2Wire) pause() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for w.stops {
+		w.free.Wait()
+	}
+}
+
+func (w *http2Wire) setStops(stops bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.stops = stops
+	w.free.Broadcast()
+}
+
+func (w *http2Wire) setMute(mute bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.mute = mute
+}
+
+func (w *http2Wire) hear(f *frame, payload []byte) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	switch f.kind() {
+	case dataFrame, headersFrame:
+		said := fmt.Sprint(map[byte]string{dataFrame: "DATA ", headersFrame: "HEADERS "}[f.kind()], f.stream())
+		if f.has(endStreamFlag) {
+			said += " end"
+		}
+		w.heard = append(w.heard, said)
+	case goAwayFrame:
+		w.heard = append(w.heard, fmt.Sprintf("GOAWAY %d", streamID(payload)))
+	case pingFrame:
+		w.heard = append(w.heard, "PING")
+		if !w.mute {
+			go w.conn.Write(appendFrame(nil, pingFrame, ackFlag, 0, string(payload))) //nolint:errcheck // ends with the connection
+		}
+	}
+}
+
+func (w *http2Wire) end() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.ended = true
+	_ = w.conn.Close()
+}
+
+func (w *http2Wire) heardSoFar() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	heard := strings.Join(w.heard, ", ")
+	if w.ended {
+		heard += ", the end"
+	}
+	return heard
+}
+
+// expect checks all that it has heard so far.
+func (w *http2Wire) expect(want string) {
+	w.t.Helper()
+	if got := w.heardSoFar(); got != want {
+		w.t.Errorf("it has heard %q and not %q", got, want)
+	}
+}
