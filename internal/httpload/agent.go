@@ -16,7 +16,7 @@ import (
 // agentClient is a client of package http.
 type agentClient struct {
 	*identity
-	http *http.Client
+	http http.RoundTripper
 	url  string
 	end  context.CancelFunc // closes all connections, also one that is still dialled in advance
 	over *atomic.Bool       // the server has ended a connection of HTTP/1, or said that it will
@@ -68,16 +68,13 @@ func newAgentClient(c *identity) *agentClient {
 		context.AfterFunc(ended, func() { _ = watched.Close() })
 		return watched, nil
 	}
-	return &agentClient{
-		identity: c,
-		http: &http.Client{
-			Transport: &http.Transport{Protocols: protocols, DialContext: dial, TLSClientConfig: c.target.trust(alpn)},
-			Timeout:   c.config.Patience,
-		},
-		url:  scheme + "://httpload",
-		end:  end,
-		over: over,
+	client := &agentClient{identity: c, url: scheme + "://httpload", end: end, over: over}
+	transport := &http.Transport{Protocols: protocols, DialContext: dial, TLSClientConfig: c.target.trust(alpn)}
+	client.http = transport
+	if c.kind.agent.http2 && c.kind.agent.once {
+		client.http = &onceTransport{Transport: transport, scheme: scheme, dialled: func() { c.countDial(true) }}
 	}
+	return client
 }
 
 func (c *agentClient) run(ctx context.Context) {
@@ -107,11 +104,13 @@ func (c *agentClient) runStream(ctx context.Context) {
 }
 
 func (c *agentClient) ask(r request, same *comparer) error {
-	req, err := c.request(r)
+	ctx, cancel := context.WithTimeout(context.Background(), c.config.Patience)
+	defer cancel()
+	req, err := c.request(ctx, r)
 	if err != nil {
 		return err
 	}
-	resp, err := c.http.Do(req)
+	resp, err := c.http.RoundTrip(req)
 	if err != nil {
 		return err
 	}
@@ -125,7 +124,7 @@ func (c *agentClient) ask(r request, same *comparer) error {
 	return r.check(resp, same)
 }
 
-func (c *agentClient) request(r request) (*http.Request, error) {
+func (c *agentClient) request(ctx context.Context, r request) (*http.Request, error) {
 	trace := &httptrace.ClientTrace{GotConn: func(info httptrace.GotConnInfo) {
 		if !info.Reused {
 			c.countDial(c.over.Swap(false) || c.kind.agent.http2)
@@ -135,8 +134,7 @@ func (c *agentClient) request(r request) (*http.Request, error) {
 	if c.kind.agent.once {
 		body = io.MultiReader(body) // http.NewRequest does not know how to rewind it
 	}
-	ctx := httptrace.WithClientTrace(context.Background(), trace)
-	req, err := http.NewRequestWithContext(ctx, r.method, c.url+r.path, body)
+	req, err := http.NewRequestWithContext(httptrace.WithClientTrace(ctx, trace), r.method, c.url+r.path, body)
 	if err != nil {
 		return nil, err
 	}

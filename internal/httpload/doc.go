@@ -10,7 +10,7 @@
 // # The clients
 //
 // Each of the [Kinds] is a way in which clients use a connection. Those of HTTP/1 are written by hand, byte by byte, and try nothing
-// again, as [net/http.Client] does in secret. Every request has an id of its own, and whatever is not the right answer to it is a
+// again, as [net/http.Transport] does in secret. Every request has an id of its own, and whatever is not the right answer to it is a
 // failure: another status, id, method or body, bytes after it, or none at all within [Config.Patience].
 //
 // The clients do not look whether a connection is still open before they send the next request on it. So one that comes when the
@@ -22,8 +22,9 @@
 //
 // # HTTP/2, and the client of package http
 //
-// HTTP/2 is spoken by [net/http.Client], with several streams on a connection. What it sends again in secret, besides the above, is
-// what it has not written yet, and a stream that was reset with PROTOCOL_ERROR.
+// HTTP/2 is spoken by [net/http.Transport], with several streams on a connection. What it sends again in secret, besides the above, is
+// what it has not written yet, and a stream that was reset with PROTOCOL_ERROR. In "http2-once" it sends nothing again, so that what the
+// server refuses has failed, and opens another connection when it has been told to.
 //
 // It speaks HTTP/1 too, in two kinds. In "go-post" it has bodies that it cannot rewind, and sends nothing again. In "go-get" it sends a
 // GET again if its connection, used before, ends without an answer: only the count of the Handler can tell then whether the first

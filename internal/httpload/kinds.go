@@ -34,7 +34,7 @@ type kind struct {
 // agent is a client of package http.
 type agent struct {
 	http2 bool
-	once  bool     // bodies cannot be rewound
+	once  bool     // nothing is sent twice
 	asks  []string // what other kinds ask, in turn
 }
 
@@ -81,6 +81,8 @@ var kinds = map[string]kind{
 	"go-get":  {agent: &agent{asks: []string{"keep-alive"}}},
 	"go-post": {agent: &agent{asks: []string{"post"}, once: true}},
 	"http2":   {agent: &agent{asks: []string{"keep-alive", "post", "slow", "head", "large", "post-unread"}, http2: true}},
+	// Clients that do not send again what was refused.
+	"http2-once": {agent: &agent{asks: []string{"keep-alive", "post"}, http2: true, once: true}},
 }
 
 const closing = "Connection: close\r\n"

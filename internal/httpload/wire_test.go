@@ -68,7 +68,7 @@ func TestPauses(t *testing.T) {
 func TestBodiesThatCanBeRewound(t *testing.T) {
 	for name, want := range map[string]bool{"go-post": false, "http2": true} {
 		c := newAgentClient(&identity{kind: kinds[name]})
-		req, err := c.request(kinds["post"].compose(Config{}, "id", 1))
+		req, err := c.request(t.Context(), kinds["post"].compose(Config{}, "id", 1))
 		if err != nil || req.ContentLength != 500 || (req.GetBody != nil) != want {
 			t.Errorf("%s: a body of %d bytes can be rewound: %v, %v", name, req.ContentLength, req.GetBody != nil, err)
 		}
