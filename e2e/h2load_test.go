@@ -8,9 +8,7 @@ import (
 	"testing"
 )
 
-// h2loadReport is what h2load counts. It does not connect again after a GOAWAY: what it has not sent by then has failed. So has, as an
-// error, what the server has not processed, as GOAWAY says, and a client may send again. Done are requests with an answer, or which
-// the server has refused by a GOAWAY or otherwise; those whose connection has just ended are not among them.
+// h2loadReport is what h2load counts. It does not connect again after a GOAWAY: what it has not started by then has failed.
 type h2loadReport struct{ Total, Started, Done, Succeeded, Failed, Errored, Timeout int }
 
 var h2loadLine = regexp.MustCompile(`(?m)^requests: .*$`)
@@ -37,22 +35,19 @@ func stopH2load(r *repeated) (sum h2loadReport) {
 	return sum
 }
 
-// Every HTTP/2 request is answered, or refused in a way that lets the client send it again: none that was handled has no answer.
+// Every HTTP/2 request that was sent is answered: none is refused.
 func TestH2loadNoticesNoUpgrade(t *testing.T) {
 	inEachMode(t, func(t *testing.T, mode string) {
 		t.Run("h2c", func(t *testing.T) {
-			fresh := testH2load(t, mode, func(s *service) string { return "http://" + s.plain + "/slow" })
-			if fresh.Failed > 0 {
-				t.Errorf("%d first requests of their connections were refused", fresh.Failed)
-			}
+			testH2load(t, mode, func(s *service) string { return "http://" + s.plain + "/slow" })
 		})
-		t.Run("h2", func(t *testing.T) { // with TLS, a GOAWAY may come between the handshake and the first request
+		t.Run("h2", func(t *testing.T) {
 			testH2load(t, mode, func(s *service) string { return "https://" + s.tls + "/slow" })
 		})
 	})
 }
 
-func testH2load(t *testing.T, mode string, url func(*service) string) (fresh h2loadReport) {
+func testH2load(t *testing.T, mode string, url func(*service) string) {
 	t.Helper()
 	path := program(t, "h2load", "nghttp2-client")
 	s := start(t, config{Mode: mode, Busy: 100})
@@ -65,8 +60,8 @@ func testH2load(t *testing.T, mode string, url func(*service) string) (fresh h2l
 	had := s.stop()
 
 	for _, r := range []h2loadReport{fresh, kept} {
-		if r.Done != r.Started || r.Failed != r.Errored || r.Timeout > 0 {
-			t.Errorf("a connection has ended without GOAWAY, or an answer is not 200: %+v", r)
+		if r.Succeeded != r.Started {
+			t.Errorf("requests were sent and not answered: %+v", r)
 		}
 	}
 	if fresh.Started != fresh.Total {
@@ -78,5 +73,4 @@ func testH2load(t *testing.T, mode string, url func(*service) string) (fresh h2l
 	if answers := fresh.Succeeded + kept.Succeeded; answers != int(had.requests) {
 		t.Errorf("%d requests were handled, and %d answered", had.requests, answers)
 	}
-	return fresh
 }
