@@ -113,13 +113,10 @@ func (l *listener) adopt(c net.Conn, state []byte) {
 	if left, err := time.ParseDuration(string(state)); err == nil {
 		deadline = time.Now().Add(left)
 	}
-	switch {
-	case c.RemoteAddr() == nil: // its client has reset it, and nobody expects that there is no address
-	case l.park(c, deadline):
+	if l.park(c, deadline) {
 		return
-	default:
-		l.handOver(c, deadline) // it was sent to us just before nothing was to be any more
 	}
+	l.handOver(c, deadline) // it was sent to us just before nothing was to be any more
 	_ = c.Close()
 }
 

@@ -180,33 +180,6 @@ func TestConnectionThatComesAtTheEndOfTheDrain(t *testing.T) {
 	client.isCut() // there is no other copy of it
 }
 
-// A connection that its client has reset meanwhile has no address any more. Nobody expects that of a connection, and nobody gets it.
-func TestConnectionThatIsResetOnItsWay(t *testing.T) {
-	n := newNode(t, &http.Server{})
-	theirs, client := pair(t)
-	if _, err := io.WriteString(client, "GET / HTTP/1.1\r\nHost: test\r\n\r\n"); err != nil {
-		t.Fatal(err)
-	}
-	if err := errors.Join(client.Conn.(*net.TCPConn).SetLinger(0), client.Close()); err != nil {
-		t.Fatal(err)
-	}
-	var ours net.Conn
-	eventually(t, "reset", func() (reset bool) {
-		var err error
-		if ours, err = copyOf(theirs.(*net.TCPConn)); err != nil {
-			t.Fatal(err)
-		}
-		if reset = ours.RemoteAddr() == nil; !reset {
-			ours.Close()
-		}
-		return reset
-	})
-	n.ln.adopt(ours, nil)
-	if err := ours.SetDeadline(time.Time{}); !errors.Is(err, net.ErrClosed) {
-		t.Errorf("the connection is open: %v", err)
-	}
-}
-
 // Empty lines before a request, which clients may send after a body, do no harm where nobody has seen that body.
 func TestEmptyLinesBeforeARequest(t *testing.T) {
 	n := newNode(t, &http.Server{Handler: names("new")})
