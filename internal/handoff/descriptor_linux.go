@@ -106,6 +106,10 @@ func (l *Link) ReceiveWith(ctx context.Context) (Message, *os.File, error) {
 	return m, append(files, nil)[0], nil
 }
 
+// CloseRead lets nothing more come: what the other side sends from now on fails there. ReceiveWith returns what had come before, and
+// then io.EOF. Only Linux keeps that: macOS and the BSDs drop what a socket has received when it is shut down for reading.
+func (l *Link) CloseRead() { _ = l.conn.CloseRead() }
+
 // usualLen is that of the longest message of a link for transfers.
 const usualLen = headerLen + maxOpen
 

@@ -307,6 +307,25 @@ func TestReceiveWithTakesMemoryOnce(t *testing.T) {
 	}
 }
 
+// What was sent before CloseRead comes, and nothing can be sent after it: both sides know the same.
+func TestCloseRead(t *testing.T) {
+	a, b := pair(t)
+	p := newParcel(t)
+	must(t, a.SendWith(within(t), offers()[0], p.w))
+	must(t, a.Send(within(t), offers()[1]))
+	b.CloseRead()
+	if err := a.Send(within(t), offers()[2]); !errors.Is(err, unix.EPIPE) {
+		t.Errorf("after it: got %v, want EPIPE", err)
+	}
+	p.isAt(t, wantOffer(t, b, offers()[0]))
+	wantOffer(t, b, offers()[1])
+	if m, _, err := b.ReceiveWith(within(t)); err != io.EOF {
+		t.Errorf("at the end: %+v, %v; want io.EOF", m, err)
+	}
+	must(t, b.Send(within(t), &Revoked{})) // the other direction stays
+	wantMessage(t, a, &Revoked{})
+}
+
 // After a message that could not be sent whole, there is no other: its bytes would be taken for the rest.
 func TestNothingFollowsPartOfMessage(t *testing.T) {
 	a, b := pair(t)

@@ -294,34 +294,6 @@ func TestCloseEndsReceive(t *testing.T) {
 	}
 }
 
-// A process that has ended may have left its end to a child. What it said before must be heard, and no more waited for.
-func TestCloseRead(t *testing.T) {
-	a, b := pair(t)
-	must(t, a.Send(within(t), &Serving{}))
-	must(t, a.Send(within(t), &Drained{Error: "late"}))
-	b.CloseRead()
-	wantMessage(t, b, &Serving{})
-	wantMessage(t, b, &Drained{Error: "late"})
-	if m, err := b.Receive(within(t)); err != io.EOF {
-		t.Errorf("at the end: %+v, %v; want io.EOF", m, err)
-	}
-	must(t, b.Send(within(t), &Abort{})) // the other direction stays
-	wantMessage(t, a, &Abort{})
-}
-
-func TestCloseReadEndsReceive(t *testing.T) {
-	_, b := pair(t)
-	result := make(chan error, 1)
-	go func() { // ends with CloseRead
-		_, err := b.Receive(within(t))
-		result <- err
-	}()
-	b.CloseRead()
-	if err := <-result; err != io.EOF {
-		t.Errorf("got %v, want io.EOF", err)
-	}
-}
-
 func TestSendAndReceiveAtOnce(t *testing.T) {
 	a, b := pair(t)
 	done := make(chan error, 2)
