@@ -96,6 +96,7 @@ func (l *listener) deliver(a accepted) bool {
 	case <-l.closed:
 	}
 	if a.conn != nil {
+		l.server.conns.end()
 		_ = a.conn.Close()
 	}
 	return false
@@ -116,7 +117,9 @@ func (l *listener) adopt(c net.Conn, state []byte) {
 	if l.park(c, deadline) {
 		return
 	}
-	l.handOver(c, deadline) // it was sent to us just before nothing was to be any more
+	if !l.handOver(c, deadline) { // it was sent to us just before nothing was to be any more
+		l.server.conns.end()
+	}
 	_ = c.Close()
 }
 

@@ -162,7 +162,8 @@ func TestServerThatFailsBeforeItServes(t *testing.T) {
 	c.isCut()
 }
 
-// A connection that the old process has sent just before nothing is served any more goes on to the next process.
+// A connection that the old process has sent just before nothing is served any more goes on to the next process. One that does not
+// go on is closed, and counts as that.
 func TestConnectionThatComesAtTheEndOfTheDrain(t *testing.T) {
 	n := newNode(t, &http.Server{})
 	passed := make(chan string, 1)
@@ -178,6 +179,13 @@ func TestConnectionThatComesAtTheEndOfTheDrain(t *testing.T) {
 		t.Errorf("it may be silent for %v, %v", left, err)
 	}
 	client.isCut() // there is no other copy of it
+	n.transferTo(refused)
+	ours, client = pair(t)
+	n.ln.adopt(ours, nil)
+	client.isCut()
+	if closed, _ := n.conns.count(); closed != 1 {
+		t.Errorf("%d connections are counted as closed", closed)
+	}
 }
 
 // Empty lines before a request, which clients may send after a body, do no harm where nobody has seen that body.
