@@ -210,7 +210,7 @@ func (a *attempt) gather(hello *handoff.Hello, outlet *os.File) (all []bequest, 
 func (a *attempt) hearOut() {
 	select {
 	case <-a.succ.child.Exited():
-		a.succ.link.CloseRead()
+		a.succ.link.StopWaiting()
 	case <-a.decided:
 	}
 }

@@ -63,7 +63,7 @@ func (l *fakeLink) Receive(ctx context.Context) (handoff.Message, error) {
 	return nil, io.EOF
 }
 
-func (l *fakeLink) CloseRead() {}
+func (l *fakeLink) StopWaiting() {}
 
 func (l *fakeLink) Heard() string { return "" }
 

@@ -32,7 +32,7 @@ type link interface {
 	Queue(handoff.Message) error
 	Flush(context.Context) error
 	Receive(context.Context) (handoff.Message, error)
-	CloseRead()
+	StopWaiting()
 	Close() error
 }
 

@@ -38,7 +38,8 @@ const (
 //
 // [ErrNoSuccessor] is matched by the error if there is nobody to take the connection: this process serves, or stops without a
 // successor, or that has ended or is silent, or its own drain has ended. So it is always on other systems than Linux. [ErrRefused]
-// is matched if the successor has not taken this one.
+// is matched if the successor has not taken this one: because it has no function for the name, for example, or no descriptor left. It
+// also refuses a connection that has ended meanwhile, reset by its client: here a Read or Write says so, after what was left to read.
 func (m *Manager) Transfer(ctx context.Context, name string, c syscall.Conn, data []byte) error {
 	if err := m.transfer(ctx, name, c, data); err != nil {
 		return fmt.Errorf("grace: transfer a connection to %q: %w", name, err)

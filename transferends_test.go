@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -86,6 +87,46 @@ func speak(t *testing.T, l *handoff.Link, bytes string) {
 	if err != nil {
 		t.Fatal(err)
 	}
+}
+
+// A connection that its client has reset on the way is nobody's but the old process's, which finds that out by itself.
+func TestTransferOfAConnectionThatIsReset(t *testing.T) {
+	h := newHandover(t)
+	h.receive()
+	client, server := connect(t)
+	_, err := io.WriteString(client, "the last words")
+	if err := errors.Join(err, client.(*net.TCPConn).SetLinger(0), client.Close()); err != nil {
+		t.Fatal(err)
+	}
+	awaitThat(t, "the connection is reset", func() bool { return addressOfPeer(t, server) == nil })
+	if err := h.offer(server, "lines", ""); !errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), "it has ended") {
+		t.Errorf("got %v", err)
+	}
+	if got, err := io.ReadAll(server); string(got) != "the last words" || !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("then the old process reads %q, %v", got, err)
+	}
+	client, server = connect(t)
+	if err := h.offer(server, "lines", ""); err != nil {
+		t.Errorf("the next one: %v", err)
+	}
+	server.Close()
+	says(t, client, "hello\n", "hello\n")
+	if n := h.taken.Load(); n != 1 {
+		t.Errorf("the new process has taken %d connections", n)
+	}
+}
+
+// addressOfPeer asks the system, and not package net.
+func addressOfPeer(t *testing.T, c net.Conn) (addr unix.Sockaddr) {
+	t.Helper()
+	raw, err := c.(*net.TCPConn).SyscallConn()
+	if err == nil {
+		err = raw.Control(func(fd uintptr) { addr, _ = unix.Getpeername(int(fd)) })
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return addr
 }
 
 // An end that says nothing for sure is not taken for the death of the old process.

@@ -18,7 +18,8 @@ import (
 
 // HandleTransfers has take called for each connection that the previous process transfers by the name while it drains, see
 // [Manager.Transfer]; with the state that came with it. It is called once this process serves, in a goroutine of its own for each
-// connection, which take owns: a [*net.TCPConn] or [*net.UnixConn], with the options of its socket as they were.
+// connection, which take owns: a [*net.TCPConn] or [*net.UnixConn], with the options of its socket as they were. Its RemoteAddr is not
+// nil: a connection that has ended on its way, reset by its client, is refused, and stays with the previous process.
 //
 // It should be called before [Manager.Ready]: a connection for whose name there is no function is refused, and stays with the
 // previous process. So it is after stop was called. When stop returns, every call of take has returned, and there will be no more:

@@ -174,9 +174,7 @@ func TestSecondGenerationHasAsManyDescriptorsAsTheFirst(t *testing.T) {
 	first := sockets()
 	s.upgrade()
 	s.awaitParentExit(2)
-	if second := sockets(); second != first {
-		t.Errorf("the first generation has %d sockets, and the second %d", first, second)
-	}
+	awaitThat(t, fmt.Sprintf("the second generation has %d sockets, as the first had", first), func() bool { return sockets() == first })
 }
 
 func TestSecondUpgradeWhileOneRuns(t *testing.T) {
@@ -232,7 +230,7 @@ func TestHundredUpgradesLeaveNothingBehind(t *testing.T) {
 	}})
 	s.upgrade()
 	s.awaitParentExit(2)
-	before := s.census()
+	before := s.leastCensus()
 	for i := range upgrades {
 		if i%10 == 5 { // failures are part of life
 			s.misbehave("exit-after-listen")
@@ -244,9 +242,10 @@ func TestHundredUpgradesLeaveNothingBehind(t *testing.T) {
 		s.upgrade()
 		s.awaitParentExit(i + 3)
 	}
+	s.awaitCensus(before)
 	after := s.census()
-	if len(after.Descriptors) > len(before.Descriptors) || after.Goroutines > before.Goroutines || after.Children > 0 || len(after.Env) > 0 {
-		t.Errorf("after %d upgrades:\nbefore %+v\nafter  %+v", upgrades, before, after)
+	if after.Children > 0 || len(after.Env) > 0 {
+		t.Errorf("after %d upgrades: %+v", upgrades, after)
 	}
 	for _, d := range after.Descriptors {
 		if strings.HasPrefix(d, "socket:") && !strings.HasSuffix(d, " nonblocking") {
@@ -256,6 +255,19 @@ func TestHundredUpgradesLeaveNothingBehind(t *testing.T) {
 	if pids := s.pids(); len(pids) < upgrades+2 {
 		t.Errorf("only %d processes have served", len(pids))
 	}
+}
+
+// leastCensus is what a generation has when nothing goes on. Right after an event, the goroutine that has told of it may not have
+// returned yet, nor others that have nothing more to wait for.
+func (s *service) leastCensus() census {
+	s.t.Helper()
+	least := s.census()
+	for range 20 {
+		if c := s.census(); c.Goroutines <= least.Goroutines && len(c.Descriptors) <= len(least.Descriptors) {
+			least = c
+		}
+	}
+	return least
 }
 
 // awaitParentExit waits until a generation has seen the end of the one before.

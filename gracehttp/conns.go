@@ -68,6 +68,13 @@ func (cs *conns) leave(c *conn, state http.ConnState) {
 	}
 }
 
+// end counts the end of a connection that net/http has not seen.
+func (cs *conns) end() {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	cs.ended++
+}
+
 // sweep forgets hijacked connections that are closed; mu is held.
 func (cs *conns) sweep() {
 	for c := range cs.hijacked {

@@ -96,6 +96,7 @@ func (l *listener) deliver(a accepted) bool {
 	case <-l.closed:
 	}
 	if a.conn != nil {
+		l.server.conns.end()
 		_ = a.conn.Close()
 	}
 	return false
@@ -113,12 +114,11 @@ func (l *listener) adopt(c net.Conn, state []byte) {
 	if left, err := time.ParseDuration(string(state)); err == nil {
 		deadline = time.Now().Add(left)
 	}
-	switch {
-	case c.RemoteAddr() == nil: // its client has reset it, and nobody expects that there is no address
-	case l.park(c, deadline):
+	if l.park(c, deadline) {
 		return
-	default:
-		l.handOver(c, deadline) // it was sent to us just before nothing was to be any more
+	}
+	if !l.handOver(c, deadline) { // it was sent to us just before nothing was to be any more
+		l.server.conns.end()
 	}
 	_ = c.Close()
 }

@@ -162,7 +162,8 @@ func TestServerThatFailsBeforeItServes(t *testing.T) {
 	c.isCut()
 }
 
-// A connection that the old process has sent just before nothing is served any more goes on to the next process.
+// A connection that the old process has sent just before nothing is served any more goes on to the next process. One that does not
+// go on is closed, and counts as that.
 func TestConnectionThatComesAtTheEndOfTheDrain(t *testing.T) {
 	n := newNode(t, &http.Server{})
 	passed := make(chan string, 1)
@@ -178,32 +179,12 @@ func TestConnectionThatComesAtTheEndOfTheDrain(t *testing.T) {
 		t.Errorf("it may be silent for %v, %v", left, err)
 	}
 	client.isCut() // there is no other copy of it
-}
-
-// A connection that its client has reset meanwhile has no address any more. Nobody expects that of a connection, and nobody gets it.
-func TestConnectionThatIsResetOnItsWay(t *testing.T) {
-	n := newNode(t, &http.Server{})
-	theirs, client := pair(t)
-	if _, err := io.WriteString(client, "GET / HTTP/1.1\r\nHost: test\r\n\r\n"); err != nil {
-		t.Fatal(err)
-	}
-	if err := errors.Join(client.Conn.(*net.TCPConn).SetLinger(0), client.Close()); err != nil {
-		t.Fatal(err)
-	}
-	var ours net.Conn
-	eventually(t, "reset", func() (reset bool) {
-		var err error
-		if ours, err = copyOf(theirs.(*net.TCPConn)); err != nil {
-			t.Fatal(err)
-		}
-		if reset = ours.RemoteAddr() == nil; !reset {
-			ours.Close()
-		}
-		return reset
-	})
+	n.transferTo(refused)
+	ours, client = pair(t)
 	n.ln.adopt(ours, nil)
-	if err := ours.SetDeadline(time.Time{}); !errors.Is(err, net.ErrClosed) {
-		t.Errorf("the connection is open: %v", err)
+	client.isCut()
+	if closed, _ := n.conns.count(); closed != 1 {
+		t.Errorf("%d connections are counted as closed", closed)
 	}
 }
 

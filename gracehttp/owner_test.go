@@ -71,6 +71,9 @@ func TestOwnerEndsTheServerWhileItDrains(t *testing.T) {
 			within(t, "end of Serve", n.done)
 			n.ln.awaitSources(t)
 			n.finish(drained)
+			if closed, _ := n.conns.count(); closed != len(all) {
+				t.Errorf("%d connections are counted, of %d", closed, len(all))
+			}
 		})
 	}
 }

@@ -100,6 +100,7 @@ func (p *parked) await() bool {
 		case err == nil:
 			return true
 		case !errors.Is(err, os.ErrDeadlineExceeded) || isPast(p.deadline):
+			p.listener.server.conns.end()
 			return false
 		}
 	}

@@ -1,6 +1,7 @@
 package fds
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -182,4 +183,70 @@ func TestOpenConnOfWhatIsNoSocket(t *testing.T) {
 	if after := openDescriptors(); !maps.Equal(before, after) {
 		t.Errorf("open before: %v; after: %v", before, after)
 	}
+}
+
+// resetByClient gives the accepted end of a connection that its client has reset.
+func resetByClient(t *testing.T) net.Conn {
+	t.Helper()
+	client, c := bothEnds(t, "tcp", "127.0.0.1:0")
+	_, err := io.WriteString(client, "hello")
+	must(t, errors.Join(err, client.(*net.TCPConn).SetLinger(0), client.Close()))
+	return c
+}
+
+// endedByBoth gives the accepted end of a connection that both sides have ended, the client as the last.
+func endedByBoth(t *testing.T) net.Conn {
+	t.Helper()
+	client, c := bothEnds(t, "tcp", "127.0.0.1:0")
+	must(t, c.(*net.TCPConn).CloseWrite())
+	_, err := io.Copy(io.Discard, client)
+	must(t, err)
+	_, err = io.WriteString(client, "hello")
+	must(t, errors.Join(err, client.Close()))
+	return c
+}
+
+// A connection that has ended has no RemoteAddr. It becomes none of ours; what is left to read is still there for who has it.
+func TestOpenConnOfConnectionThatHasEnded(t *testing.T) {
+	for what, end := range map[string]func(*testing.T) net.Conn{"reset": resetByClient, "ended by both": endedByBoth} {
+		c := end(t)
+		for deadline := time.Now().Add(time.Minute); isConnected(t, c); time.Sleep(time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatalf("%s: it is open", what)
+			}
+		}
+		before, kept := openDescriptors(), settings(t, c)
+		if opened, err := OpenConn(sent(t, c)); !errors.Is(err, errNoPeer) {
+			t.Errorf("%s: got %v, %v", what, opened, err)
+		}
+		if after := openDescriptors(); !maps.Equal(before, after) {
+			t.Errorf("%s: open before: %v; after: %v", what, before, after)
+		}
+		if now := settings(t, c); now != kept {
+			t.Errorf("%s: it had %s, and has %s", what, kept, now)
+		}
+		got := make([]byte, 5)
+		if _, err := io.ReadFull(c, got); err != nil || string(got) != "hello" {
+			t.Errorf("%s: got %q, %v", what, got, err)
+		}
+	}
+}
+
+func isConnected(t *testing.T, c net.Conn) bool {
+	t.Helper()
+	_, err := unix.Getpeername(numberOf(t, c))
+	return err == nil
+}
+
+// The client of a unix socket has no name, and may be gone: such a connection is as good as any.
+func TestOpenConnOfUnixSocketWhoseClientIsGone(t *testing.T) {
+	client, c := bothEnds(t, "unix", filepath.Join(t.TempDir(), "s"))
+	_, err := io.WriteString(c, "unread") // the kernel then reports a reset
+	must(t, errors.Join(err, client.Close()))
+	opened, err := OpenConn(sent(t, c))
+	must(t, err)
+	if got, want := fmt.Sprintf("%#v", opened.RemoteAddr()), fmt.Sprintf("%#v", c.RemoteAddr()); opened.RemoteAddr() == nil || got != want {
+		t.Errorf("its client is %s, and not %s", got, want)
+	}
+	must(t, opened.Close())
 }

@@ -1,6 +1,7 @@
 package handoff
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -105,7 +106,15 @@ func (l *Link) ReceiveWith(ctx context.Context) (Message, *os.File, error) {
 	return m, append(files, nil)[0], nil
 }
 
-// readFrame reads a whole frame, also if there is an error all descriptors that have come.
+// CloseRead lets nothing more come: what the other side sends from now on fails there. ReceiveWith returns what had come before, and
+// then io.EOF. Only Linux keeps that: macOS and the BSDs drop what a socket has received when it is shut down for reading.
+func (l *Link) CloseRead() { _ = l.conn.CloseRead() }
+
+// usualLen is that of the longest message of a link for transfers.
+const usualLen = headerLen + maxOpen
+
+// readFrame reads a whole frame, also if there is an error all descriptors that have come. Beyond the usual length, memory is for what
+// has come, and not for what the header promises.
 func (l *Link) readFrame() (frame []byte, files []*os.File, err error) {
 	header := make([]byte, headerLen)
 	files, err = l.readHeader(header)
@@ -116,11 +125,13 @@ func (l *Link) readFrame() (frame []byte, files []*os.File, err error) {
 	if err != nil {
 		return nil, files, err
 	}
-	frame = append(header, make([]byte, n-headerLen)...)
-	if _, err := io.ReadFull(l.conn, frame[headerLen:]); err != nil {
+	var whole bytes.Buffer
+	whole.Grow(min(n, usualLen) + bytes.MinRead) // which it wants free to see the end
+	whole.Write(header)
+	if _, err := io.CopyN(&whole, l.conn, int64(n-headerLen)); err != nil {
 		return nil, files, endOf(err, true)
 	}
-	return frame, files, nil
+	return whole.Bytes(), files, nil
 }
 
 func (l *Link) readHeader(header []byte) (files []*os.File, err error) {

@@ -254,22 +254,76 @@ func TestTransferEndsWithContext(t *testing.T) {
 			_, _, err := a.conn.WriteMsgUnix(frame(t, offers()[2])[:n], unix.UnixRights(int(p.w.Fd())), nil)
 			must(t, err)
 		}
-		ctx, cancel := context.WithCancelCause(context.Background())
-		result := make(chan error, 1)
-		go func() { // ends with ctx
-			_, f, err := b.ReceiveWith(ctx)
-			if f != nil {
-				err = errors.Join(err, errors.New("a descriptor came"), f.Close())
-			}
-			result <- err
-		}()
-		waitUntil(t, func() bool { return !unread(t, b) })
-		cancel(cause)
-		if err := <-result; !errors.Is(err, cause) {
-			t.Errorf("after %d bytes: got %v, want the context's cause", n, err)
-		}
+		cancelOnceRead(t, b, receiveWith)
 	}
 	p.isGone(t)
+}
+
+func receiveWith(ctx context.Context, l *Link) error {
+	_, f, err := l.ReceiveWith(ctx)
+	if f != nil {
+		err = errors.Join(errors.New("a descriptor came"), f.Close())
+	}
+	return err
+}
+
+// A header may promise much. Memory is for what has come.
+func TestReceiveWithTrustsNoHeader(t *testing.T) {
+	for _, header := range []string{"\x01\x00\x00\x01H", "\x01\x00\x00\x01C", "\x01\x00\x00\x01D", "\x00\x01\x10\x01O"} {
+		a, b := pair(t)
+		write(t, a, []byte(header+"\x01"))
+		if took := memory(func() { cancelOnceRead(t, b, receiveWith) }); took > 1<<20 {
+			t.Errorf("a byte after the header %q takes %d bytes of memory", header, took)
+		}
+	}
+}
+
+// What is longer than the messages of transfers comes whole too, and what follows it.
+func TestReceiveWithLongMessage(t *testing.T) {
+	a, b := pair(t)
+	want := &Drained{Error: strings.Repeat("e", maxLong-100)}
+	sent := make(chan error, 1)
+	go func() { sent <- errors.Join(a.Send(within(t), want), a.Send(within(t), &Revoked{})) }() // ends when the other side has read
+	for _, want := range []Message{want, &Revoked{}} {
+		if got, f, err := b.ReceiveWith(within(t)); err != nil || f != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("got %.100v, %v, %v; want %.100v", fmt.Sprint(got), f, err, fmt.Sprint(want))
+		}
+	}
+	must(t, <-sent)
+}
+
+// Memory for a message that transfers something is taken once, however long it is.
+func TestReceiveWithTakesMemoryOnce(t *testing.T) {
+	a, b := pair(t)
+	allocations := func(size int) float64 {
+		m := &Offer{Seq: 1, Name: "chat", State: strings.Repeat("s", size)}
+		return testing.AllocsPerRun(100, func() {
+			must(t, a.Send(t.Context(), m))
+			must(t, receiveWith(t.Context(), b))
+		})
+	}
+	if short, long := allocations(1<<10), allocations(MaxTransferState); long > short {
+		t.Errorf("a short message takes %v allocations, and a long one %v", short, long)
+	}
+}
+
+// What was sent before CloseRead comes, and nothing can be sent after it: both sides know the same.
+func TestCloseRead(t *testing.T) {
+	a, b := pair(t)
+	p := newParcel(t)
+	must(t, a.SendWith(within(t), offers()[0], p.w))
+	must(t, a.Send(within(t), offers()[1]))
+	b.CloseRead()
+	if err := a.Send(within(t), offers()[2]); !errors.Is(err, unix.EPIPE) {
+		t.Errorf("after it: got %v, want EPIPE", err)
+	}
+	p.isAt(t, wantOffer(t, b, offers()[0]))
+	wantOffer(t, b, offers()[1])
+	if m, _, err := b.ReceiveWith(within(t)); err != io.EOF {
+		t.Errorf("at the end: %+v, %v; want io.EOF", m, err)
+	}
+	must(t, b.Send(within(t), &Revoked{})) // the other direction stays
+	wantMessage(t, a, &Revoked{})
 }
 
 // After a message that could not be sent whole, there is no other: its bytes would be taken for the rest.

@@ -12,6 +12,9 @@ import (
 // TransferPair makes no link here. CloseRead would drop what was sent before: the old process could not know what was taken.
 func TransferPair() (*Link, *os.File, error) { return nil, nil, nil }
 
+// CloseRead is not reached here.
+func (l *Link) CloseRead() {}
+
 // SendWith is not reached here.
 func (l *Link) SendWith(context.Context, Message, syscall.Conn) error { return errors.ErrUnsupported }
 

@@ -7,17 +7,19 @@ import (
 	"io"
 	"net"
 	"os"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
 
 // Link is one end of the connection between two generations. One goroutine at a time may send, and one receive; Close,
-// CloseRead and both of these can be called at once.
+// CloseRead, StopWaiting and both of these can be called at once.
 type Link struct {
 	conn   *net.UnixConn
-	buf    []byte // received, and not yet returned
-	queued []byte // to be sent before all else
-	torn   bool   // SendWith has sent a message in part
+	buf    []byte      // received, and not yet returned
+	queued []byte      // to be sent before all else
+	torn   bool        // SendWith has sent a message in part
+	noWait atomic.Bool // StopWaiting was called
 }
 
 var errTorn = errors.New("a message was sent in part: nothing can follow it")
@@ -107,7 +109,7 @@ var errTruncated = fmt.Errorf("%w, in the middle of a message: %w", io.EOF, io.E
 func (l *Link) fill(ctx context.Context, n int) error {
 	chunk := make([]byte, min(max(n-len(l.buf), 512), 64<<10))
 	for len(l.buf) < n {
-		got, err := l.conn.Read(chunk)
+		got, err := l.read(chunk)
 		l.buf = append(l.buf, chunk[:got]...)
 		if err == nil || got > 0 {
 			continue
@@ -121,6 +123,17 @@ func (l *Link) fill(ctx context.Context, n int) error {
 		return fmt.Errorf("receive: %w", causeOf(ctx, err))
 	}
 	return nil
+}
+
+// read reads, after StopWaiting only what has come.
+func (l *Link) read(b []byte) (int, error) {
+	if !l.noWait.Load() {
+		n, err := l.conn.Read(b)
+		if n > 0 || !errors.Is(err, os.ErrDeadlineExceeded) || !l.noWait.Load() {
+			return n, err
+		}
+	}
+	return readSome(l.conn, b)
 }
 
 // Unread gives a message back, for the next Receive.
@@ -141,9 +154,13 @@ func (l *Link) Prepend(heard string) { l.buf = append([]byte(heard), l.buf...) }
 // SyscallConn gives the descriptor, to be passed on.
 func (l *Link) SyscallConn() (syscall.RawConn, error) { return l.conn.SyscallConn() }
 
-// CloseRead ends a Receive with io.EOF, once it has returned what had come before. It is for the case that the other process
-// has ended, while something that it started still holds its end of the connection.
-func (l *Link) CloseRead() { _ = l.conn.CloseRead() }
+// StopWaiting has Receive wait for nothing any more: it returns what has come, and then io.EOF. It is for the case that the other
+// process has ended, while something that it started still holds its end of the connection. The socket stays as it is: to shut it
+// down for reading would drop what has come, on macOS and the BSDs.
+func (l *Link) StopWaiting() {
+	l.noWait.Store(true)
+	_ = l.conn.SetReadDeadline(past)
+}
 
 // Close closes this end. The other side reads io.EOF.
 func (l *Link) Close() error { return l.conn.Close() }

@@ -171,25 +171,32 @@ func TestReceiveBadFrames(t *testing.T) {
 func TestReceiveTrustsNoHeader(t *testing.T) {
 	a, b := pair(t)
 	write(t, a, []byte{1, 0, 0, 1, 'H', 1, 1, 2})
-	var before, after runtime.MemStats
-	runtime.ReadMemStats(&before)
-	cancelOnceRead(t, b)
-	runtime.ReadMemStats(&after)
-	if took := after.TotalAlloc - before.TotalAlloc; took > 1<<20 {
+	if took := memory(func() { cancelOnceRead(t, b, receive) }); took > 1<<20 {
 		t.Errorf("8 bytes that promise 16 MB take %d bytes of memory", took)
 	}
 }
 
-// cancelOnceRead lets Receive wait until it has read all that was written, and then ends its context.
-func cancelOnceRead(t *testing.T, l *Link) {
+// memory tells how many bytes of memory something takes, if only for a while.
+func memory(use func()) uint64 {
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	use()
+	runtime.ReadMemStats(&after)
+	return after.TotalAlloc - before.TotalAlloc
+}
+
+func receive(ctx context.Context, l *Link) error {
+	_, err := l.Receive(ctx)
+	return err
+}
+
+// cancelOnceRead lets something receive until it has read all that was written, and then ends its context.
+func cancelOnceRead(t *testing.T, l *Link, receive func(context.Context, *Link) error) {
 	t.Helper()
 	cause := errors.New("enough")
 	ctx, cancel := context.WithCancelCause(context.Background())
 	result := make(chan error, 1)
-	go func() { // ends with Receive
-		_, err := l.Receive(ctx)
-		result <- err
-	}()
+	go func() { result <- receive(ctx, l) }() // ends with ctx
 	waitUntil(t, func() bool { return !unread(t, l) })
 	cancel(cause)
 	if err := <-result; !errors.Is(err, cause) {
@@ -222,8 +229,8 @@ func TestReceiveKeepsPartOfMessageWhenCancelled(t *testing.T) {
 	for _, n := range []int{0, 1, headerLen, headerLen + 1, len(whole) - 1} {
 		a, b := pair(t)
 		write(t, a, whole[:n])
-		cancelOnceRead(t, b)
-		cancelOnceRead(t, b)
+		cancelOnceRead(t, b, receive)
+		cancelOnceRead(t, b, receive)
 		write(t, a, whole[n:])
 		must(t, a.Send(within(t), &Commit{}))
 		wantMessage(t, b, hello())
@@ -284,34 +291,6 @@ func TestCloseEndsReceive(t *testing.T) {
 	must(t, a.Close())
 	if err := <-result; !errors.Is(err, net.ErrClosed) {
 		t.Errorf("got %v, want net.ErrClosed", err)
-	}
-}
-
-// A process that has ended may have left its end to a child. What it said before must be heard, and no more waited for.
-func TestCloseRead(t *testing.T) {
-	a, b := pair(t)
-	must(t, a.Send(within(t), &Serving{}))
-	must(t, a.Send(within(t), &Drained{Error: "late"}))
-	b.CloseRead()
-	wantMessage(t, b, &Serving{})
-	wantMessage(t, b, &Drained{Error: "late"})
-	if m, err := b.Receive(within(t)); err != io.EOF {
-		t.Errorf("at the end: %+v, %v; want io.EOF", m, err)
-	}
-	must(t, b.Send(within(t), &Abort{})) // the other direction stays
-	wantMessage(t, a, &Abort{})
-}
-
-func TestCloseReadEndsReceive(t *testing.T) {
-	_, b := pair(t)
-	result := make(chan error, 1)
-	go func() { // ends with CloseRead
-		_, err := b.Receive(within(t))
-		result <- err
-	}()
-	b.CloseRead()
-	if err := <-result; err != io.EOF {
-		t.Errorf("got %v, want io.EOF", err)
 	}
 }
 

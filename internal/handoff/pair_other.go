@@ -35,3 +35,5 @@ func Unannounced(env []string) []string { return env }
 func isEnd(err error) bool { return errors.Is(err, io.EOF) }
 
 func writeSome(syscall.Conn, []byte) (int, error) { return 0, errors.ErrUnsupported }
+
+func readSome(syscall.Conn, []byte) (int, error) { return 0, errors.ErrUnsupported }

@@ -182,3 +182,23 @@ func writeSome(conn syscall.Conn, b []byte) (n int, err error) {
 	}
 	return max(n, 0), errors.Join(controlErr, err)
 }
+
+// readSome reads what is there. If there is nothing, that is io.EOF.
+func readSome(conn syscall.Conn, b []byte) (n int, err error) {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return 0, err
+	}
+	closed := raw.Control(func(fd uintptr) {
+		for err = unix.EINTR; errors.Is(err, unix.EINTR); {
+			n, err = unix.Read(int(fd), b)
+		}
+	})
+	switch {
+	case closed != nil:
+		return 0, closed
+	case n == 0 || errors.Is(err, unix.EAGAIN):
+		return 0, io.EOF
+	}
+	return max(n, 0), err
+}

@@ -1,0 +1,57 @@
+//go:build linux
+
+package gracehttp
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// A connection on which nothing has come counts once: as passed, or as closed, whoever has had it then.
+func TestReportOfSilentConnections(t *testing.T) {
+	n := newNode(t, &http.Server{Handler: names("old")}, WithIdleGrace(patience))
+	leaves, passes, stays := n.dial(), n.dial(), n.dial()
+	n.transferTo(func(ctx context.Context, name string, c syscall.Conn, state []byte) error {
+		if c.(net.Conn).RemoteAddr().String() == stays.LocalAddr().String() {
+			return refused(ctx, name, c, state)
+		}
+		return nil
+	})
+	eventually(t, "parked", func() bool { return len(n.ln.parked()) == 3 })
+	for range maxAwake { // it is not their turn
+		n.handing.awake <- struct{}{}
+	}
+	drained := n.drainAfterUpgrade()
+	leaves.Close()
+	eventually(t, "gone", func() bool { return len(n.ln.parked()) == 2 })
+	for range maxAwake {
+		n.handing.leave()
+	}
+	if body, last := stays.get("/"); body != "old" || !last {
+		t.Errorf("got %q, last: %v", body, last)
+	}
+	stays.end()
+	passes.isCut() // there is no other copy of it
+	n.finish(drained)
+	if r := n.first().(DrainReport); r.Closed != 2 || r.Passed != 1 || r.Cut != 0 {
+		t.Errorf("%+v", r)
+	}
+}
+
+// So does one that was silent for too long.
+func TestSilentForTooLongCountsAsClosed(t *testing.T) {
+	n := newNode(t, &http.Server{})
+	ours, client := pair(t)
+	n.conns.begin() // as the drain does
+	if !n.ln.park(ours, time.Now().Add(time.Millisecond)) {
+		t.Fatal("the connection is not parked")
+	}
+	client.end()
+	if closed, left := n.conns.count(); closed != 1 || left != 0 {
+		t.Errorf("%d connections have ended, and %d are left", closed, left)
+	}
+}
