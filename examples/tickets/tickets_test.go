@@ -35,6 +35,7 @@ func TestNoTicketIsGivenTwice(t *testing.T) {
 	if drawing.err != nil || len(drawing.seen) == 0 || drawing.twice > 0 {
 		t.Errorf("%d tickets, %d of them twice; %v", len(drawing.seen), drawing.twice, drawing.err)
 	}
+	s.await(t, `INFO drain finished .*generation=3 `) // until then it may still accept clients
 	if last, err := s.draw(); err != nil || last <= 3*reserve || drawing.seen[last] {
 		t.Errorf("after three upgrades the ticket is %d, %v: the count began anew", last, err)
 	}
@@ -109,15 +110,22 @@ func (s *service) upgrade(t *testing.T) {
 // awaitReady waits until a generation serves, and gives its process.
 func (s *service) awaitReady(t *testing.T, generation int) int {
 	t.Helper()
-	ready := regexp.MustCompile(fmt.Sprintf(` INFO ready .*generation=%d pid=(\d+) `, generation))
+	found := s.await(t, fmt.Sprintf(` INFO ready .*generation=%d pid=(\d+) `, generation))
+	pid, _ := strconv.Atoi(found[1]) // digits
+	return pid
+}
+
+// await waits for a line in the log.
+func (s *service) await(t *testing.T, pattern string) []string {
+	t.Helper()
+	line := regexp.MustCompile(pattern)
 	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
-		if found := ready.FindStringSubmatch(s.log.String()); found != nil {
-			pid, _ := strconv.Atoi(found[1]) // digits
-			return pid
+		if found := line.FindStringSubmatch(s.log.String()); found != nil {
+			return found
 		}
 	}
-	t.Fatalf("generation %d does not become ready", generation)
-	return 0
+	t.Fatalf("no %s in the log", pattern)
+	return nil
 }
 
 // draw draws a ticket.
