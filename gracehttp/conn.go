@@ -145,6 +145,7 @@ func (c *conn) part(grace time.Duration, began time.Time) (waits bool) {
 	case c.isHTTP2():
 		return false
 	case c.state == http.StateActive || time.Since(latest(c.since, began, c.handover.lastHeard())) < grace:
+	case time.Since(c.lastReceived()) < grace: // a request may be on its way of which http.Server does not tell yet
 	case c.parted.IsZero():
 		c.parted = time.Now()
 		_ = c.SetReadDeadline(longAgo)
@@ -184,16 +185,32 @@ func (c *conn) isHTTP2() bool {
 // ended finds out whether a hijacked connection is closed, of which net/http does not tell. One that cannot be asked counts as
 // closed when its handler has returned.
 func (c *conn) ended() bool {
-	var inner = c.Conn
+	if raw := c.socket(); raw != nil {
+		return raw.Control(func(uintptr) {}) != nil
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.let
+}
+
+// lastReceived is when its client has last sent something, as far as the system tells.
+func (c *conn) lastReceived() (t time.Time) {
+	if raw := c.socket(); raw != nil {
+		_ = raw.Control(func(fd uintptr) { t = lastReceived(fd) }) // a connection that is gone says so by itself
+	}
+	return t
+}
+
+// socket gives the descriptor, also under TLS; nil if there is none.
+func (c *conn) socket() syscall.RawConn {
+	inner := c.Conn
 	if t, ok := inner.(*tls.Conn); ok {
 		inner = t.NetConn()
 	}
 	if sc, ok := inner.(syscall.Conn); ok {
 		if raw, err := sc.SyscallConn(); err == nil {
-			return raw.Control(func(uintptr) {}) != nil
+			return raw
 		}
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.let
+	return nil
 }

@@ -69,7 +69,8 @@
 //
 // A client that sends a request on an idle connection at the very moment at which the server closes it, loses the request, as after
 // any keep-alive timeout. Clients of HTTP/1.1 have to expect that (RFC 9112, section 9.6), and those that are idle for less than the grace
-// never meet it. A request whose header takes longer than the grace to arrive is no request yet.
+// never meet it. On Linux a connection of TCP is not closed either if something has come within the grace; elsewhere a request whose
+// header takes longer than that to arrive is none yet.
 // [WithIdleHandover] closes no idle connection, and none on which something has come within the grace.
 //
 // Of several requests that a client has sent at once (pipelining) the first answer that says "Connection: close" is the last one. The

@@ -1,0 +1,16 @@
+package gracehttp
+
+import (
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// lastReceived is when data have last come to a socket of TCP (tcp(7), TCP_INFO); zero for others.
+func lastReceived(fd uintptr) time.Time {
+	info, err := unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO)
+	if err != nil {
+		return time.Time{}
+	}
+	return time.Now().Add(-time.Duration(info.Last_data_recv) * time.Millisecond)
+}

@@ -1,0 +1,40 @@
+//go:build linux
+
+package gracehttp
+
+import (
+	"testing"
+	"time"
+)
+
+// A request that takes longer to arrive than the grace is answered, on a connection that was used before and on a fresh one.
+func TestRequestThatArrivesSlowly(t *testing.T) {
+	t.Parallel()
+	s := start(t, config{})
+	doors := s.doors()
+	delete(doors, "unix") // of it, the system does not tell when something has come
+	slow := map[string]*connection{}
+	for name, connect := range doors {
+		slow["fresh "+name], slow["used "+name] = connect(), connect()
+		slow["used "+name].get("/who")
+		slow["fresh "+name].send("GET /who HTTP/1.1\r\n") // else it would be handed over
+	}
+	s.upgrade()
+	s.awaitDraining(1)
+	for name := range doors {
+		slow["used "+name].send("GET /who HTTP/1.1\r\n")
+	}
+	for began := time.Now(); time.Since(began) < 2*testGrace; time.Sleep(testGrace / 10) {
+		for _, c := range slow {
+			c.send("X: y\r\n")
+		}
+	}
+	for name, c := range slow {
+		c.send("Host: test\r\n\r\n")
+		if who, last := c.read(); who != "1" || !last {
+			t.Errorf("%s: process %s has answered, last: %v", name, who, last)
+		}
+		c.end()
+	}
+	s.stop()
+}
