@@ -9,7 +9,6 @@ import (
 	"net"
 	"os"
 	"slices"
-	"strconv"
 	"syscall"
 	"testing"
 	"time"
@@ -99,13 +98,13 @@ func printUpgrades(r Record) {
 func (s *service) timedUpgrade() time.Duration {
 	s.t.Helper()
 	old := s.newest()
-	ready := s.await("a process to upgrade", func(p printed) bool { return p.Event == "ReadyFinished" && p.Generation == old })
+	ready := s.Await("a process to upgrade", func(p printed) bool { return p.Event == "ReadyFinished" && p.Generation == old })
 	if err := unix.Kill(ready.PID, unix.SIGHUP); err != nil {
 		s.t.Fatal(err)
 	}
-	done := s.await("the upgrade", func(p printed) bool { return p.Event == "UpgradeFinished" && p.PID == ready.PID })
+	done := s.Await("the upgrade", func(p printed) bool { return p.Event == "UpgradeFinished" && p.PID == ready.PID })
 	s.awaitParentExit(old + 1)
-	s.awaitExit(ready.PID)
+	s.AwaitExit(ready.PID)
 	if done.Err != "" {
 		s.t.Fatal(done.Err)
 	}
@@ -161,7 +160,7 @@ func (f *floor) run() time.Duration {
 		}
 	}
 	files = append(files, w.Fd())
-	env := append(os.Environ(), envMain+"=floor", envConfig+`={"Count":`+strconv.Itoa(len(f.listeners))+"}")
+	env := command("floor", config{Count: len(f.listeners)}).Env
 	pid, _, err := syscall.StartProcess("/proc/self/exe", os.Args[:1], &syscall.ProcAttr{Env: env, Files: files})
 	w.Close()
 	if err != nil {

@@ -22,7 +22,7 @@ func runCell(t *testing.T, c cell, reference census) string {
 		}
 		return r.seen(from, fired) > 0
 	})
-	h := r.history(c, from, r.await("the fault", fired).PID)
+	h := r.history(c, from, r.Await("the fault", fired).PID)
 	switch {
 	case c.fault == faultStop:
 		r.outlast(h)

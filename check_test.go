@@ -186,7 +186,7 @@ func TestRefusedProgramIsNotStarted(t *testing.T) {
 	if n := s.count(func(p printed) bool { return p.Event == "SuccessorStarted" }); n != 0 {
 		t.Error("a refused program was started")
 	}
-	finished := s.await("the end of the check", finished("CheckFinished", 0))
+	finished := s.Await("the end of the check", finished("CheckFinished", 0))
 	if !strings.Contains(finished.Err, "the signature is wrong") {
 		t.Errorf("the event says %+v", finished)
 	}

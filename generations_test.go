@@ -25,7 +25,7 @@ func (s *service) hold() *client {
 
 func (s *service) awaitEvent(what, event string, generation int, detail string) printed {
 	s.t.Helper()
-	return s.await(what, func(p printed) bool {
+	return s.Await(what, func(p printed) bool {
 		return p.Event == event && p.Generation == generation && strings.Contains(p.Detail, detail)
 	})
 }
@@ -62,13 +62,13 @@ func TestReportsOfOlderGenerations(t *testing.T) {
 	s.upgrade()
 	_, secondPID := s.serving()
 	s.upgrade()
-	s.awaitExit(secondPID)
+	s.AwaitExit(secondPID)
 	s.upgrade()
 	if got := s.ask("status"); !strings.Contains(got, fmt.Sprintf(`"draining":[{"PID":%d,"Generation":1}`, firstPID)) {
 		t.Errorf("status: %s", got)
 	}
 	first.Close()
-	s.awaitExit(firstPID)
+	s.AwaitExit(firstPID)
 	exit := s.awaitEvent("the report", "AncestorExited", 4, "ancestor_generation=1")
 	if !strings.Contains(exit.Detail, "drain=") || strings.Contains(exit.Detail, "cut") {
 		t.Errorf("the report says %q", exit.Detail)
@@ -85,7 +85,7 @@ func TestOldestGenerationIsEnded(t *testing.T) {
 	s.upgrade()
 	kept := s.hold()
 	s.upgrade()
-	s.awaitExit(pid)
+	s.AwaitExit(pid)
 	own := s.awaitEvent("its own report", "DrainFinished", 1, "cut=")
 	_, cut, _ := strings.Cut(own.Detail, "cut=")
 	var n int // a connection that its client has just closed may still be among them
@@ -167,7 +167,7 @@ func TestManyUpgradesWithLongConnections(t *testing.T) {
 // alive gives those of the generations that are running.
 func (s *service) alive() []int {
 	var running []int
-	for _, pid := range s.pids() {
+	for _, pid := range s.PIDs() {
 		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 		if _, rest, ok := strings.Cut(string(stat), ") "); err == nil && ok && rest[0] != 'Z' {
 			running = append(running, pid)

@@ -195,9 +195,7 @@ func (s *service) failUpgrade(mode, cancelAfter, want string) {
 }
 
 func (s *service) helperReports() (reports []helperReport) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, p := range s.events {
+	for _, p := range s.Lines() {
 		var r helperReport
 		if p.Event == "Helper" && json.Unmarshal([]byte(p.Detail), &r) == nil {
 			reports = append(reports, r)
@@ -221,7 +219,7 @@ func (s *service) checkHelpers(atLeast int) {
 		}
 	}
 	if lost := s.count(finished("HelperLost", 0)); lost > 0 {
-		s.t.Errorf("the application did not learn how %d of its children ended; events:\n%s", lost, s.log())
+		s.t.Errorf("the application did not learn how %d of its children ended", lost)
 	}
 }
 
@@ -235,16 +233,15 @@ func reapOrphans() {
 
 // The test above would find something.
 func TestHelperReportsWhatItInherits(t *testing.T) {
-	usedMains.Store("helper", true)
 	r, w, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer r.Close()
 	defer w.Close()
-	cmd := exec.Command("/proc/self/exe")
+	cmd := command("helper", config{})
 	cmd.ExtraFiles = []*os.File{r}
-	cmd.Env = append(os.Environ(), envMain+"=helper", envConfig+"={}", envHelper+"="+toJSON(errand{Way: "os/exec"}), "LISTEN_FDNAMES=a", "GRACE_LINK=3")
+	cmd.Env = append(cmd.Env, envHelper+"="+toJSON(errand{Way: "os/exec"}), "LISTEN_FDNAMES=a", "GRACE_LINK=3")
 	out, err := cmd.Output()
 	if err != nil {
 		t.Fatal(err)
@@ -286,13 +283,13 @@ func TestNoZombieIsLeftByUpgrades(t *testing.T) {
 	if err := unix.Kill(next, unix.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	s.awaitExit(next) // not by us: that it is gone means that its parent, which drains, has waited for it
+	s.AwaitExit(next) // not by us: that it is gone means that its parent, which drains, has waited for it
 	if _, err := draining.ask("who"); err != nil {
 		t.Errorf("the old process: %v", err)
 	}
 	none("the end of a successor that served")
 	draining.Close()
-	s.awaitExit(old)
+	s.AwaitExit(old)
 }
 
 // childrenOf lists the children of a process with their states, Z being a zombie.

@@ -28,7 +28,7 @@ func startLegacy(t *testing.T, c config) *migration {
 	m := &migration{service: &service{t: t, config: c}}
 	m.misbehave("legacy")
 	m.service = launch(t, "migrating", c)
-	m.pid = m.await("the legacy program to serve", finished("LegacyServing", 0)).PID
+	m.pid = m.Await("the legacy program to serve", finished("LegacyServing", 0)).PID
 	return m
 }
 
@@ -57,39 +57,39 @@ func (m *migration) begin(mode string) {
 // toGrace upgrades to a program of ours, and waits for the end of the process that served.
 func (m *migration) toGrace(generation int) {
 	m.t.Helper()
-	seen := m.pids()
+	seen := m.PIDs()
 	m.begin("")
-	m.next(m.await("the next generation", func(p printed) bool {
+	m.next(m.Await("the next generation", func(p printed) bool {
 		return p.Event == "ReadyFinished" && p.Err == "" && p.Generation == generation && !slices.Contains(seen, p.PID)
 	}))
-	m.await("the end of the parent to be noticed", finished("ParentExited", m.pid))
+	m.Await("the end of the parent to be noticed", finished("ParentExited", m.pid))
 }
 
 func (m *migration) toLegacy(mode string) {
 	m.t.Helper()
-	seen := m.pids()
+	seen := m.PIDs()
 	m.begin(mode)
-	m.next(m.await("the legacy program to serve", func(p printed) bool {
+	m.next(m.Await("the legacy program to serve", func(p printed) bool {
 		return p.Event == "LegacyServing" && !slices.Contains(seen, p.PID)
 	}))
 }
 
 func (m *migration) next(p printed) {
 	m.t.Helper()
-	m.awaitExit(m.pid)
+	m.AwaitExit(m.pid)
 	m.pid = p.PID
 }
 
-// awaitExit waits for the end of a process, and connects to the service meanwhile: os.StartProcess has put the sockets of the legacy
+// AwaitExit waits for the end of a process, and connects to the service meanwhile: os.StartProcess has put the sockets of the legacy
 // program into blocking mode (golang.org/issue/29277), so that it may take one more connection before it can close them.
-func (m *migration) awaitExit(pid int) {
+func (m *migration) AwaitExit(pid int) {
 	m.t.Helper()
 	var knocking sync.WaitGroup
 	stop := make(chan struct{})
 	for _, e := range m.config.Listen {
 		knocking.Go(func() { knock(e, stop) })
 	}
-	m.service.awaitExit(pid)
+	m.service.AwaitExit(pid)
 	close(stop)
 	knocking.Wait()
 }
@@ -160,7 +160,7 @@ func TestMigrationFromFacebookgoGraceAndBack(t *testing.T) {
 	}
 	l.end(t)
 	if m.count(finished("SocketsAbandoned", 0)) > 0 || m.count(finished("Warned", 0)) > 0 {
-		t.Errorf("something went wrong:\n%s", m.log())
+		t.Error("something went wrong")
 	}
 	m.hasOnlyItsListeners()
 	// The names were not taken for those of other sockets.
@@ -212,9 +212,7 @@ func (m *migration) hasOnlyItsListeners() {
 
 // lastSocket is where the newest process has opened the socket of a name.
 func (m *migration) lastSocket(name string) (addr string) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	for _, p := range m.events {
+	for _, p := range m.Lines() {
 		if p.Event == "SocketOpened" && p.PID == m.pid && strings.Contains(p.Detail, "name="+name+" ") {
 			addr, _, _ = strings.Cut(strings.TrimPrefix(p.Detail, "socket="), " ")
 		}
@@ -230,7 +228,7 @@ func TestLegacyParentServesOnIfItsSuccessorFails(t *testing.T) {
 			m := startLegacy(t, fixed(t, ""))
 			l := startLoad(m.service)
 			m.begin(mode)
-			m.await("the successor to end", finished("LegacyChildEnded", m.pid))
+			m.Await("the successor to end", finished("LegacyChildEnded", m.pid))
 			m.toGrace(2)
 			for l.served(2) == 0 && !t.Failed() {
 				time.Sleep(time.Millisecond)
@@ -246,23 +244,23 @@ func TestLegacyParentServesOnIfItsSuccessorFails(t *testing.T) {
 func TestVetoKeepsALegacyParent(t *testing.T) {
 	m := startLegacy(t, fixed(t, ""))
 	m.begin("veto")
-	served := m.await("the successor", finished("ReadyFinished", 0))
+	served := m.Await("the successor", finished("ReadyFinished", 0))
 	if served.Err != "" || served.Generation != 2 || m.count(finished("LegacyDraining", 0)) > 0 || !alive(m.pid) {
 		t.Errorf("the parent was not kept: %+v", served)
 	}
-	if warning := m.await("a warning", finished("Warned", served.PID)); warning.PID != served.PID {
+	if warning := m.Await("a warning", finished("Warned", served.PID)); warning.PID != served.PID {
 		t.Error("nobody was warned")
 	}
 	m.signal(m.pid, unix.SIGTERM) // it drains when it is told to
-	m.awaitExit(m.pid)
-	m.await("its end to be noticed", finished("ParentExited", served.PID))
+	m.AwaitExit(m.pid)
+	m.Await("its end to be noticed", finished("ParentExited", served.PID))
 }
 
 // Whoever passes sockets need not be a process that replaces itself.
 func TestDevelopmentToolIsNotSignalled(t *testing.T) {
 	s := launch(t, "tool", tcpOnly)
-	tool := s.await("the tool", finished("ToolStarts", 0)).PID
-	ready := s.await("the service", finished("ReadyFinished", 0))
+	tool := s.Await("the tool", finished("ToolStarts", 0)).PID
+	ready := s.Await("the service", finished("ReadyFinished", 0))
 	if ready.Generation != 1 || ready.Err != "" || !alive(tool) {
 		t.Errorf("with a tool for its parent, it says %+v", ready)
 	}
@@ -270,7 +268,7 @@ func TestDevelopmentToolIsNotSignalled(t *testing.T) {
 		t.Error("the tool was signalled")
 	}
 	s.signal(ready.PID, unix.SIGTERM)
-	s.awaitExit(tool)
+	s.AwaitExit(tool)
 }
 
 // A shutdown signal ends the service as ever, whatever a successor has done that is not what the ancestor's does.
@@ -285,13 +283,13 @@ func TestShutdownSignalDuringAnUpgradeEndsTheService(t *testing.T) {
 			t.Parallel()
 			c := fixed(t, "")
 			s := start(t, "migrating", c)
-			pid := s.pids()[0]
+			pid := s.PIDs()[0]
 			s.misbehave(mode)
 			s.signal(pid, unix.SIGHUP)
-			s.await("the successor", isThere)
+			s.Await("the successor", isThere)
 			s.signal(pid, unix.SIGTERM)
-			s.awaitExit(pid)
-			if end := s.await("the end of the upgrade", finished("UpgradeFinished", pid)); !strings.Contains(end.Err, ErrShutdown.Error()) {
+			s.AwaitExit(pid)
+			if end := s.Await("the end of the upgrade", finished("UpgradeFinished", pid)); !strings.Contains(end.Err, ErrShutdown.Error()) {
 				t.Errorf("the upgrade ended with %q", end.Err)
 			}
 			refused(t, "tcp", c.Listen[0].Address)
@@ -304,7 +302,7 @@ func TestLegacySuccessorThatExitsIsAFailedUpgrade(t *testing.T) {
 	m.toGrace(2)
 	l := startLoad(m.service)
 	m.begin("legacy-exit")
-	failed := m.await("the upgrade to fail", finished("UpgradeFinished", m.pid))
+	failed := m.Await("the upgrade to fail", finished("UpgradeFinished", m.pid))
 	if !strings.Contains(failed.Err, "exit status 5") {
 		t.Errorf("the upgrade ended with %q", failed.Err)
 	}
@@ -319,14 +317,14 @@ func TestShutdownSignalAfterTheWordOfALegacySuccessor(t *testing.T) {
 	held := m.connect() // keeps the drain from ending
 	defer held.Close()
 	m.begin("legacy")
-	m.await("the drain", finished("DrainStarted", m.pid))
+	m.Await("the drain", finished("DrainStarted", m.pid))
 	m.signal(m.pid, unix.SIGTERM)
-	m.await("the signal", func(p printed) bool { return p.Event == "SignalReceived" && strings.Contains(p.Detail, "terminated") })
+	m.Await("the signal", func(p printed) bool { return p.Event == "SignalReceived" && strings.Contains(p.Detail, "terminated") })
 	if !alive(m.pid) {
 		t.Error("a second signal has forced the exit")
 	}
 	m.signal(m.pid, unix.SIGTERM)
-	m.awaitExit(m.pid)
+	m.AwaitExit(m.pid)
 }
 
 // The first process of the ancestor's removes the path that it has bound when it drains.
@@ -377,17 +375,17 @@ func TestDrainingLegacyParentIsPassedOn(t *testing.T) {
 	defer held.Close()
 	legacy := m.pid
 	m.begin("")
-	second := m.await("the second generation", finished("ReadyFinished", 0))
-	m.await("the drain", finished("LegacyDraining", legacy))
+	second := m.Await("the second generation", finished("ReadyFinished", 0))
+	m.Await("the drain", finished("LegacyDraining", legacy))
 	m.signal(second.PID, unix.SIGUSR2)
-	third := m.await("the third generation", func(p printed) bool { return p.Event == "ReadyFinished" && p.Generation == 3 })
-	m.await("the end of the second", finished("ParentExited", third.PID))
+	third := m.Await("the third generation", func(p printed) bool { return p.Event == "ReadyFinished" && p.Generation == 3 })
+	m.Await("the end of the second", finished("ParentExited", third.PID))
 	if m.count(finished("AncestorExited", 0)) > 0 {
 		t.Error("the legacy process is there, and was seen to end")
 	}
 	held.Close()
-	m.awaitExit(legacy)
-	gone := m.await("the end of the legacy process", finished("AncestorExited", third.PID))
+	m.AwaitExit(legacy)
+	gone := m.Await("the end of the legacy process", finished("AncestorExited", third.PID))
 	if !strings.Contains(gone.Detail, fmt.Sprintf("ancestor=%d ", legacy)) || m.count(finished("ParentExited", second.PID)) > 0 {
 		t.Errorf("gone is %+v", gone)
 	}

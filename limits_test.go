@@ -21,6 +21,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/go-grace/grace/internal/servicetest"
 )
 
 // manyAddress is the address of the further listeners of a config: other ports than those of tests beside this one.
@@ -316,7 +318,7 @@ func TestDescriptorLimitOfTheOldProcess(t *testing.T) {
 	if !upgraded || free < 3 {
 		t.Errorf("with %d free descriptors the upgrade has succeeded: %v", free, upgraded)
 	}
-	s.await("the successor to be ready", func(p printed) bool { return p.Event == "ReadyFinished" && p.Generation == 2 && p.Err == "" })
+	s.Await("the successor to be ready", func(p printed) bool { return p.Event == "ReadyFinished" && p.Generation == 2 && p.Err == "" })
 	s.upgrade()
 	s.checkLimit()
 }
@@ -489,7 +491,7 @@ func TestEnvironmentThatIsTooLong(t *testing.T) {
 		"name": {[]string{strings.Repeat("x", 150_000)}, `xxx" has 150000 of them`},
 	} {
 		t.Run(name, func(t *testing.T) {
-			env := append(c.env, envMain+"=helper") // were it started, it must not run the tests
+			env := append(c.env, servicetest.Env(config{}), envMain+"=helper") // were it started, it must not run the tests
 			m := newTestManager(t, WithEnv(func(context.Context) ([]string, error) { return env, nil }))
 			ln, err := m.Listen(t.Context(), "tcp", "127.0.0.1:0")
 			if err != nil {

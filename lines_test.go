@@ -154,7 +154,7 @@ type printed struct {
 	Generation, PID int
 	Role            Role
 	Handoff         string
-	Event           string
+	Event           string `json:"What"` // as package servicetest calls it
 	Err             string
 	Detail          string
 }

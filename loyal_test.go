@@ -165,7 +165,7 @@ func (l *loyal) awaitAll(what string, is func(heard) bool) {
 		missing, failed := l.missing(is)
 		switch {
 		case len(failed) > 0 || time.Now().After(deadline):
-			l.s.t.Fatalf("not every client has %s: %v; failures: %v; events:\n%s", what, missing, failed, l.s.log())
+			l.s.t.Fatalf("not every client has %s: %v; failures: %v", what, missing, failed)
 		case len(missing) == 0:
 			return
 		}
@@ -204,6 +204,6 @@ func (l *loyal) end(t testing.TB) {
 	t.Helper()
 	l.halt()
 	if len(l.failures) > 0 {
-		t.Errorf("%d failures: %v; events:\n%s", len(l.failures), l.failures[:min(5, len(l.failures))], l.s.log())
+		t.Errorf("%d failures: %v", len(l.failures), l.failures[:min(5, len(l.failures))])
 	}
 }

@@ -3,12 +3,12 @@
 package grace
 
 import (
-	"encoding/json"
 	"flag"
 	"fmt"
 	"maps"
 	"math"
 	"os"
+	"os/exec"
 	"runtime"
 	"slices"
 	"strconv"
@@ -19,13 +19,12 @@ import (
 
 	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
+
+	"github.com/go-grace/grace/internal/servicetest"
 )
 
-// The test binary starts itself as the services under test: envMain chooses what it then does.
-const (
-	envMain   = "GRACE_TEST_MAIN"
-	envConfig = "GRACE_TEST_CONFIG"
-)
+// envMain chooses which program the test binary is when it starts itself.
+const envMain = "GRACE_TEST_MAIN"
 
 // mains are the programs that this binary can be.
 var mains = map[string]func(config) error{
@@ -46,9 +45,7 @@ var mains = map[string]func(config) error{
 var usedMains sync.Map
 
 func TestMain(m *testing.M) {
-	if name := os.Getenv(envMain); name != "" {
-		runMain(name)
-	}
+	servicetest.Main(runMain)
 	// What whoever runs the tests has left open would go from process to process, until a passed descriptor takes its number.
 	if err := unix.CloseRange(3, math.MaxInt32, unix.CLOSE_RANGE_CLOEXEC); err != nil {
 		fmt.Fprintln(os.Stderr, "hide stray descriptors:", err)
@@ -69,18 +66,20 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// runMain does not return.
-func runMain(name string) {
-	var c config
-	err := json.Unmarshal([]byte(os.Getenv(envConfig)), &c)
-	if err == nil {
-		err = mains[name](c)
+// command is this binary as one of the programs.
+func command(name string, c config) *exec.Cmd {
+	usedMains.Store(name, true)
+	cmd := servicetest.Command(c, c.Args...)
+	cmd.Env = append(cmd.Env, envMain+"="+name)
+	return cmd
+}
+
+func runMain(c config) error {
+	name := os.Getenv(envMain)
+	if err := mains[name](c); err != nil {
+		return fmt.Errorf("%s: %w", name, err)
 	}
-	if err != nil {
-		fmt.Fprintf(os.Stderr, "%s: %v\n", name, err)
-		os.Exit(1)
-	}
-	os.Exit(0)
+	return nil
 }
 
 // checkLeftovers looks for goroutines and processes that tests have left, and for mains that none of them has used.

@@ -247,7 +247,7 @@ func TestAbandonedFilesAndStatesAreDropped(t *testing.T) {
 	s.expect("state ignored-state 10", "ok")
 	s.expect("state b 10", "ok")
 	s.upgrade()
-	told := s.await("the event", finished("PassedAbandoned", 0))
+	told := s.Await("the event", finished("PassedAbandoned", 0))
 	if told.Generation != 2 || !strings.Contains(told.Detail, "files=[ignored-file]") || !strings.Contains(told.Detail, "states=[ignored-state]") {
 		t.Errorf("the event is %+v", told)
 	}
@@ -376,7 +376,7 @@ func TestPanicOfAnEncoderEndsTheProcess(t *testing.T) {
 	if answer, err := c.ask("upgrade"); err == nil {
 		t.Errorf("Upgrade returned %q", answer)
 	}
-	s.awaitExit(pid)
+	s.AwaitExit(pid)
 }
 
 // What comes damaged to the successor is an error of New there, which is the reason in the error of Upgrade.
@@ -456,7 +456,7 @@ func TestStateOutlivesACrashOfTheOldProcess(t *testing.T) {
 	if _, err := fmt.Fprintln(c, "upgrade"); err != nil {
 		t.Fatal(err)
 	}
-	s.await("the successor to be ready", func(p printed) bool { return p.Event == "ReadyFinished" && p.Generation == 2 && p.Err == "" })
+	s.Await("the successor to be ready", func(p printed) bool { return p.Event == "ReadyFinished" && p.Generation == 2 && p.Err == "" })
 	if got := s.inherited().States["sessions"]; got != sumOf(pattern(100)) {
 		t.Errorf("the state is %q", got)
 	}
@@ -466,7 +466,7 @@ func TestStateOutlivesACrashOfTheOldProcess(t *testing.T) {
 func (s *service) expect(command, want string) {
 	s.t.Helper()
 	if got := s.ask(command); got != want && got != toJSON(want) {
-		s.t.Fatalf("%s: %s, and not %q; events:\n%s", command, got, want, s.log())
+		s.t.Fatalf("%s: %s, and not %q", command, got, want)
 	}
 }
 

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"net"
 	"os"
-	"os/exec"
 	"strings"
 	"syscall"
 	"testing"
@@ -16,9 +15,7 @@ import (
 
 // The end of PID 1 ends its container, and with it the successor: an upgrade is refused, and says why.
 func TestPID1RefusesToUpgrade(t *testing.T) {
-	usedMains.Store("lines", true)
-	cmd := exec.Command("/proc/self/exe")
-	cmd.Env = append(os.Environ(), envMain+"=lines", envConfig+"="+toJSON(tcpOnly))
+	cmd := command("lines", tcpOnly)
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags:  syscall.CLONE_NEWUSER | syscall.CLONE_NEWPID,
 		UidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}},

@@ -6,60 +6,47 @@ import (
 	"bufio"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/go-grace/grace/internal/servicetest"
 )
 
-// patience is how long a test waits for something that will happen. It bounds a failure, and not a success.
-const patience = 20 * time.Second
+// patience is how long a test waits for something that will happen.
+const patience = servicetest.Patience
 
 // service is a program of mains with all its generations, as a test sees it.
 type service struct {
+	*servicetest.Service[printed]
 	t      testing.TB
 	config config
-	mu     sync.Mutex
-	events []printed
-	more   chan struct{} // closed and replaced when there is another event
-	ended  chan struct{} // closed when no generation holds the standard output any more
 }
 
 // start starts the first generation, and waits until it is ready. At the end of the test all generations are ended.
 func start(t testing.TB, name string, c config) *service {
 	t.Helper()
 	s := launch(t, name, c)
-	s.await("the first generation", func(p printed) bool { return p.Event == "ReadyFinished" && p.Err == "" })
+	s.AwaitReady(1)
 	return s
 }
 
 func launch(t testing.TB, name string, c config) *service {
 	t.Helper()
-	usedMains.Store(name, true)
 	if c.ModeFile == "" {
 		c.ModeFile = filepath.Join(t.TempDir(), "mode")
 	}
-	out, in, err := os.Pipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.Command("/proc/self/exe", c.Args...)
-	cmd.Args[0] = os.Args[0]
+	cmd := command(name, c)
 	if c.Start != "" {
-		cmd = exec.Command(c.Start, c.Args...)
+		cmd.Path, cmd.Args[0] = c.Start, c.Start
 	}
 	cmd.Dir = c.Dir
-	// The race detector would have every generation sleep for a second before it exits.
-	cmd.Env = append(os.Environ(), "GORACE=atexit_sleep_ms=0", envMain+"="+name, envConfig+"="+toJSON(c))
-	cmd.Stdout, cmd.Stderr = in, os.Stderr
 	if c.Stderr != "" {
 		file, err := os.OpenFile(c.Stderr, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 		if err != nil {
@@ -68,132 +55,14 @@ func launch(t testing.TB, name string, c config) *service {
 		defer file.Close()
 		cmd.Stderr = file
 	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	in.Close()
-	s := &service{t: t, config: c, more: make(chan struct{}), ended: make(chan struct{})}
-	go s.read(out) // ends with the last generation
-	go func() { _ = cmd.Wait() }()
-	t.Cleanup(func() { s.end(cmd.Process.Pid) })
-	return s
-}
-
-func (s *service) read(out io.ReadCloser) {
-	defer close(s.ended)
-	defer out.Close()
-	for in := bufio.NewScanner(out); in.Scan(); {
-		var p printed
-		if err := json.Unmarshal(in.Bytes(), &p); err != nil {
-			p.Event, p.Err = "garbage", in.Text()
-		}
-		s.mu.Lock()
-		s.events = append(s.events, p)
-		close(s.more)
-		s.more = make(chan struct{})
-		s.mu.Unlock()
-	}
-}
-
-// end ends every process of the service: politely, and then not.
-func (s *service) end(first int) {
-	for _, sig := range []unix.Signal{unix.SIGTERM, unix.SIGKILL} {
-		if s.signalAll(first, sig) {
-			s.reap()
-			return
-		}
-		s.t.Errorf("%v did not end %v after %v; events:\n%s", s.pids(), patience, sig, s.log())
-	}
-}
-
-// signalAll sends a signal to every process once, also to those of which the events tell late, and reports whether all have ended.
-func (s *service) signalAll(first int, sig unix.Signal) bool {
-	timeout := time.After(patience)
-	signalled := make(map[int]bool)
-	for {
-		s.mu.Lock()
-		more := s.more
-		s.mu.Unlock()
-		for _, pid := range append(s.pids(), first) {
-			if !signalled[pid] {
-				signalled[pid] = true
-				_ = unix.Kill(pid, sig) // they are our children or theirs, and not waited for before they show up here
-			}
-		}
-		select {
-		case <-more:
-		case <-s.ended:
-			return true
-		case <-timeout:
-			return false
-		}
-	}
-}
-
-// reap waits for the orphans that have become our children.
-func (s *service) reap() {
-	deadline := time.Now().Add(patience)
-	for _, pid := range s.pids() {
-		for alive(pid) && time.Now().Before(deadline) {
-			_, _ = unix.Wait4(pid, nil, unix.WNOHANG, nil)
-			time.Sleep(time.Millisecond)
-		}
-		if alive(pid) {
-			s.t.Errorf("process %d is left over", pid)
-		}
-	}
+	return &service{servicetest.StartJSON[printed](t, cmd), t, c}
 }
 
 func alive(pid int) bool { return unix.Kill(pid, 0) == nil }
 
-// pids of all generations that have spoken, those that are gone included.
-func (s *service) pids() []int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	var pids []int
-	for _, p := range s.events {
-		if p.PID > 1 && !slices.Contains(pids, p.PID) {
-			pids = append(pids, p.PID)
-		}
-	}
-	return pids
-}
-
-func (s *service) log() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	var b strings.Builder
-	for _, p := range s.events {
-		fmt.Fprintf(&b, "%+v\n", p)
-	}
-	return b.String()
-}
-
-// await waits for an event, and returns the first one that is meant.
-func (s *service) await(what string, meant func(printed) bool) printed {
-	s.t.Helper()
-	timeout := time.After(patience)
-	for {
-		s.mu.Lock()
-		i, more := slices.IndexFunc(s.events, meant), s.more
-		if i >= 0 {
-			defer s.mu.Unlock()
-			return s.events[i]
-		}
-		s.mu.Unlock()
-		select {
-		case <-more:
-		case <-timeout:
-			s.t.Fatalf("waited in vain for %s; events:\n%s", what, s.log())
-		}
-	}
-}
-
 // count counts events.
 func (s *service) count(meant func(printed) bool) (n int) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, p := range s.events {
+	for _, p := range s.Lines() {
 		if meant(p) {
 			n++
 		}
@@ -204,9 +73,7 @@ func (s *service) count(meant func(printed) bool) (n int) {
 // addr is the nth address that the service has opened.
 func (s *service) addr(n int) string {
 	s.t.Helper()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, p := range s.events {
+	for _, p := range s.Lines() {
 		if p.Event != "SocketOpened" {
 			continue
 		}
@@ -237,7 +104,7 @@ func (s *service) dial() *client {
 		c := s.dialAny()
 		answer, err := c.ask("who")
 		if err != nil {
-			s.t.Fatalf("who: %v; events:\n%s", err, s.log())
+			s.t.Fatalf("who: %v", err)
 		}
 		if !strings.HasSuffix(answer, " close") && strings.HasPrefix(answer, fmt.Sprintf("who %d ", s.newest())) {
 			return c
@@ -251,21 +118,15 @@ func (s *service) dialAny() *client {
 	s.t.Helper()
 	conn, err := net.Dial(s.network(0), s.addr(0))
 	if err != nil {
-		s.t.Fatalf("dial: %v; events:\n%s", err, s.log())
+		s.t.Fatalf("dial: %v", err)
 	}
 	return newClient(conn)
 }
 
 // newest is the last generation that has become ready.
-func (s *service) newest() (newest int) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, p := range s.events {
-		if p.Event == "ReadyFinished" && p.Err == "" {
-			newest = max(newest, p.Generation)
-		}
-	}
-	return newest
+func (s *service) newest() int {
+	n, _ := s.Newest()
+	return n
 }
 
 // ask sends a command to whoever serves now.
@@ -275,7 +136,7 @@ func (s *service) ask(command string) string {
 	defer c.Close()
 	answer, err := c.ask(command)
 	if err != nil {
-		s.t.Fatalf("%s: %v; events:\n%s", command, err, s.log())
+		s.t.Fatalf("%s: %v", command, err)
 	}
 	return strings.TrimSuffix(answer, " close") // it drains, having upgraded
 }
@@ -294,9 +155,9 @@ func (s *service) upgrade() {
 	s.t.Helper()
 	next := s.newest() + 1
 	if got := s.ask("upgrade"); got != "upgraded" {
-		s.t.Fatalf("upgrade: %s; events:\n%s", got, s.log())
+		s.t.Fatalf("upgrade: %s", got)
 	}
-	s.await("the successor to be ready", func(p printed) bool { return p.Event == "ReadyFinished" && p.Generation == next && p.Err == "" })
+	s.AwaitReady(next)
 }
 
 func (s *service) census() (c census) {
@@ -309,17 +170,6 @@ func decode(t testing.TB, answer string, into any) {
 	t.Helper()
 	if err := json.Unmarshal([]byte(strings.TrimSuffix(answer, " close")), into); err != nil {
 		t.Fatal(err)
-	}
-}
-
-// awaitExit waits for the end of one generation.
-func (s *service) awaitExit(pid int) {
-	s.t.Helper()
-	for deadline := time.Now().Add(patience); alive(pid); time.Sleep(time.Millisecond) {
-		_, _ = unix.Wait4(pid, nil, unix.WNOHANG, nil)
-		if time.Now().After(deadline) {
-			s.t.Fatalf("process %d has not ended; events:\n%s", pid, s.log())
-		}
 	}
 }
 

@@ -25,8 +25,8 @@ func TestUpgradeSignals(t *testing.T) {
 	for i, sig := range []unix.Signal{unix.SIGHUP, unix.SIGUSR2} {
 		_, pid := s.serving()
 		s.signal(pid, sig)
-		s.await("the next generation", func(p printed) bool { return p.Event == "ReadyFinished" && p.Generation == i+2 && p.Err == "" })
-		s.awaitExit(pid)
+		s.Await("the next generation", func(p printed) bool { return p.Event == "ReadyFinished" && p.Generation == i+2 && p.Err == "" })
+		s.AwaitExit(pid)
 	}
 }
 
@@ -38,8 +38,8 @@ func TestShutdownSignals(t *testing.T) {
 			s := start(t, "lines", config{Listen: tcpOnly.Listen, PIDFile: pidFile})
 			_, pid := s.serving()
 			s.signal(pid, sig)
-			s.awaitExit(pid)
-			if end := s.await("the end of the drain", finished("DrainFinished", pid)); end.Err != "" {
+			s.AwaitExit(pid)
+			if end := s.Await("the end of the drain", finished("DrainFinished", pid)); end.Err != "" {
 				t.Errorf("the drain: %s", end.Err)
 			}
 			if _, err := os.Stat(pidFile); !os.IsNotExist(err) {
@@ -53,15 +53,15 @@ func TestShutdownSignals(t *testing.T) {
 func TestSignalsBeforeReadyAreKept(t *testing.T) {
 	t.Run("upgrade", func(t *testing.T) {
 		s := launch(t, "lines", withMode(t, "early-hangup"))
-		s.await("the second generation", func(p printed) bool { return p.Event == "ReadyFinished" && p.Generation == 2 && p.Err == "" })
+		s.Await("the second generation", func(p printed) bool { return p.Event == "ReadyFinished" && p.Generation == 2 && p.Err == "" })
 	})
 	t.Run("shutdown", func(t *testing.T) {
 		s := launch(t, "lines", withMode(t, "early-terminate"))
-		end := s.await("the end of the drain", finished("DrainFinished", 0))
+		end := s.Await("the end of the drain", finished("DrainFinished", 0))
 		if end.Err != "" {
 			t.Errorf("the drain: %s", end.Err)
 		}
-		s.awaitExit(end.PID)
+		s.AwaitExit(end.PID)
 	})
 }
 
@@ -82,15 +82,15 @@ func TestSecondShutdownSignalForcesTheExit(t *testing.T) {
 	defer c.Close()
 	_, pid := s.serving()
 	s.signal(pid, unix.SIGTERM)
-	s.await("the drain", finished("DrainStarted", pid))
+	s.Await("the drain", finished("DrainStarted", pid))
 	s.signal(pid, unix.SIGTERM)
-	s.awaitExit(pid)
+	s.AwaitExit(pid)
 }
 
 // A start-up that hangs can be ended as any other program can.
 func TestSecondShutdownSignalEndsAHangingStart(t *testing.T) {
 	s := launch(t, "lines", withMode(t, "hang-before-run"))
-	opened := s.await("a socket", finished("SocketOpened", 0))
+	opened := s.Await("a socket", finished("SocketOpened", 0))
 	s.signal(opened.PID, unix.SIGTERM)
 	for alive(opened.PID) { // a second signal that comes too soon is one with the first
 		time.Sleep(10 * time.Millisecond)
@@ -105,8 +105,8 @@ func TestInterruptDuringAnUpgradeEndsBothProcesses(t *testing.T) {
 	_, old := s.serving()
 	s.misbehave("hang")
 	s.signal(old, unix.SIGHUP)
-	s.await("the successor", func(p printed) bool { return p.Event == "HookStarted" && p.Generation == 2 })
-	pids := s.pids()
+	s.Await("the successor", func(p printed) bool { return p.Event == "HookStarted" && p.Generation == 2 })
+	pids := s.PIDs()
 	if len(pids) != 2 {
 		t.Fatalf("there are processes %v", pids)
 	}
@@ -114,7 +114,7 @@ func TestInterruptDuringAnUpgradeEndsBothProcesses(t *testing.T) {
 		s.signal(pid, unix.SIGINT)
 	}
 	for _, pid := range pids {
-		s.awaitExit(pid)
+		s.AwaitExit(pid)
 	}
 	refused(t, "tcp", s.addr(0))
 }
@@ -125,9 +125,9 @@ func TestShutdownSignalToASuccessorFailsTheUpgrade(t *testing.T) {
 	_, old := s.serving()
 	s.misbehave("hang-politely")
 	s.signal(old, unix.SIGHUP)
-	hook := s.await("the successor", func(p printed) bool { return p.Event == "HookStarted" && p.Generation == 2 })
+	hook := s.Await("the successor", func(p printed) bool { return p.Event == "HookStarted" && p.Generation == 2 })
 	s.signal(hook.PID, unix.SIGTERM)
-	failed := s.await("the upgrade to fail", finished("UpgradeFinished", old))
+	failed := s.Await("the upgrade to fail", finished("UpgradeFinished", old))
 	if failed.Err == "" {
 		t.Error("the upgrade has succeeded")
 	}
@@ -143,7 +143,7 @@ func TestSignalsSwitchedOffHaveTheirDefaultAction(t *testing.T) {
 	_, pid := s.serving()
 	_ = unix.Kill(pid, unix.SIGHUP) // the end, or nothing where the tests run under nohup
 	_ = unix.Kill(pid, unix.SIGTERM)
-	s.awaitExit(pid)
+	s.AwaitExit(pid)
 	if n := s.count(func(p printed) bool { return p.Event == "UpgradeStarted" || p.Event == "DrainStarted" }); n > 0 {
 		t.Error("the process has caught a signal")
 	}
@@ -168,7 +168,7 @@ func TestPIDFileNamesWhoServes(t *testing.T) {
 	}
 	_, pid := s.serving()
 	s.signal(pid, unix.SIGTERM)
-	s.awaitExit(pid)
+	s.AwaitExit(pid)
 	if got, _ := os.ReadFile(path); strings.TrimSpace(string(got)) != "1" {
 		t.Errorf("the PID file of another process says %q now", got)
 	}

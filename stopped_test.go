@@ -144,7 +144,7 @@ func TestSuccessorThatIsStoppedAtAnyMoment(t *testing.T) {
 			if err := unix.Kill(next, unix.SIGCONT); err != nil {
 				t.Fatal(err)
 			}
-			s.await("the successor to be ready", func(p printed) bool { return p.Event == "ReadyFinished" && p.PID == next && p.Err == "" })
+			s.Await("the successor to be ready", func(p printed) bool { return p.Event == "ReadyFinished" && p.PID == next && p.Err == "" })
 		} else if !got.TimedOut || got.State != "signal: killed" {
 			t.Errorf("Upgrade returned %s", result)
 		}
@@ -160,7 +160,7 @@ func TestSuccessorThatIsStoppedAtAnyMoment(t *testing.T) {
 func (s *service) awaitSuccessor(n int) (pid int) {
 	s.t.Helper()
 	seen := map[string]bool{}
-	s.await("a successor", func(p printed) bool {
+	s.Await("a successor", func(p printed) bool {
 		if p.Event != "SuccessorStarted" {
 			return false
 		}
@@ -181,7 +181,7 @@ func TestOldProcessThatIsStopped(t *testing.T) {
 	if err := unix.Kill(first, unix.SIGHUP); err != nil {
 		t.Fatal(err)
 	}
-	s.await("the successor", func(p printed) bool { return p.Event == "ReadyFinished" && p.Generation == 2 && p.Err == "" })
+	s.Await("the successor", func(p printed) bool { return p.Event == "ReadyFinished" && p.Generation == 2 && p.Err == "" })
 	awaitThat(t, "the old process stops", func() bool { return isStopped(first) })
 	l := startLoad(s)
 	var status struct{ Parent *Process }
@@ -201,12 +201,12 @@ func TestOldProcessThatIsStopped(t *testing.T) {
 	if err := unix.Kill(third, unix.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	s.awaitExit(third)
+	s.AwaitExit(third)
 	held.Close()
 	if err := unix.Kill(first, unix.SIGCONT); err != nil {
 		t.Fatal(err)
 	}
-	s.awaitExit(first)
+	s.AwaitExit(first)
 }
 
 // A successor that stops while its parent is stopped, before or after it has become ready, is not held up by it.
@@ -226,7 +226,7 @@ func TestShutdownOfASuccessorWhoseParentIsStopped(t *testing.T) {
 	if err := unix.Kill(first, unix.SIGCONT); err != nil {
 		t.Fatal(err)
 	}
-	s.await("the upgrade to fail", func(p printed) bool { return p.Event == "UpgradeFinished" && p.PID == first && p.Err != "" })
+	s.Await("the upgrade to fail", func(p printed) bool { return p.Event == "UpgradeFinished" && p.PID == first && p.Err != "" })
 	if _, now := s.serving(); now != first {
 		t.Errorf("process %d serves and not %d", now, first)
 	}

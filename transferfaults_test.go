@@ -13,7 +13,7 @@ import (
 func (s *service) upgradeWhileSilent(mode string) (old, successor int) {
 	s.t.Helper()
 	s.misbehave(mode + "-while-silent")
-	old = s.pids()[0]
+	old = s.PIDs()[0]
 	if err := unix.Kill(old, unix.SIGHUP); err != nil { // another connection would have to be transferred too
 		s.t.Fatal(err)
 	}
@@ -38,7 +38,7 @@ func TestOldProcessIsKilledWhileOffersAreUnanswered(t *testing.T) {
 	s := startTransferring(t)
 	l := startLoyal(s, 2)
 	old, successor := s.upgradeWhileSilent("kill-old")
-	s.awaitExit(old)
+	s.AwaitExit(old)
 	s.wake(successor)
 	l.awaitGeneration(2)
 	l.awaitMore()
@@ -61,7 +61,7 @@ func TestSuccessorIsKilledWhileOffersAreUnanswered(t *testing.T) {
 	l.awaitMore()
 	l.awaitGeneration(1)
 	l.end(t)
-	s.awaitExit(old)
+	s.AwaitExit(old)
 }
 
 // A successor that hangs gets nothing any more, also when it goes on: the old process has gone on with its connections.
@@ -80,7 +80,7 @@ func TestSuccessorThatHangsGetsNoConnection(t *testing.T) {
 	l.awaitMore()
 	l.awaitGeneration(1)
 	l.end(t)
-	s.awaitExit(old)
+	s.AwaitExit(old)
 	s.awaitParentExit(2)
 	s.wantSockets(c, 2+1)
 	if n := s.count(func(p printed) bool { return p.Event == "Took" }); n > 0 {
@@ -99,7 +99,7 @@ func TestSuccessorHangsUntilTheOldProcessHasEnded(t *testing.T) {
 	if err := unix.Kill(old, unix.SIGKILL); err != nil { // after what it has said, which counts
 		t.Fatal(err)
 	}
-	s.awaitExit(old)
+	s.AwaitExit(old)
 	s.wake(successor)
 	s.awaitParentExit(2)
 	c := s.own()

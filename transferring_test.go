@@ -34,7 +34,7 @@ func (s *service) says(c *client, line string, generation int) {
 	s.t.Helper()
 	answer, err := c.ask(line)
 	if err != nil || !strings.HasPrefix(answer, line+" ") || generation != 0 && !strings.HasPrefix(answer, fmt.Sprintf("%s %d ", line, generation)) {
-		s.t.Fatalf("asked %q and got %q, %v, where generation %d is to answer; events:\n%s", line, answer, err, generation, s.log())
+		s.t.Fatalf("asked %q and got %q, %v, where generation %d is to answer", line, answer, err, generation)
 	}
 }
 
@@ -48,7 +48,7 @@ func (s *service) wantSockets(c *client, want int) {
 			return
 		}
 	}
-	s.t.Errorf("the process has not %d sockets, but %+v; events:\n%s", want, got, s.log())
+	s.t.Errorf("the process has not %d sockets, but %+v", want, got)
 }
 
 // awaitCount waits until there are so many such events.
@@ -135,7 +135,7 @@ func TestSeveralGenerationsTransferAtOnce(t *testing.T) {
 			t.Fatal(err)
 		}
 		if answer, err := c.in.ReadString('\n'); err != nil || !strings.HasPrefix(answer, "to the last ") {
-			t.Fatalf("%q, %v; events:\n%s", answer, err, s.log())
+			t.Fatalf("%q, %v", answer, err)
 		}
 	}
 	s.awaitParentExit(4)
@@ -192,7 +192,7 @@ func TestRefusedConnectionsStay(t *testing.T) {
 			s.upgrade()
 			kept := func(p printed) bool { return p.Event == "Kept" }
 			s.awaitCount("all to stay", l.n, kept)
-			s.await("the reason", func(p printed) bool {
+			s.Await("the reason", func(p printed) bool {
 				return kept(p) && strings.Contains(p.Err, ErrRefused.Error()) && strings.Contains(p.Err, reason)
 			})
 			l.awaitMore()
@@ -213,7 +213,7 @@ func TestSuccessorAtItsDescriptorLimit(t *testing.T) {
 			s := startTransferring(t)
 			l := startLoyal(s, 4)
 			s.misbehave(fmt.Sprint("nofile ", c.free))
-			if err := unix.Kill(s.pids()[0], unix.SIGHUP); err != nil { // another connection would need a descriptor
+			if err := unix.Kill(s.PIDs()[0], unix.SIGHUP); err != nil { // another connection would need a descriptor
 				t.Fatal(err)
 			}
 			took := func(p printed) bool { return p.Event == "Took" }

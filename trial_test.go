@@ -3,9 +3,7 @@
 package grace
 
 import (
-	"encoding/json"
 	"errors"
-	"fmt"
 	"net"
 	"os"
 	"path/filepath"
@@ -47,7 +45,7 @@ func newTrial(t *testing.T, sc scenario) *trial {
 	r := &trial{service: start(t, "faulty", c), scenario: sc, answer: make(chan string, 1)}
 	t.Cleanup(func() {
 		if stderr, _ := os.ReadFile(c.Stderr); t.Failed() {
-			t.Logf("events:\n%s\nstandard error:\n%s", r.story(), stderr)
+			t.Logf("standard error:\n%s", stderr)
 		}
 	})
 	if sc.older {
@@ -70,20 +68,6 @@ func (r *trial) awaitSilence() {
 	for said := -1; said != r.seen(0, func(printed) bool { return true }); time.Sleep(100 * time.Millisecond) {
 		said = r.seen(0, func(printed) bool { return true })
 	}
-}
-
-// story tells what has happened, a line for each event and point.
-func (r *trial) story() string {
-	var b strings.Builder
-	r.eventsFrom(0, func(p printed) {
-		var at passage
-		if p.Event == "Point" && json.Unmarshal([]byte(p.Detail), &at) == nil {
-			fmt.Fprintf(&b, "%d of birth %d: %s\n", p.PID, at.Birth, at)
-		} else {
-			fmt.Fprintf(&b, "%d %s %s %s\n", p.PID, p.Event, p.Err, p.Detail)
-		}
-	})
-	return b.String()
 }
 
 // connect opens a connection that is served by the process, or by any.
@@ -115,31 +99,18 @@ func servedBy(answer string) int {
 }
 
 // newestPID is the process that has last become ready.
-func (r *trial) newestPID() (pid int) {
-	r.eventsFrom(0, func(p printed) {
-		if p.Event == "ReadyFinished" && p.Err == "" {
-			pid = p.PID
-		}
-	})
+func (r *trial) newestPID() int {
+	_, pid := r.Newest()
 	return pid
-}
-
-// eventsFrom calls f for each event from the nth on.
-func (r *trial) eventsFrom(n int, f func(printed)) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for _, p := range r.events[n:] {
-		f(p)
-	}
 }
 
 // seen counts events from the nth on.
 func (r *trial) seen(from int, meant func(printed) bool) (n int) {
-	r.eventsFrom(from, func(p printed) {
+	for _, p := range r.Lines()[from:] {
 		if meant(p) {
 			n++
 		}
-	})
+	}
 	return n
 }
 
@@ -155,9 +126,7 @@ func (r *trial) begin(armed string) (from int) {
 			r.t.Fatal(err)
 		}
 	}
-	r.mu.Lock()
-	from = len(r.events)
-	r.mu.Unlock()
+	from = len(r.Lines())
 	go func() { // ends with the connection
 		answer, err := r.control.askWithin("upgrade", cellPatience)
 		if err == nil && strings.HasPrefix(answer, "upgraded") || err != nil {
@@ -177,13 +146,13 @@ func write(t testing.TB, path, content string) {
 
 // passages are the points that were passed from the nth event on.
 func (r *trial) passages(from int) (all []passage) {
-	r.eventsFrom(from, func(p printed) {
+	for _, p := range r.Lines()[from:] {
 		if p.Event == "Point" {
 			var at passage
 			decode(r.t, p.Detail, &at)
 			all = append(all, at)
 		}
-	})
+	}
 	return all
 }
 
@@ -193,7 +162,7 @@ func (r *trial) hasPassed(from int, name string) bool {
 
 // living are the processes of the service that live, as far as one knows.
 func (r *trial) living() (pids []int) {
-	for _, pid := range r.pids() {
+	for _, pid := range r.PIDs() {
 		_, _ = unix.Wait4(pid, nil, unix.WNOHANG, nil) // if it is our child by now
 		if alive(pid) {
 			pids = append(pids, pid)
@@ -202,30 +171,23 @@ func (r *trial) living() (pids []int) {
 	return pids
 }
 
-// until waits for a condition, which it looks at whenever there is an event, and now and then.
+// until waits for a condition.
 func (r *trial) until(what string, condition func() bool) {
 	r.t.Helper()
-	for deadline := time.Now().Add(cellPatience); !condition(); {
+	for deadline := time.Now().Add(cellPatience); !condition(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			r.t.Fatalf("waited in vain for %s; living: %v", what, r.living())
-		}
-		r.mu.Lock()
-		more := r.more
-		r.mu.Unlock()
-		select {
-		case <-more:
-		case <-time.After(5 * time.Millisecond): // processes end without an event
 		}
 	}
 }
 
 // reported is the outcome of the upgrade as the old process tells it.
 func (r *trial) reported(from int) (succeeded, ok bool) {
-	r.eventsFrom(from, func(p printed) {
+	for _, p := range r.Lines()[from:] {
 		if p.Event == "UpgradeFinished" && p.PID == r.old {
 			succeeded, ok = p.Err == "", true
 		}
-	})
+	}
 	return succeeded, ok
 }
 
@@ -330,7 +292,7 @@ func (r *trial) upgradeAndEnd(survivor int) {
 // nothingLeft waits for the end of every process, and asserts that the sockets are gone too.
 func (r *trial) nothingLeft() {
 	r.t.Helper()
-	r.until("the end of all processes", func() bool { return len(r.living()) == 0 && isClosed(r.ended) })
+	r.until("the end of all processes", func() bool { return len(r.living()) == 0 && r.HasEnded() })
 	for i := range r.config.Listen {
 		conn, err := net.Dial(r.network(i), r.addr(i))
 		if err != nil {
@@ -339,7 +301,7 @@ func (r *trial) nothingLeft() {
 		c := newClient(conn)
 		defer c.Close()
 		who, err := c.ask("who") // another cell may have got the port meanwhile
-		if pid := servedBy(who); err != nil || slices.Contains(r.pids(), pid) {
+		if pid := servedBy(who); err != nil || slices.Contains(r.PIDs(), pid) {
 			r.t.Errorf("%s is open, and there is no process: %q, %v", r.addr(i), who, err)
 		}
 	}

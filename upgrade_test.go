@@ -126,7 +126,7 @@ func TestUpgradeCancelledByItsCaller(t *testing.T) {
 	if got := s.ask("upgrade 200ms"); !strings.Contains(got, "cancelled by the test") || !strings.Contains(got, "signal: killed") {
 		t.Errorf("Upgrade returned %q", got)
 	}
-	failed := s.await("the end of the upgrade", finished("UpgradeFinished", pid))
+	failed := s.Await("the end of the upgrade", finished("UpgradeFinished", pid))
 	if failed.Err == "" {
 		t.Errorf("the event has no error: %+v", failed)
 	}
@@ -146,7 +146,7 @@ func TestUpgradeCancelledAtAnyMoment(t *testing.T) {
 		window = window * 5 / 4
 		if answer == "upgraded" {
 			window /= 2
-			s.await("the next generation", func(p printed) bool {
+			s.Await("the next generation", func(p printed) bool {
 				return p.Event == "ReadyFinished" && p.Generation == generation+1 && p.Err == ""
 			})
 		}
@@ -187,7 +187,7 @@ func TestSecondUpgradeWhileOneRuns(t *testing.T) {
 		answer, err := first.ask("upgrade 1s")
 		result <- fmt.Sprint(answer, err)
 	}()
-	s.await("the successor", func(p printed) bool { return p.Event == "SuccessorStarted" })
+	s.Await("the successor", func(p printed) bool { return p.Event == "SuccessorStarted" })
 	if got := s.ask("upgrade"); !strings.Contains(got, ErrUpgradeInProgress.Error()) {
 		t.Errorf("the second upgrade returned %q", got)
 	}
@@ -206,11 +206,11 @@ func TestOldProcessDiesDuringTheUpgrade(t *testing.T) {
 	if _, err := fmt.Fprintln(c, "upgrade"); err != nil {
 		t.Fatal(err)
 	}
-	s.await("the successor to be ready", func(p printed) bool { return p.Event == "ReadyFinished" && p.Generation == 2 && p.Err == "" })
+	s.Await("the successor to be ready", func(p printed) bool { return p.Event == "ReadyFinished" && p.Generation == 2 && p.Err == "" })
 	if generation, now := s.serving(); generation != 2 || now == pid {
 		t.Errorf("generation %d serves", generation)
 	}
-	s.await("the report of its end", func(p printed) bool {
+	s.Await("the report of its end", func(p printed) bool {
 		return p.Event == "ParentExited" && p.Generation == 2 && strings.Contains(p.Detail, fmt.Sprint(pid))
 	})
 	s.misbehave("")
@@ -252,7 +252,7 @@ func TestHundredUpgradesLeaveNothingBehind(t *testing.T) {
 			t.Errorf("O_NONBLOCK was cleared: %s", d)
 		}
 	}
-	if pids := s.pids(); len(pids) < upgrades+2 {
+	if pids := s.PIDs(); len(pids) < upgrades+2 {
 		t.Errorf("only %d processes have served", len(pids))
 	}
 }
@@ -273,7 +273,7 @@ func (s *service) leastCensus() census {
 // awaitParentExit waits until a generation has seen the end of the one before.
 func (s *service) awaitParentExit(generation int) {
 	s.t.Helper()
-	s.await(fmt.Sprintf("generation %d to see its parent's end", generation), func(p printed) bool {
+	s.Await(fmt.Sprintf("generation %d to see its parent's end", generation), func(p printed) bool {
 		return p.Event == "ParentExited" && p.Generation == generation
 	})
 }
@@ -301,7 +301,7 @@ func TestClosedListenerIsNotHandedOver(t *testing.T) {
 	}
 	s.misbehave("")
 	s.upgrade()
-	started := s.await("the successor", func(p printed) bool { return p.Event == "SuccessorStarted" })
+	started := s.Await("the successor", func(p printed) bool { return p.Event == "SuccessorStarted" })
 	if !strings.Contains(started.Detail, "sockets=1 ") {
 		t.Errorf("closed sockets were passed: %s", started.Detail)
 	}
@@ -376,7 +376,7 @@ func TestUnixPathLivesAsLongAsTheService(t *testing.T) {
 	}
 	_, first := s.serving()
 	s.upgrade()
-	s.awaitExit(first)
+	s.AwaitExit(first)
 	same("after an upgrade and the exit of the old process")
 	s.misbehave("exit-after-listen")
 	s.ask("upgrade")
@@ -385,7 +385,7 @@ func TestUnixPathLivesAsLongAsTheService(t *testing.T) {
 	if err := unix.Kill(last, unix.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	s.awaitExit(last)
+	s.AwaitExit(last)
 	if _, err := os.Lstat(path); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("after the final stop the path is there: %v", err)
 	}

@@ -21,9 +21,7 @@ type history struct {
 
 func (r *trial) history(c cell, from, victim int) *history {
 	h := &history{r: r, cell: c, from: from, victim: victim}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	h.fired = slices.IndexFunc(r.events, func(p printed) bool { return p.Event == "Fired" })
+	h.fired = slices.IndexFunc(r.Lines(), func(p printed) bool { return p.Event == "Fired" })
 	return h
 }
 
@@ -37,14 +35,13 @@ func (h *history) name(pid int) string {
 
 // point reports whether a side had passed a point before the nth event; 0 is at any time.
 func (h *history) passed(side, name string, before int) bool {
-	n, found := h.from, false
-	h.r.eventsFrom(h.from, func(p printed) {
+	found := false
+	for n, p := range h.r.Lines() {
 		var at passage
-		if p.Event == "Point" && (before == 0 || n < before) && json.Unmarshal([]byte(p.Detail), &at) == nil {
+		if p.Event == "Point" && n >= h.from && (before == 0 || n < before) && json.Unmarshal([]byte(p.Detail), &at) == nil {
 			found = found || h.cell.scenario.side(at.Birth) == side && at.Name == name
 		}
-		n++
-	})
+	}
 	return found
 }
 
@@ -131,7 +128,7 @@ func (h *history) casualty() int {
 	case h.brokenAfterCommit() && !succeeded:
 		// The old process cannot know that the new one serves; nor can that know that it must not. It is killed, with what it
 		// has accepted meanwhile. No protocol can help: these are the two generals.
-		for _, pid := range h.r.pids() {
+		for _, pid := range h.r.PIDs() {
 			if pid != h.r.old && h.cutOff(pid) {
 				return pid
 			}
@@ -152,7 +149,7 @@ func (h *history) checkOneServed() {
 	if succeeded, ok := h.r.reported(h.from); !ok || succeeded || h.passed("new", "before send Serving", 0) {
 		return
 	}
-	for _, pid := range h.r.pids() {
+	for _, pid := range h.r.PIDs() {
 		if served := func(p printed) bool { return p.Event == "ReadyFinished" && p.Err == "" && p.PID == pid }; pid != h.r.old && h.r.seen(h.from, served) > 0 {
 			h.r.t.Errorf("process %d has served, and the old one serves on", pid)
 		}

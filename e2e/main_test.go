@@ -3,7 +3,6 @@
 package e2e
 
 import (
-	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -13,18 +12,16 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/go-grace/grace/internal/servicetest"
 )
 
-// The test binary starts itself as the service under test if this variable is set, to its config.
-const envConfig = "GRACE_E2E_CONFIG"
+// patience is how long a test waits for something that will happen.
+const patience = servicetest.Patience
 
-// patience is how long a test waits for something that will happen. It bounds a failure, and not a success.
-const patience = 30 * time.Second
-
+// The test binary starts itself as the service under test.
 func TestMain(m *testing.M) {
-	if text, ok := os.LookupEnv(envConfig); ok {
-		runService(text)
-	}
+	servicetest.Main(config.serve)
 	// What our children start becomes our child when they have ended, so that no process is left behind unseen.
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		fmt.Fprintln(os.Stderr, "become the subreaper:", err)
@@ -35,20 +32,6 @@ func TestMain(m *testing.M) {
 		code = 1
 	}
 	os.Exit(code)
-}
-
-// runService does not return.
-func runService(text string) {
-	var c config
-	err := json.Unmarshal([]byte(text), &c)
-	if err == nil {
-		err = c.serve()
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "service:", err)
-		os.Exit(1)
-	}
-	os.Exit(0)
 }
 
 // childrenEnd reports whether all processes have ended, and kills those that do not.

@@ -25,8 +25,8 @@ func TestServerThatFailsInASuccessor(t *testing.T) {
 	if err := os.WriteFile(bad, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	s.signal(syscall.SIGHUP)
-	failed := s.await("failed upgrade", func(l said) bool { return l.What == "UpgradeFinished" && l.Err != "" })
+	s.Signal(syscall.SIGHUP)
+	failed := s.Await("failed upgrade", func(l said) bool { return l.What == "UpgradeFinished" && l.Err != "" })
 	if !strings.Contains(failed.Err, "the network is broken") {
 		t.Errorf("the upgrade failed by %s", failed.Err)
 	}
@@ -69,7 +69,7 @@ func TestStreamThatListensToTheDrain(t *testing.T) {
 		t.Errorf("the stream has ended with %v", err)
 	}
 	_, after := follow(t, c, "the drain")
-	if _, pid := s.generation(); after != fmt.Sprint(pid) || before == after {
+	if _, pid := s.Newest(); after != fmt.Sprint(pid) || before == after {
 		t.Errorf("the first stream was in process %s, the second one in %s, and %d serves", before, after, pid)
 	}
 	if report, left := s.awaitReport(1), s.awaitLeft(1); report.Cut || left.Err != "" {

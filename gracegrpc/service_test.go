@@ -3,176 +3,50 @@
 package gracegrpc
 
 import (
-	"bufio"
-	"encoding/json"
-	"io"
-	"os"
-	"os/exec"
-	"sync"
 	"syscall"
 	"testing"
-	"time"
+
+	"github.com/go-grace/grace/internal/servicetest"
 )
 
-// patience is how long a test waits for something that will happen. It bounds a failure, and not a success.
-const patience = 30 * time.Second
+// patience is how long a test waits for something that will happen.
+const patience = servicetest.Patience
 
 // service is the program with all its generations.
 type service struct {
-	t     *testing.T
-	addr  string
-	ended chan struct{} // closed when no generation is left
-	exit  chan error    // of the first generation
-
-	mu   sync.Mutex
-	all  []said
-	more chan struct{} // closed and replaced when there is more
+	*servicetest.Service[said]
+	t    *testing.T
+	addr string
 }
 
 func start(t *testing.T, c config) *service {
 	t.Helper()
-	s := &service{t: t, ended: make(chan struct{}), exit: make(chan error, 1), more: make(chan struct{})}
-	text, err := json.Marshal(c)
-	if err != nil {
-		t.Fatal(err)
-	}
-	out, in, err := os.Pipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.Command("/proc/self/exe")
-	cmd.Args[0] = os.Args[0]
-	// The race detector would have every generation sleep for a second before it exits.
-	cmd.Env = append(os.Environ(), "GORACE=atexit_sleep_ms=0", envConfig+"="+string(text))
-	cmd.Stdout, cmd.Stderr = in, os.Stderr
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	in.Close()
-	go s.read(out)                       // ends with the last generation
-	go func() { s.exit <- cmd.Wait() }() // ends with the first
-	t.Cleanup(s.end)
-	s.addr = s.await("address", func(l said) bool { return l.What == "SocketOpened" }).Addr
-	s.awaitReady(1)
+	s := &service{Service: servicetest.StartJSON[said](t, servicetest.Command(c)), t: t}
+	s.addr = s.Await("address", func(l said) bool { return l.What == "SocketOpened" }).Addr
+	s.AwaitReady(1)
 	return s
-}
-
-func (s *service) read(out io.ReadCloser) {
-	defer close(s.ended)
-	defer out.Close()
-	for in := bufio.NewScanner(out); in.Scan(); {
-		var l said
-		if err := json.Unmarshal(in.Bytes(), &l); err != nil {
-			l = said{What: "garbage", Err: in.Text()}
-		}
-		s.mu.Lock()
-		s.all = append(s.all, l)
-		close(s.more)
-		s.more = make(chan struct{})
-		s.mu.Unlock()
-	}
-}
-
-// await waits until a line is there.
-func (s *service) await(what string, is func(said) bool) said {
-	s.t.Helper()
-	timeout := time.NewTimer(patience)
-	defer timeout.Stop()
-	for {
-		s.mu.Lock()
-		all, more := s.all, s.more
-		s.mu.Unlock()
-		for _, l := range all {
-			if is(l) {
-				return l
-			}
-		}
-		select {
-		case <-more:
-		case <-timeout.C:
-			s.t.Fatalf("no %s in\n%+v", what, all)
-		}
-	}
-}
-
-func (s *service) awaitReady(generation int) int {
-	s.t.Helper()
-	return s.await("ready process", func(l said) bool { return l.What == "ReadyFinished" && l.Generation == generation && l.Err == "" }).PID
 }
 
 func (s *service) awaitReport(generation int) said {
 	s.t.Helper()
-	return s.await("report", func(l said) bool { return l.What == "Reported" && l.Generation == generation })
+	return s.Await("report", func(l said) bool { return l.What == "Reported" && l.Generation == generation })
 }
 
 func (s *service) awaitLeft(generation int) said {
 	s.t.Helper()
-	return s.await("end of a process", func(l said) bool { return l.What == "left" && l.Generation == generation })
-}
-
-// generation gives the number and the process of the one that serves.
-func (s *service) generation() (n, pid int) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, l := range s.all {
-		if l.What == "ReadyFinished" && l.Err == "" && l.Generation > n {
-			n, pid = l.Generation, l.PID
-		}
-	}
-	return n, pid
-}
-
-func (s *service) signal(sig syscall.Signal) int {
-	s.t.Helper()
-	n, pid := s.generation()
-	if err := syscall.Kill(pid, sig); err != nil {
-		s.t.Fatal(err)
-	}
-	return n
+	return s.Await("end of a process", func(l said) bool { return l.What == "left" && l.Generation == generation })
 }
 
 func (s *service) upgrade() {
 	s.t.Helper()
-	n := s.signal(syscall.SIGHUP)
-	s.awaitReady(n + 1)
-	s.await("end of the upgrade", func(l said) bool { return l.What == "UpgradeFinished" && l.Generation == n })
+	n, _ := s.Newest()
+	s.Upgrade()
+	s.Await("end of the upgrade", func(l said) bool { return l.What == "UpgradeFinished" && l.Generation == n })
 }
 
 // stop ends the service, and waits for all generations.
 func (s *service) stop() {
 	s.t.Helper()
-	s.signal(syscall.SIGTERM)
-	select {
-	case <-s.ended:
-	case <-time.After(patience):
-		s.t.Fatal("the service does not end")
-	}
-}
-
-// end kills what is left after a failure.
-func (s *service) end() {
-	select {
-	case <-s.ended:
-	default:
-		s.kill()
-		<-s.ended
-	}
-	<-s.exit
-}
-
-func (s *service) kill() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	pids := map[int]bool{}
-	for _, l := range s.all {
-		pids[l.PID] = true
-	}
-	for _, l := range s.all {
-		if l.What == "left" {
-			delete(pids, l.PID)
-		}
-	}
-	for pid := range pids {
-		_ = syscall.Kill(pid, syscall.SIGKILL)
-	}
+	s.Signal(syscall.SIGTERM)
+	_ = s.AwaitEnd() // the lines tell of errors
 }

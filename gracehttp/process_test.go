@@ -24,8 +24,8 @@ func TestServerThatFailsInASuccessor(t *testing.T) {
 	if err := os.WriteFile(next, []byte("bad"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	s.signal(syscall.SIGHUP)
-	failed := s.await("failed upgrade", func(l said) bool { return l.What == "UpgradeFinished" && l.Err != "" })
+	s.Signal(syscall.SIGHUP)
+	failed := s.Await("failed upgrade", func(l said) bool { return l.What == "UpgradeFinished" && l.Err != "" })
 	if !strings.Contains(failed.Err, "the network is broken") {
 		t.Errorf("the upgrade failed by %s", failed.Err)
 	}
@@ -136,8 +136,8 @@ func TestSlowHookDoesNotKeepTheServerAccepting(t *testing.T) {
 			t.Fatal("the old process goes on accepting")
 		}
 	}
-	if r, ok := s.find(isReport(1)); ok {
-		t.Fatalf("the hook has not been waited for: %+v", r)
+	if s.has(isReport(1)) {
+		t.Fatal("the hook has not been waited for")
 	}
 	if err := os.Remove(hold); err != nil {
 		t.Fatal(err)
@@ -173,7 +173,7 @@ func TestReadinessOverAnUpgradeAndAStop(t *testing.T) {
 	if got := status(); got != http.StatusOK {
 		t.Errorf("status %d in the new process", got)
 	}
-	s.signal(syscall.SIGTERM)
+	s.Signal(syscall.SIGTERM)
 	for status() == http.StatusOK {
 		time.Sleep(time.Millisecond)
 	}
@@ -181,9 +181,5 @@ func TestReadinessOverAnUpgradeAndAStop(t *testing.T) {
 	if got := status(); got != http.StatusServiceUnavailable { // on a new connection
 		t.Errorf("status %d during the delay", got)
 	}
-	select {
-	case <-s.ended:
-	case <-time.After(patience):
-		t.Error("the service does not end")
-	}
+	_ = s.AwaitEnd()
 }

@@ -24,24 +24,22 @@ func TestNobodyNoticesUpgrades(t *testing.T) {
 	talk := startTalk(t, s, 20)
 	for range 5 {
 		talk.awaitAll(t)
-		s.upgrade(t)
-		s.upgrade(t) // at once: some clients come from the process before, and have to go on
-		s.awaitDrained(t, len(s.pids)-2)
-		s.awaitDrained(t, len(s.pids)-1)
+		n, _ := s.Newest()
+		s.Upgrade()
+		s.Upgrade() // at once: some clients come from the process before, and have to go on
+		s.awaitDrained(n)
+		s.awaitDrained(n + 1)
 		talk.pauseAgain()
 	}
 	talk.end(t)
 
-	s.signal(t, syscall.SIGTERM)
+	s.Signal(syscall.SIGTERM)
 	for _, p := range talk.people {
 		if err := p.awaitClose(ws.StatusGoingAway); err != nil {
 			t.Error(err)
 		}
 	}
-	<-s.log.ended
-	for _, line := range complaints.FindAllString(s.log.String(), -1) {
-		t.Error(line)
-	}
+	s.AwaitCleanEnd()
 }
 
 // Another program is installed in place of the chat, and serves from the upgrade on. It does not know what to do with the connections.
@@ -56,7 +54,7 @@ func TestSuccessorThatTakesNoClients(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.replace(t, other)
-	s.upgrade(t)
+	pid := s.Upgrade()
 	for _, p := range people {
 		if err := p.awaitClose(statusServiceRestart); err != nil {
 			t.Error(err)
@@ -65,8 +63,8 @@ func TestSuccessorThatTakesNoClients(t *testing.T) {
 			t.Errorf("%s has heard %q", p.nick, p.heard)
 		}
 	}
-	s.awaitDrained(t, 1)
-	if body := get(t, "http://"+s.addr+"/"); body != fmt.Sprintf("process %d\n", s.pids[1]) {
+	s.awaitDrained(1)
+	if body := get(t, "http://"+s.addr+"/"); body != fmt.Sprintf("process %d\n", pid) {
 		t.Errorf("the other program answers %q", body)
 	}
 }

@@ -3,18 +3,15 @@
 package main
 
 import (
-	"os"
-	"strings"
 	"testing"
 
 	"go.uber.org/goleak"
+
+	"github.com/go-grace/grace/internal/servicetest"
 )
 
-// With an address in place of the flags of a test, the test binary is the program: so the race detector watches that too.
+// The test binary is the program too, so that the race detector watches that.
 func TestMain(m *testing.M) {
-	if len(os.Args) == 2 && !strings.HasPrefix(os.Args[1], "-") {
-		main()
-		return
-	}
+	servicetest.Main(func(any) error { main(); return nil })
 	goleak.VerifyTestMain(m)
 }

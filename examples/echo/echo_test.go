@@ -6,7 +6,6 @@ import (
 	"errors"
 	"syscall"
 	"testing"
-	"time"
 )
 
 // TestEcho upgrades three times. Each generation has a connection of its own, which it serves to the end.
@@ -18,8 +17,8 @@ func TestEcho(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 3 {
-		old := s.serving()
-		s.upgrade(t)
+		_, old := s.Newest()
+		s.Upgrade()
 		conns = append(conns, dialPast(t, old, s.addr))
 	}
 	for i, c := range conns {
@@ -30,14 +29,7 @@ func TestEcho(t *testing.T) {
 	traffic.end(t)
 	endOneByOne(t, s, conns)
 
-	select {
-	case <-s.ended:
-	case <-time.After(patience):
-		t.Error("a process is left behind")
-	}
-	if err := <-s.exit; err != nil {
-		t.Errorf("the first process ended with %v", err)
-	}
+	s.AwaitCleanEnd()
 }
 
 // dialPast opens a connection to the service, and proves that another process than the old one serves it: that one is stopped
@@ -64,7 +56,7 @@ func signalTo(t *testing.T, pid int, sig syscall.Signal) {
 // endOneByOne closes the connections. A draining process ends when its connection is closed, and not earlier.
 func endOneByOne(t *testing.T, s *service, conns []conn) {
 	t.Helper()
-	pids := s.generations()
+	pids := s.PIDs()
 	if len(pids) != len(conns) {
 		t.Fatalf("there were the generations %v, not %d", pids, len(conns))
 	}

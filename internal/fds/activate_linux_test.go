@@ -13,12 +13,14 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/go-grace/grace/internal/helpertest"
 )
 
 // These tests let the real systemd pass sockets, since it is what this package must understand. Where it is missing they are
 // skipped, unless GRACE_REQUIRE_SYSTEMD is set.
 
-func init() { registerHelper("activated", activatedHelper) }
+func init() { helpertest.Register("activated", activatedHelper) }
 
 const envAsks = "FDS_TEST_ASKS" // what the helper "activated" opens, as JSON
 
@@ -85,7 +87,6 @@ type activation struct {
 // activate starts it. It listens on the addresses, and becomes the helper when the first client comes.
 func activate(t *testing.T, args []string, asks []Ask) *activation {
 	t.Helper()
-	helperUsed.Store("activated", true)
 	tool, err := exec.LookPath("systemd-socket-activate")
 	switch {
 	case err != nil && os.Getenv("GRACE_REQUIRE_SYSTEMD") != "":
@@ -101,7 +102,10 @@ func activate(t *testing.T, args []string, asks []Ask) *activation {
 	}
 	described, err := json.Marshal(plain)
 	must(t, err)
-	args = append(args, "-E", helperEnv+"=activated", "-E", envAsks+"="+string(described), "-E", "GORACE=atexit_sleep_ms=0", self)
+	for _, entry := range append(helpertest.Use("activated"), envAsks+"="+string(described)) {
+		args = append(args, "-E", entry)
+	}
+	args = append(args, self)
 	a := &activation{cmd: exec.Command(tool, args...), done: make(chan error, 1)}
 	a.cmd.Stdout, a.cmd.Stderr = &a.output, &a.output
 	must(t, a.cmd.Start())

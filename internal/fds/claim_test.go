@@ -12,6 +12,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/go-grace/grace/internal/helpertest"
 )
 
 func TestInspect(t *testing.T) {
@@ -104,7 +106,7 @@ func TestOpenBindsBesideTheOtherFamily(t *testing.T) {
 			if errors.Is(err, syscall.EADDRINUSE) {
 				return false // some other process has it
 			}
-			if err != nil || sock.Inherited() || !isOpen(numbers[0]) {
+			if err != nil || sock.Inherited() || !helpertest.IsOpen(numbers[0]) {
 				t.Errorf("%s while %s was inherited: %v", other, network, err)
 			}
 			return true
@@ -124,12 +126,12 @@ func TestOpenTakesEachKind(t *testing.T) {
 	}
 	for network, conn := range conns {
 		s, numbers := heirTo(t, bequest{Record{Name: "it", Given: true}, conn})
-		before := len(openDescriptors())
+		before := len(helpertest.OpenDescriptors())
 		sock := openAsk(t, s, Ask{Name: "it", Network: network, Address: "/nowhere:0"})
 		if got := sock.Addr().Network(); got != network || !sock.Inherited() || !sock.Record().Given {
 			t.Errorf("%s: got a %s socket, inherited %t, given %t", network, got, sock.Inherited(), sock.Record().Given)
 		}
-		if after := len(openDescriptors()); after != before || isOpen(numbers[0]) {
+		if after := len(helpertest.OpenDescriptors()); after != before || helpertest.IsOpen(numbers[0]) {
 			t.Errorf("%s: %d descriptors became %d", network, before, after)
 		}
 		if !isNonblocking(t, fdOf(t, conn)) {
@@ -171,7 +173,7 @@ func TestOpenOfFalselyDescribedSocket(t *testing.T) {
 	for _, tt := range tests {
 		words := Record{Network: tt.network, Address: ":0", Given: tt.given}
 		s, numbers := heirTo(t, bequest{words, tt.conn})
-		before := len(openDescriptors())
+		before := len(helpertest.OpenDescriptors())
 		sock, err := s.Open(t.Context(), Ask{Network: words.Network, Address: words.Address})
 		if err == nil {
 			t.Fatalf("%s: got the socket %s", tt.network, sock.Addr())
@@ -179,11 +181,11 @@ func TestOpenOfFalselyDescribedSocket(t *testing.T) {
 		if !strings.Contains(err.Error(), tt.network+" :0") || !strings.Contains(err.Error(), "descriptor") {
 			t.Errorf("error %q does not say what was asked for, and which descriptor is wrong", err)
 		}
-		if after := len(openDescriptors()); after != before {
+		if after := len(helpertest.OpenDescriptors()); after != before {
 			t.Errorf("%s: the failure made %d descriptors of %d", tt.network, after, before)
 		}
 		s.Settle()
-		if isOpen(numbers[0]) {
+		if helpertest.IsOpen(numbers[0]) {
 			t.Errorf("%s: the descriptor is left open", tt.network)
 		}
 	}
@@ -199,7 +201,7 @@ func TestClaimThatFailsAfterSettleLeavesNothing(t *testing.T) {
 	s.Settle()
 	s.disclaim(h)
 	must(t, s.Close())
-	if isOpen(numbers[0]) {
+	if helpertest.IsOpen(numbers[0]) {
 		t.Error("the descriptor is left open: nobody will ever close it")
 		_ = unix.Close(numbers[0])
 	}

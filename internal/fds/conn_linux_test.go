@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/go-grace/grace/internal/helpertest"
 )
 
 // bothEnds gives both ends of a connection, of which the second was accepted.
@@ -171,7 +173,7 @@ func TestOpenConnOfWhatIsNoSocket(t *testing.T) {
 	file, err := os.Open(os.DevNull)
 	must(t, err)
 	defer file.Close()
-	before := openDescriptors()
+	before := helpertest.OpenDescriptors()
 	closed := sent(t, file)
 	must(t, closed.Close())
 	for what, f := range map[string]*os.File{"a pipe": sent(t, r), "a file": sent(t, file), "a closed file": closed} {
@@ -180,7 +182,7 @@ func TestOpenConnOfWhatIsNoSocket(t *testing.T) {
 			must(t, c.Close())
 		}
 	}
-	if after := openDescriptors(); !maps.Equal(before, after) {
+	if after := helpertest.OpenDescriptors(); !maps.Equal(before, after) {
 		t.Errorf("open before: %v; after: %v", before, after)
 	}
 }
@@ -215,11 +217,11 @@ func TestOpenConnOfConnectionThatHasEnded(t *testing.T) {
 				t.Fatalf("%s: it is open", what)
 			}
 		}
-		before, kept := openDescriptors(), settings(t, c)
+		before, kept := helpertest.OpenDescriptors(), settings(t, c)
 		if opened, err := OpenConn(sent(t, c)); !errors.Is(err, errNoPeer) {
 			t.Errorf("%s: got %v, %v", what, opened, err)
 		}
-		if after := openDescriptors(); !maps.Equal(before, after) {
+		if after := helpertest.OpenDescriptors(); !maps.Equal(before, after) {
 			t.Errorf("%s: open before: %v; after: %v", what, before, after)
 		}
 		if now := settings(t, c); now != kept {

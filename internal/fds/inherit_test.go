@@ -17,9 +17,11 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/go-grace/grace/internal/helpertest"
 )
 
-func init() { registerHelper("inherit", inheritHelper) }
+func init() { helpertest.Register("inherit", inheritHelper) }
 
 // envOwn makes the helper open a file of its own before it looks at what it was given. It gets the lowest free number.
 const envOwn = "FDS_TEST_OWN"
@@ -51,7 +53,7 @@ func inheritHelper() error {
 	if err != nil {
 		report.Error, report.IsEnvironment = err.Error(), errors.Is(err, ErrEnvironment)
 	}
-	report.OwnOpen = report.Own >= 0 && isOpen(report.Own)
+	report.OwnOpen = report.Own >= 0 && helpertest.IsOpen(report.Own)
 	report.look(passed)
 	return json.NewEncoder(os.Stdout).Encode(report)
 }
@@ -251,7 +253,7 @@ func TestInheritLeavesWhatIsNotAnnounced(t *testing.T) {
 	}
 }
 
-func init() { registerHelper("answer", answerHelper) }
+func init() { helpertest.Register("answer", answerHelper) }
 
 // answerHelper inherits with the records that its parent has, opens what it is asked for, and serves one client of each.
 func answerHelper() error {

@@ -14,12 +14,14 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/go-grace/grace/internal/helpertest"
 )
 
 func TestLend(t *testing.T) {
 	s := newSet(t)
 	ours := []*Socket{open(t, s, "tcp", "127.0.0.1:0"), open(t, s, "udp", "127.0.0.1:0"), open(t, s, "unix", sockPath(t))}
-	before := openDescriptors()
+	before := helpertest.OpenDescriptors()
 	refusal := errors.New("no")
 	calls := 0
 	err := s.Lend(func(lent []uintptr, records []Record) error {
@@ -33,7 +35,7 @@ func TestLend(t *testing.T) {
 				t.Errorf("%s is not lent, or under another's record: %v", sock.Addr(), records)
 			}
 		}
-		if now := openDescriptors(); len(now) != len(before) {
+		if now := helpertest.OpenDescriptors(); len(now) != len(before) {
 			t.Errorf("%d descriptors became %d: each socket has one, and it is that one which is lent", len(before), len(now))
 		}
 		return refusal

@@ -4,117 +4,16 @@ package fds
 
 import (
 	"encoding/json"
-	"errors"
-	"flag"
-	"fmt"
 	"os"
-	"sync"
 	"testing"
 	"time"
 
 	"go.uber.org/goleak"
-	"golang.org/x/sys/unix"
+
+	"github.com/go-grace/grace/internal/helpertest"
 )
 
-// helperEnv names the helper that this binary is to be instead of a run of the tests. Descriptors are inherited from the
-// number 3 on, so what a process makes of them can only be seen in a process that was started with them.
-const helperEnv = "GRACE_FDS_TEST_HELPER"
-
-var (
-	helpers    = map[string]func() error{}
-	helperUsed sync.Map
-)
-
-// registerHelper is called by the init function of the file that uses the helper.
-func registerHelper(name string, run func() error) { helpers[name] = run }
-
-func TestMain(m *testing.M) {
-	if name := os.Getenv(helperEnv); name != "" {
-		os.Exit(runHelper(name))
-	}
-	hideStrayDescriptors()
-	before := openDescriptors()
-	code := m.Run()
-	if code == 0 && !fuzzing() {
-		if err := errors.Join(unusedHelpers(), leftOver(before)); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			code = 1
-		}
-	}
-	os.Exit(code)
-}
-
-func runHelper(name string) int {
-	_ = os.Unsetenv(helperEnv)
-	run := helpers[name]
-	if run == nil {
-		fmt.Fprintf(os.Stderr, "there is no helper %q\n", name)
-		return 2
-	}
-	if err := run(); err != nil {
-		fmt.Fprintf(os.Stderr, "helper %s: %v\n", name, err)
-		return 1
-	}
-	return 0
-}
-
-// hideStrayDescriptors keeps descriptors that leaked into the tests from whoever started them out of the helpers, and opens
-// those of the runtime's poller, so that they do not count as leaked.
-func hideStrayDescriptors() {
-	for fd := range openDescriptors() {
-		if fd >= First {
-			unix.CloseOnExec(fd)
-		}
-	}
-	if r, w, err := os.Pipe(); err == nil {
-		_, _ = r.Close(), w.Close()
-	}
-}
-
-// openDescriptors is the census of what this process has open.
-func openDescriptors() map[int]bool {
-	open := make(map[int]bool)
-	for fd := range 8192 {
-		if _, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err == nil {
-			open[fd] = true
-		}
-	}
-	return open
-}
-
-// leftOver tells what the tests have left. Goroutines come first: some close a descriptor at their end.
-func leftOver(before map[int]bool) error {
-	errs := []error{goleak.Find()}
-	for fd := range openDescriptors() {
-		if !before[fd] {
-			errs = append(errs, fmt.Errorf("descriptor %d is left open: %s", fd, inspect(fd)))
-		}
-	}
-	if _, err := unix.Wait4(-1, nil, unix.WNOHANG, nil); !errors.Is(err, unix.ECHILD) {
-		errs = append(errs, fmt.Errorf("a child process is left (wait4: %v)", err))
-	}
-	return errors.Join(errs...)
-}
-
-func unusedHelpers() error {
-	if isSet("test.run") || isSet("test.skip") || isSet("test.list") || isSet("test.bench") {
-		return nil
-	}
-	var errs []error
-	for name := range helpers {
-		if _, used := helperUsed.Load(name); !used {
-			errs = append(errs, fmt.Errorf("no test uses the helper %q", name))
-		}
-	}
-	return errors.Join(errs...)
-}
-
-func fuzzing() bool { return isSet("test.fuzz") || isSet("test.fuzzworker") }
-
-func isSet(name string) bool {
-	f := flag.Lookup(name)
-	return f != nil && f.Value.String() != "" && f.Value.String() != "false"
-}
+func TestMain(m *testing.M) { helpertest.Main(m, func() error { return goleak.Find() }) }
 
 // start says how a helper is started: with these variables and no others.
 type start struct {
@@ -137,7 +36,6 @@ type helper struct {
 // run starts a helper. The flags of its files stay as they are, which os/exec does not promise.
 func (s start) run(t *testing.T) *helper {
 	t.Helper()
-	helperUsed.Store(s.helper, true)
 	r, w, err := os.Pipe()
 	must(t, err)
 	defer w.Close()
@@ -145,9 +43,7 @@ func (s start) run(t *testing.T) *helper {
 	if s.stdin != nil {
 		stdin = s.stdin.Fd()
 	}
-	// The race detector would sleep for a second at the end of each helper.
-	proc, err := startProcess(append([]string{helperEnv + "=" + s.helper, "GORACE=atexit_sleep_ms=0"}, s.env...),
-		append([]uintptr{stdin, w.Fd(), 2}, s.files...))
+	proc, err := startProcess(append(helpertest.Use(s.helper), s.env...), append([]uintptr{stdin, w.Fd(), 2}, s.files...))
 	must(t, err)
 	h := &helper{name: s.helper, proc: proc, out: r, timer: time.AfterFunc(time.Minute, func() { _ = proc.Kill() })}
 	t.Cleanup(h.end)

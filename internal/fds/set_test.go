@@ -13,6 +13,8 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+
+	"github.com/go-grace/grace/internal/helpertest"
 )
 
 // recorded is a ListenConfig that notes for which sockets it was used.
@@ -39,7 +41,7 @@ func TestOpenBinds(t *testing.T) {
 	for _, tt := range tests {
 		s := newSet(t)
 		var calls []string
-		before := len(openDescriptors())
+		before := len(helpertest.OpenDescriptors())
 		ask := Ask{Network: tt.network, Address: tt.address, Name: "it", Config: recorded(&calls)}
 		sock := openAsk(t, s, ask)
 		if reflect.TypeOf(sock.Conn()) != reflect.TypeOf(tt.conn) || sock.Inherited() {
@@ -51,11 +53,11 @@ func TestOpenBinds(t *testing.T) {
 		if !slices.Equal(calls, []string{tt.control}) {
 			t.Errorf("%s: Control was called for %q", ask, calls)
 		}
-		if now := len(openDescriptors()); now != before+1 {
+		if now := len(helpertest.OpenDescriptors()); now != before+1 {
 			t.Errorf("%s: a socket costs %d descriptors", ask, now-before)
 		}
 		must(t, sock.Close())
-		if now := len(openDescriptors()); now != before {
+		if now := len(helpertest.OpenDescriptors()); now != before {
 			t.Errorf("%s: %d descriptors are left of a closed socket", ask, now-before)
 		}
 	}
@@ -84,11 +86,11 @@ func TestOpenThatFailsLeavesNothing(t *testing.T) {
 	s := newSet(t)
 	refusal := errors.New("no")
 	refuse := net.ListenConfig{Control: func(string, string, syscall.RawConn) error { return refusal }}
-	before := len(openDescriptors())
+	before := len(helpertest.OpenDescriptors())
 	if _, err := s.Open(t.Context(), Ask{Network: "tcp", Address: "127.0.0.1:0", Config: refuse}); !errors.Is(err, refusal) {
 		t.Errorf("got %v, want the error of Control", err)
 	}
-	if now := len(openDescriptors()); now != before {
+	if now := len(helpertest.OpenDescriptors()); now != before {
 		t.Errorf("%d descriptors are left", now-before)
 	}
 	if got := open(t, s, "tcp", "127.0.0.1:0").Record().Ordinal; got != 0 {
@@ -215,7 +217,7 @@ func TestOrdinalsOfManyGoroutines(t *testing.T) {
 }
 
 func TestSetClose(t *testing.T) {
-	before := len(openDescriptors())
+	before := len(helpertest.OpenDescriptors())
 	ln := listenOn(t, "tcp", "127.0.0.1:0")
 	s, _ := heirTo(t, bequest{Record{Name: "taken", Given: true}, ln}, bequest{Record{Given: true}, ln})
 	taken := openAsk(t, s, Ask{Name: "taken", Network: "tcp", Address: ":0"})
@@ -224,7 +226,7 @@ func TestSetClose(t *testing.T) {
 
 	must(t, s.Close())
 
-	if now := len(openDescriptors()); now != before+1 {
+	if now := len(helpertest.OpenDescriptors()); now != before+1 {
 		t.Errorf("%d descriptors are left", now-before-1)
 	}
 	for _, sock := range []*Socket{taken, bound} {
@@ -244,12 +246,12 @@ func TestSetCloseDuringOpen(t *testing.T) {
 	s := New()
 	path := sockPath(t)
 	closing := net.ListenConfig{Control: func(string, string, syscall.RawConn) error { return s.Close() }}
-	before := len(openDescriptors())
+	before := len(helpertest.OpenDescriptors())
 	_, err := s.Open(context.Background(), Ask{Network: "unix", Address: path, Config: closing})
 	if !errors.Is(err, ErrClosed) {
 		t.Errorf("got %v, want ErrClosed", err)
 	}
-	if now := len(openDescriptors()); now != before || exists(path) {
+	if now := len(helpertest.OpenDescriptors()); now != before || exists(path) {
 		t.Errorf("%d descriptors are left, the path is left: %t", now-before, exists(path))
 	}
 }

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"sync"
 	"testing"
+
+	"github.com/go-grace/grace/internal/helpertest"
 )
 
 // orphaned gives the socket's address and leaves it open nowhere but in what inherits it.
@@ -48,7 +50,7 @@ func TestSettleClosesWhatNobodyAskedFor(t *testing.T) {
 			t.Errorf("socket %d can be reached: %t", i, !reachable)
 		}
 	}
-	if isOpen(numbers[1]) || isOpen(numbers[2]) {
+	if helpertest.IsOpen(numbers[1]) || helpertest.IsOpen(numbers[2]) {
 		t.Error("descriptors are left open")
 	}
 	if got := s.Sockets(); !slices.Equal(got, []*Socket{sock}) {

@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/go-grace/grace/internal/helpertest"
 )
 
 // crashed leaves a path behind, as a process does that is killed.
@@ -31,13 +33,13 @@ func crashed(t *testing.T, ask Ask) {
 func TestStalePathIsReplaced(t *testing.T) {
 	forEachUnixNetwork(t, func(t *testing.T, ask Ask) {
 		crashed(t, ask)
-		before := len(openDescriptors())
+		before := len(helpertest.OpenDescriptors())
 		s := newSet(t)
 		sock := openAsk(t, s, ask)
 		if !reaches(t, sock.Addr()) {
 			t.Error("the new socket does not have the path")
 		}
-		if now := len(openDescriptors()); now != before+1 {
+		if now := len(helpertest.OpenDescriptors()); now != before+1 {
 			t.Errorf("%d descriptors more, want that of the socket alone", now-before)
 		}
 		must(t, sock.Close())
@@ -67,12 +69,12 @@ func TestLivePathIsKept(t *testing.T) {
 func checkPathIsTaken(t *testing.T, ask Ask, says string) {
 	t.Helper()
 	s := newSet(t)
-	before := len(openDescriptors())
+	before := len(helpertest.OpenDescriptors())
 	_, err := s.Open(t.Context(), ask)
 	if !errors.Is(err, syscall.EADDRINUSE) || !strings.Contains(err.Error(), says) {
 		t.Errorf("got %v; want an error that matches EADDRINUSE and says %q", err, says)
 	}
-	if now := len(openDescriptors()); now != before {
+	if now := len(helpertest.OpenDescriptors()); now != before {
 		t.Errorf("%d descriptors are left", now-before)
 	}
 }
@@ -233,7 +235,7 @@ func TestPathHasOneWinner(t *testing.T) {
 	}
 }
 
-func init() { registerHelper("race", raceHelper) }
+func init() { helpertest.Register("race", raceHelper) }
 
 // raceHelper opens a path when its standard input ends, tells whether it got it, and holds it until descriptor 3 ends.
 func raceHelper() error {

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/go-grace/grace/internal/helpertest"
 )
 
 // parcel is a pipe whose end for writing is passed: what is written to it tells it from others, and its end that all copies are
@@ -154,7 +156,7 @@ func openNoMore(t *testing.T) (restore func()) {
 	var limit unix.Rlimit
 	must(t, unix.Getrlimit(unix.RLIMIT_NOFILE, &limit))
 	lowered := limit
-	for lowered.Cur = 0; isOpen(int(lowered.Cur)); lowered.Cur++ {
+	for lowered.Cur = 0; helpertest.IsOpen(int(lowered.Cur)); lowered.Cur++ {
 	}
 	must(t, unix.Setrlimit(unix.RLIMIT_NOFILE, &lowered))
 	restore = func() { must(t, unix.Setrlimit(unix.RLIMIT_NOFILE, &limit)) }

@@ -11,11 +11,13 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/go-grace/grace/internal/helpertest"
 )
 
 func init() {
-	helpers["between"] = betweenHelper
-	helpers["heir"] = heirHelper
+	helpertest.Register("between", betweenHelper)
+	helpertest.Register("heir", heirHelper)
 }
 
 // betweenHelper is a program between two processes, that starts the next one with all that it was given itself.
@@ -24,12 +26,12 @@ func betweenHelper() error {
 	if err != nil {
 		return err
 	}
-	if err := os.Setenv(helperEnv, "heir"); err != nil { // and not once more between
+	if err := os.Setenv(helpertest.Env, "heir"); err != nil { // and not once more between
 		return err
 	}
 	files := []uintptr{0, 1, 2, 3, 4, 5, 6}
 	for i, fd := range files {
-		if !isOpen(int(fd)) {
+		if !helpertest.IsOpen(int(fd)) {
 			files[i] = noFile
 		}
 	}
@@ -55,7 +57,7 @@ func heirHelper() error {
 	l, following, err := TakeLink(sockets)
 	fmt.Print("expected ", expected, ", link ", l != nil, ", following ", len(following), ", error ", err != nil, ", open")
 	for fd := 3; fd < 7; fd++ {
-		if isOpen(fd) {
+		if helpertest.IsOpen(fd) {
 			fmt.Print(" ", fd)
 		}
 	}
@@ -92,7 +94,7 @@ func TestLinkThatWasPassedOn(t *testing.T) {
 			if tt.hungUp {
 				must(t, link.Close())
 			}
-			helperUsed.Store("heir", true)
+			helpertest.Use("heir")
 			env := []string{tt.announced, "HANDOFF_TEST_SOCKETS=" + strconv.Itoa(tt.sockets)}
 			end := startHelper(t, "between", env, 0, file.Fd(), theirs.Fd(), file.Fd(), file.Fd())
 			must(t, errors.Join(theirs.Close(), file.Close()))

@@ -15,11 +15,13 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/go-grace/grace/internal/helpertest"
 )
 
 func init() {
-	helpers["successor"] = successorHelper
-	helpers["deceived"] = deceivedHelper
+	helpertest.Register("successor", successorHelper)
+	helpertest.Register("deceived", deceivedHelper)
 }
 
 // successorHelper takes its link, and says what it was told.
@@ -48,7 +50,7 @@ func successorHelper() error {
 // deceivedHelper is told that its standard input is the link. A service manager may well have made that a socket.
 func deceivedHelper() error {
 	_, _, err := TakeLink(0)
-	fmt.Print(err != nil, isOpen(0))
+	fmt.Print(err != nil, helpertest.IsOpen(0))
 	return nil
 }
 
@@ -154,7 +156,7 @@ func TestTakeLinkRefusesLies(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.what, func(t *testing.T) {
 			t.Setenv(envLink, tt.value)
-			before := len(openDescriptors())
+			before := len(helpertest.OpenDescriptors())
 			l, _, err := TakeLink(0)
 			if l != nil || err == nil || !strings.Contains(err.Error(), tt.says) {
 				t.Fatalf("got %v, %v; want an error that says %q", l, err, tt.says)
@@ -162,10 +164,10 @@ func TestTakeLinkRefusesLies(t *testing.T) {
 			if _, ok := os.LookupEnv(envLink); ok {
 				t.Error("the variable is still set")
 			}
-			if now := len(openDescriptors()); now > before {
+			if now := len(helpertest.OpenDescriptors()); now > before {
 				t.Errorf("%d descriptors are left", now-before)
 			}
-			if tt.keeps >= 0 && !isOpen(tt.keeps) {
+			if tt.keeps >= 0 && !helpertest.IsOpen(tt.keeps) {
 				t.Errorf("descriptor %d was closed", tt.keeps)
 			}
 		})

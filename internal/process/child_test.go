@@ -12,11 +12,13 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/go-grace/grace/internal/helpertest"
 )
 
 func init() {
-	helpers["exit"] = exitHelper
-	helpers["wait"] = waitHelper
+	helpertest.Register("exit", exitHelper)
+	helpertest.Register("wait", waitHelper)
 }
 
 // exitHelper exits with the code that is its argument, or by the signal if it begins with a minus.
@@ -129,7 +131,7 @@ func TestOtherChildrenAreNotWaitedFor(t *testing.T) {
 // is lost, which must neither hang nor be mistaken for a success, nor cost a descriptor.
 func TestStateThatSomebodyElseTook(t *testing.T) {
 	spec := helperSpec(t, "exit", "0")
-	before := len(openDescriptors())
+	before := len(helpertest.OpenDescriptors())
 	pid, err := start(spec)
 	must(t, err)
 	proc, err := os.FindProcess(pid)
@@ -144,7 +146,7 @@ func TestStateThatSomebodyElseTook(t *testing.T) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 	must(t, c.Kill())
-	if now := len(openDescriptors()); now != before {
+	if now := len(helpertest.OpenDescriptors()); now != before {
 		t.Errorf("%d descriptors are left", now-before)
 	}
 }

@@ -13,12 +13,14 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/go-grace/grace/internal/helpertest"
 )
 
 func init() {
-	helpers["undumpable"] = undumpableHelper
-	helpers["limited"] = limitedHelper
-	helpers["no-proc"] = noProcHelper
+	helpertest.Register("undumpable", undumpableHelper)
+	helpertest.Register("limited", limitedHelper)
+	helpertest.Register("no-proc", noProcHelper)
 }
 
 // withoutName gives an open program that has no name any more: whatever is started is that file.
@@ -58,14 +60,14 @@ func TestStartOfExecutableAmongManyDescriptors(t *testing.T) {
 		for i, fd := range spec.Files {
 			want[i] = identity(fd)
 		}
-		before := len(openDescriptors())
+		before := len(helpertest.OpenDescriptors())
 		got := look(t, spec).Files
 		for i := range max(len(got), len(want)) {
 			if i != 1 && got[i] != want[i] { // 1 is how the child tells
 				t.Errorf("the child's descriptor %d is %q, want %q", i, got[i], want[i])
 			}
 		}
-		if now := len(openDescriptors()); now > before+2 { // outputOf's pipe is closed by the Cleanup of the test
+		if now := len(helpertest.OpenDescriptors()); now > before+2 { // outputOf's pipe is closed by the Cleanup of the test
 			t.Errorf("%d descriptors are left", now-before)
 		}
 	}
@@ -105,8 +107,7 @@ func undumpableHelper() error {
 
 // runExit starts the program as the exit helper.
 func runExit(e *Executable) error {
-	env := []string{helperEnv + "=exit", "GORACE=atexit_sleep_ms=0"}
-	c, err := Start(context.Background(), Spec{Path: "/gone", Args: []string{"x", "0"}, Env: env, Files: Stdio(), Executable: e})
+	c, err := Start(context.Background(), Spec{Path: "/gone", Args: []string{"x", "0"}, Env: helpertest.Use("exit"), Files: Stdio(), Executable: e})
 	if err != nil {
 		return err
 	}
@@ -135,9 +136,9 @@ func limitedHelper() error {
 	if err != nil {
 		return err
 	}
-	before := len(openDescriptors())
+	before := len(helpertest.OpenDescriptors())
 	_, err = Start(context.Background(), Spec{Path: "/gone", Files: []uintptr{0, 1, 2, uintptr(last)}, Executable: e})
-	fmt.Println(err, len(openDescriptors())-before)
+	fmt.Println(err, len(helpertest.OpenDescriptors())-before)
 	return runExit(e)
 }
 

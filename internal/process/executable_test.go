@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/go-grace/grace/internal/helpertest"
 )
 
 // copySelf gives a copy of this binary that the test can change.
@@ -75,7 +77,7 @@ func TestNoExecutableNeverChanges(t *testing.T) {
 func TestOpenOfWhatIsNoExecutable(t *testing.T) {
 	plain := filepath.Join(t.TempDir(), "plain")
 	must(t, os.WriteFile(plain, []byte("content"), 0o600))
-	before := len(openDescriptors())
+	before := len(helpertest.OpenDescriptors())
 	for path, want := range map[string]string{
 		plain:                                "is not executable",
 		filepath.Join(t.TempDir(), "absent"): "no such file",
@@ -86,7 +88,7 @@ func TestOpenOfWhatIsNoExecutable(t *testing.T) {
 			t.Errorf("%s: got %v, want an error that names it and says %q", path, err, want)
 		}
 	}
-	if now := len(openDescriptors()); now != before {
+	if now := len(helpertest.OpenDescriptors()); now != before {
 		t.Errorf("%d descriptors are left", now-before)
 	}
 }

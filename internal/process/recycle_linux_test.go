@@ -11,15 +11,16 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/go-grace/grace/internal/helpertest"
 )
 
-func init() { helpers["recycle"] = recycleHelper }
+func init() { helpertest.Register("recycle", recycleHelper) }
 
 // Another process gets the number of one that is watched, and has ended. No signal reaches it.
 func TestSignalNeverReachesARecycledNumber(t *testing.T) {
-	helperUsed.Store("recycle", true)
 	cmd := exec.Command("/proc/self/exe")
-	cmd.Env = append(os.Environ(), helperEnv+"=recycle", "GORACE=atexit_sleep_ms=0")
+	cmd.Env = append(os.Environ(), helpertest.Use("recycle")...)
 	cmd.Stderr = os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{ // where the numbers can be chosen
 		Cloneflags:  syscall.CLONE_NEWUSER | syscall.CLONE_NEWPID,
@@ -75,7 +76,7 @@ func startLiving() (c *Child, end func(), err error) {
 		return nil, nil, err
 	}
 	defer r.Close()
-	c, err = Start(context.Background(), Spec{Path: "/proc/self/exe", Args: []string{"wait"}, Env: []string{helperEnv + "=wait", "GORACE=atexit_sleep_ms=0"}, Files: []uintptr{r.Fd(), 1, 2}})
+	c, err = Start(context.Background(), Spec{Path: "/proc/self/exe", Args: []string{"wait"}, Env: helpertest.Use("wait"), Files: []uintptr{r.Fd(), 1, 2}})
 	return c, func() { _ = w.Close() }, err
 }
 

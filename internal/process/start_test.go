@@ -17,11 +17,13 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/go-grace/grace/internal/helpertest"
 )
 
 func init() {
-	helpers["look"] = lookHelper
-	helpers["stdio"] = stdioHelper
+	helpertest.Register("look", lookHelper)
+	helpertest.Register("stdio", stdioHelper)
 }
 
 // view is what a started process sees of the world.
@@ -206,7 +208,7 @@ func TestStartOfWhatCannotBeStarted(t *testing.T) {
 		{"a missing directory", os.Args[0], filepath.Join(t.TempDir(), "missing"), os.ErrNotExist},
 	}
 	for _, tt := range tests {
-		before := len(openDescriptors())
+		before := len(helpertest.OpenDescriptors())
 		began := time.Now()
 		c, err := Start(context.Background(), Spec{Path: tt.path, Args: []string{"x"}, Dir: tt.dir})
 		if c != nil || !errors.Is(err, tt.want) || !strings.Contains(err.Error(), "start "+tt.path) {
@@ -215,7 +217,7 @@ func TestStartOfWhatCannotBeStarted(t *testing.T) {
 		if took := time.Since(began); took > busyTotal {
 			t.Errorf("%s: it took %v to find out", tt.what, took)
 		}
-		if now := len(openDescriptors()); now != before {
+		if now := len(helpertest.OpenDescriptors()); now != before {
 			t.Errorf("%s: %d descriptors are left", tt.what, now-before)
 		}
 	}

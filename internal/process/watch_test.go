@@ -14,11 +14,13 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/go-grace/grace/internal/helpertest"
 )
 
 func init() {
-	helpers["parent"] = parentHelper
-	helpers["poll"] = pollHelper
+	helpertest.Register("parent", parentHelper)
+	helpertest.Register("poll", pollHelper)
 }
 
 // parentHelper starts the helper that is its argument, prints its number, and exits when its standard input ends. Descriptor 3
@@ -28,7 +30,7 @@ func parentHelper() error {
 	if err != nil {
 		return err
 	}
-	c, err := Start(context.Background(), Spec{Path: self, Args: []string{self}, Env: []string{helperEnv + "=" + os.Args[1]}, Files: []uintptr{3, 4, 2}})
+	c, err := Start(context.Background(), Spec{Path: self, Args: []string{self}, Env: helpertest.Use(os.Args[1]), Files: []uintptr{3, 4, 2}})
 	if err != nil {
 		return err
 	}
@@ -48,7 +50,7 @@ type family struct {
 
 func startFamily(t *testing.T, helper string) family {
 	t.Helper()
-	helperUsed.Store(helper, true)
+	helpertest.Use(helper)
 	childIn, endChild := pipe(t)
 	childOut, w := pipe(t)
 	otherIn, endOther := pipe(t)
@@ -127,7 +129,7 @@ func TestWatchParent(t *testing.T) {
 
 // A watch that is no longer wanted costs nothing more, whether or not the process has ended.
 func TestWatchClose(t *testing.T) {
-	before, goroutines := len(openDescriptors()), runtime.NumGoroutine()
+	before, goroutines := len(helpertest.OpenDescriptors()), runtime.NumGoroutine()
 	for range 20 {
 		w, err := Watch(os.Getppid())
 		must(t, err)
@@ -138,7 +140,7 @@ func TestWatchClose(t *testing.T) {
 		}
 	}
 	eventually(t, "no descriptor and no goroutine is left", func() bool {
-		return len(openDescriptors()) == before && runtime.NumGoroutine() <= goroutines
+		return len(helpertest.OpenDescriptors()) == before && runtime.NumGoroutine() <= goroutines
 	})
 }
 
@@ -147,7 +149,7 @@ func TestWatchThatHasEndedLeavesNothing(t *testing.T) {
 		t.Skip("without process descriptors only the parent can be watched")
 	}
 	spec := helperSpec(t, "wait")
-	before := len(openDescriptors())
+	before := len(helpertest.OpenDescriptors())
 	r, stdin := pipe(t)
 	spec.Files[0] = r.Fd()
 	c := startChild(t, spec)
@@ -155,7 +157,7 @@ func TestWatchThatHasEndedLeavesNothing(t *testing.T) {
 	must(t, errors.Join(err, r.Close(), stdin.Close()))
 	closes(t, "the end is noticed", w.Gone())
 	closes(t, "the child is reaped", c.Exited())
-	eventually(t, "no descriptor is left", func() bool { return len(openDescriptors()) == before })
+	eventually(t, "no descriptor is left", func() bool { return len(helpertest.OpenDescriptors()) == before })
 	w.Close()
 }
 
