@@ -8,7 +8,8 @@ import (
 	"testing"
 )
 
-// h2loadReport is what h2load counts. It does not connect again after a GOAWAY: what it has not started by then has failed.
+// h2loadReport is what h2load counts. It does not connect again after a GOAWAY: what it has not sent by then has failed; and what it
+// was about to send, which counts as started, as an error.
 type h2loadReport struct{ Total, Started, Done, Succeeded, Failed, Errored, Timeout int }
 
 var h2loadLine = regexp.MustCompile(`(?m)^requests: .*$`)
@@ -35,7 +36,8 @@ func stopH2load(r *repeated) (sum h2loadReport) {
 	return sum
 }
 
-// Every HTTP/2 request that was sent is answered: none is refused.
+// Every HTTP/2 request that was handled is answered. (That none is refused, examples/httpsoak shows: h2load does not tell them from those
+// that it has not sent.)
 func TestH2loadNoticesNoUpgrade(t *testing.T) {
 	inEachMode(t, func(t *testing.T, mode string) {
 		t.Run("h2c", func(t *testing.T) {
@@ -60,12 +62,12 @@ func testH2load(t *testing.T, mode string, url func(*service) string) {
 	had := s.stop()
 
 	for _, r := range []h2loadReport{fresh, kept} {
-		if r.Succeeded != r.Started {
-			t.Errorf("requests were sent and not answered: %+v", r)
+		if r.Done != r.Started || r.Failed != r.Errored || r.Timeout > 0 {
+			t.Errorf("a connection has ended without GOAWAY, or an answer is not 200: %+v", r)
 		}
 	}
-	if fresh.Started != fresh.Total {
-		t.Errorf("of %d connections %d have come about", fresh.Total, fresh.Started)
+	if fresh.Succeeded != fresh.Total {
+		t.Errorf("of the first requests of %d connections %d were answered", fresh.Total, fresh.Succeeded)
 	}
 	if kept.Started == kept.Total {
 		t.Error("no GOAWAY has come")

@@ -248,6 +248,7 @@ func TestGraceOfAPartOfARequest(t *testing.T) {
 	n.transferTo(refused)
 	c, client := n.idleConn(time.Time{})
 	nc := newConn(c, n.server)
+	nc.Conn = opaque{c} // of which the system does not tell when something has come
 	nc.state, nc.since = http.StateIdle, time.Now().Add(-time.Hour)
 	n.begin(true)
 	result := startRead(t, c)
