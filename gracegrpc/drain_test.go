@@ -17,12 +17,13 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/go-grace/grace"
+	"github.com/go-grace/grace/internal/pipenet"
 )
 
 func TestDrainOfAnIdleConnection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t)
-		c := r.connect(t)
+		c := newClient(t, r.Listener)
 		defer c.Close()
 		if err := <-c.call(0); err != nil {
 			t.Error(err)
@@ -37,7 +38,7 @@ func TestDrainOfAnIdleConnection(t *testing.T) {
 func TestRPCsOverTheBeginOfTheDrain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t)
-		c := r.connect(t)
+		c := newClient(t, r.Listener)
 		defer c.Close()
 		early := c.call(20)
 		synctest.Wait()
@@ -55,7 +56,7 @@ func TestRPCsOverTheBeginOfTheDrain(t *testing.T) {
 
 // lateListener holds the goroutines in which grpc-go begins to serve a connection: they ask for its address first.
 type lateListener struct {
-	*pipeListener
+	*pipenet.Listener
 	held atomic.Pointer[chan struct{}]
 }
 
@@ -63,14 +64,14 @@ func (l *lateListener) Addr() net.Addr {
 	if held := l.held.Load(); held != nil {
 		<-*held
 	}
-	return l.pipeListener.Addr()
+	return l.Listener.Addr()
 }
 
 // A connection that was accepted just before the drain is served. GracefulStop alone closes it.
 func TestConnectionFromTheLastMoment(t *testing.T) {
 	for _, alone := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
-			m, ln, held := newManager(t), &lateListener{pipeListener: newPipeListener()}, make(chan struct{})
+			m, ln, held := newManager(t), &lateListener{Listener: pipenet.Listen()}, make(chan struct{})
 			srv := newServer(m)
 			if alone {
 				m.Append(grace.Hook{OnDrain: func(context.Context) error { srv.GracefulStop(); return nil }})
@@ -80,7 +81,7 @@ func TestConnectionFromTheLastMoment(t *testing.T) {
 			}
 			synctest.Wait()
 			ln.held.Store(&held)
-			c := ln.connect(t)
+			c := newClient(t, ln.Listener)
 			defer c.Close()
 			rpc := c.call(0)
 			synctest.Wait()
@@ -99,7 +100,7 @@ func TestConnectionFromTheLastMoment(t *testing.T) {
 func TestDrainingTellsHandlers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t)
-		c := r.connect(t)
+		c := newClient(t, r.Listener)
 		defer c.Close()
 		stream := c.follow(c.polite)
 		synctest.Wait()
@@ -145,7 +146,7 @@ func TestDrainDeadline(t *testing.T) {
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			r := newRig(t, grpc.WaitForHandlers(true))
-			c := r.connect(t)
+			c := newClient(t, r.Listener)
 			defer c.Close()
 			stream := c.follow(map[string]opener{"stubborn": c.stubborn, "deaf": c.deaf}[method])
 			synctest.Wait()
@@ -166,7 +167,7 @@ func TestDrainDeadline(t *testing.T) {
 func TestClientThatDoesNotReact(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t)
-		c, err := r.dial()
+		c, err := r.Dial()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -192,7 +193,7 @@ func TestSilentClient(t *testing.T) {
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			r := newRig(t, grpc.ConnectionTimeout(timeout))
-			silent, err := r.dial()
+			silent, err := r.Dial()
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -209,7 +210,7 @@ func TestServersDrainSideBySide(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, srv := newRig(t), grpc.NewServer()
 		pb.RegisterTestServiceServer(srv, &site{draining: Draining(r.Manager)})
-		listeners := []*pipeListener{r.pipeListener, newPipeListener(), newPipeListener()}
+		listeners := []*pipenet.Listener{r.Listener, pipenet.Listen(), pipenet.Listen()}
 		for _, ln := range listeners[1:] {
 			if err := Serve(r.Manager, srv, ln); err != nil {
 				t.Fatal(err)
@@ -219,7 +220,7 @@ func TestServersDrainSideBySide(t *testing.T) {
 		r.Append(grace.Hook{Name: "others", OnDrain: func(context.Context) error { time.Sleep(others); return nil }})
 		var rpcs []<-chan error
 		for _, ln := range listeners {
-			c := ln.connect(t)
+			c := newClient(t, ln)
 			defer c.Close()
 			rpcs = append(rpcs, c.call(20))
 		}
@@ -227,7 +228,7 @@ func TestServersDrainSideBySide(t *testing.T) {
 		result := r.drain()
 		synctest.Wait()
 		for i, ln := range listeners {
-			if _, err := ln.dial(); err == nil {
+			if _, err := ln.Dial(); err == nil {
 				t.Errorf("listener %d accepts in the drain", i)
 			}
 		}

@@ -13,56 +13,14 @@ import (
 	pb "google.golang.org/grpc/interop/grpc_testing"
 
 	"github.com/go-grace/grace"
+	"github.com/go-grace/grace/internal/pipenet"
 )
-
-// pipeListener has connections of package net's pipes: they work in the time of a synctest bubble, which sockets do not.
-type pipeListener struct {
-	conns  chan net.Conn
-	closed chan struct{}
-	once   sync.Once
-}
-
-func newPipeListener() *pipeListener {
-	return &pipeListener{conns: make(chan net.Conn), closed: make(chan struct{})}
-}
-
-func (l *pipeListener) Accept() (net.Conn, error) {
-	select {
-	case c := <-l.conns:
-		return c, nil
-	case <-l.closed:
-		return nil, net.ErrClosed
-	}
-}
-
-func (l *pipeListener) Close() error {
-	l.once.Do(func() { close(l.closed) })
-	return nil
-}
-
-func (l *pipeListener) Addr() net.Addr { return pipeAddr{} }
-
-type pipeAddr struct{}
-
-func (pipeAddr) Network() string { return "pipe" }
-func (pipeAddr) String() string  { return "pipe" }
-
-func (l *pipeListener) dial() (net.Conn, error) {
-	ours, theirs := net.Pipe()
-	select {
-	case l.conns <- theirs:
-		return ours, nil
-	case <-l.closed:
-		_, _ = ours.Close(), theirs.Close()
-		return nil, net.ErrClosed
-	}
-}
 
 // rig is a Manager with a server, in fake time.
 type rig struct {
 	t *testing.T
 	*grace.Manager
-	*pipeListener
+	*pipenet.Listener
 
 	mu      sync.Mutex
 	reports []DrainReport
@@ -71,9 +29,9 @@ type rig struct {
 // newRig serves; the Manager is ready.
 func newRig(t *testing.T, opts ...grpc.ServerOption) *rig {
 	t.Helper()
-	r := &rig{t: t, pipeListener: newPipeListener()}
+	r := &rig{t: t, Listener: pipenet.Listen()}
 	r.Manager = newManager(t, grace.WithObserver(r))
-	if err := Serve(r.Manager, newServer(r.Manager, opts...), r.pipeListener); err != nil {
+	if err := Serve(r.Manager, newServer(r.Manager, opts...), r.Listener); err != nil {
 		t.Fatal(err)
 	}
 	if err := r.Ready(t.Context()); err != nil {
@@ -177,10 +135,10 @@ type client struct {
 	pb.TestServiceClient
 }
 
-func (l *pipeListener) connect(t *testing.T) *client {
+func newClient(t *testing.T, l *pipenet.Listener) *client {
 	t.Helper()
 	cc, err := grpc.NewClient("passthrough:pipe", grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithDisableRetry(),
-		grpc.WithContextDialer(func(context.Context, string) (net.Conn, error) { return l.dial() }))
+		grpc.WithContextDialer(func(context.Context, string) (net.Conn, error) { return l.Dial() }))
 	if err != nil {
 		t.Fatal(err)
 	}

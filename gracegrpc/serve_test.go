@@ -10,6 +10,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/go-grace/grace"
+	"github.com/go-grace/grace/internal/pipenet"
 )
 
 // What is wrong is an error, and the listener is closed.
@@ -29,11 +30,11 @@ func TestServeRefuses(t *testing.T) {
 		"no server":      {m: m, is: errMissing},
 		"it has drained": {m: ended, srv: grpc.NewServer(), is: grace.ErrShutdown, says: "gracegrpc: serve pipe: this process drains"},
 	} {
-		ln := newPipeListener()
+		ln := pipenet.Listen()
 		if err := Serve(c.m, c.srv, ln); !errors.Is(err, c.is) || !strings.Contains(err.Error(), c.says) {
 			t.Errorf("%s: %v", name, err)
 		}
-		if _, err := ln.dial(); err == nil {
+		if _, err := ln.Dial(); err == nil {
 			t.Errorf("%s: the listener is open", name)
 		}
 	}
@@ -62,7 +63,7 @@ func TestServeFails(t *testing.T) {
 		"server stopped":            {end: func(srv *grpc.Server, _ net.Listener) error { srv.Stop(); return nil }},
 		"server stopped gracefully": {end: func(srv *grpc.Server, _ net.Listener) error { srv.GracefulStop(); return nil }},
 	} {
-		m, ln := newManager(t), newPipeListener()
+		m, ln := newManager(t), pipenet.Listen()
 		srv := newServer(m)
 		if err := Serve(m, srv, ln); err != nil {
 			t.Fatal(err)
@@ -70,7 +71,7 @@ func TestServeFails(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		result := make(chan error, 1)
 		go func() { result <- m.Run(ctx) }() // ends below
-		client := ln.connect(t)
+		client := newClient(t, ln)
 		if err := <-client.call(0); err != nil {
 			t.Fatal(err)
 		}

@@ -13,13 +13,14 @@ import (
 	"time"
 
 	"github.com/go-grace/grace"
+	"github.com/go-grace/grace/internal/pipenet"
 )
 
 func TestDrainWithoutConnections(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, &http.Server{Handler: http.HandlerFunc(site)}, WithStopDelay(time.Second))
 		(<-r.drain()).check(t, 0, 0, 0, 0) // no delay either: nobody knows us
-		if _, err := r.dial(); err == nil {
+		if _, err := r.Dial(); err == nil {
 			t.Error("a drained server accepts")
 		}
 	})
@@ -111,8 +112,8 @@ func TestServersDrainSideBySide(t *testing.T) {
 		r := newRig(t, &http.Server{Handler: http.HandlerFunc(site)}, WithIdleGrace(0))
 		others := []*rig{r}
 		for range 2 {
-			other := &rig{t: t, Manager: r.Manager, pipeListener: newPipeListener()}
-			if err := Serve(r.Manager, &http.Server{Handler: http.HandlerFunc(site)}, other.pipeListener, WithIdleGrace(0)); err != nil {
+			other := &rig{t: t, Manager: r.Manager, Listener: pipenet.Listen()}
+			if err := Serve(r.Manager, &http.Server{Handler: http.HandlerFunc(site)}, other.Listener, WithIdleGrace(0)); err != nil {
 				t.Fatal(err)
 			}
 			others = append(others, other)
@@ -125,7 +126,7 @@ func TestServersDrainSideBySide(t *testing.T) {
 		result := r.drain()
 		synctest.Wait()
 		for i, o := range others {
-			if _, err := o.dial(); err == nil {
+			if _, err := o.Dial(); err == nil {
 				t.Errorf("server %d accepts while others drain", i+1)
 			}
 		}
@@ -154,7 +155,7 @@ func TestStopDelay(t *testing.T) {
 			t.Errorf("%q during the delay, last: %v", body, last)
 		}
 		time.Sleep(2 * time.Millisecond)
-		if _, err := r.dial(); err == nil {
+		if _, err := r.Dial(); err == nil {
 			t.Error("the server accepts after the delay")
 		}
 		if body, last := first.get("/ready"); body != "not ready\n" || !last {

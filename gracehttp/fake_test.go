@@ -12,55 +12,14 @@ import (
 	"time"
 
 	"github.com/go-grace/grace"
+	"github.com/go-grace/grace/internal/pipenet"
 )
-
-// pipeListener has connections of package net's pipes: they work in the time of a synctest bubble, which sockets do not.
-type pipeListener struct {
-	conns  chan net.Conn
-	closed chan struct{}
-	once   sync.Once
-}
-
-func newPipeListener() *pipeListener {
-	return &pipeListener{conns: make(chan net.Conn), closed: make(chan struct{})}
-}
-
-func (l *pipeListener) Accept() (net.Conn, error) {
-	select {
-	case c := <-l.conns:
-		return c, nil
-	case <-l.closed:
-		return nil, net.ErrClosed
-	}
-}
-
-func (l *pipeListener) Close() error {
-	l.once.Do(func() { close(l.closed) })
-	return nil
-}
-
-func (l *pipeListener) Addr() net.Addr { return pipeAddr{} }
-
-type pipeAddr struct{}
-
-func (pipeAddr) Network() string { return "pipe" }
-func (pipeAddr) String() string  { return "pipe" }
-
-func (l *pipeListener) dial() (net.Conn, error) {
-	ours, theirs := net.Pipe()
-	select {
-	case l.conns <- theirs:
-		return ours, nil
-	case <-l.closed:
-		return nil, errors.Join(net.ErrClosed, ours.Close())
-	}
-}
 
 // rig is a server in fake time.
 type rig struct {
 	t *testing.T
 	*grace.Manager
-	*pipeListener
+	*pipenet.Listener
 
 	mu      sync.Mutex
 	reports []DrainReport
@@ -69,9 +28,9 @@ type rig struct {
 // newRig serves; the Manager is ready.
 func newRig(t *testing.T, srv *http.Server, opts ...Option) *rig {
 	t.Helper()
-	r := &rig{t: t, pipeListener: newPipeListener()}
+	r := &rig{t: t, Listener: pipenet.Listen()}
 	r.Manager = newManager(t, grace.WithObserver(r))
-	if err := Serve(r.Manager, srv, r.pipeListener, opts...); err != nil {
+	if err := Serve(r.Manager, srv, r.Listener, opts...); err != nil {
 		t.Fatal(err)
 	}
 	if err := r.Ready(t.Context()); err != nil {
@@ -133,7 +92,7 @@ type connection struct {
 
 func (r *rig) connect() *connection {
 	r.t.Helper()
-	c, err := r.dial()
+	c, err := r.Dial()
 	if err != nil {
 		r.t.Fatal(err)
 	}

@@ -32,7 +32,7 @@ func (r *rig) http2() *http2Peer {
 	p.Client = &http.Client{Transport: &http.Transport{
 		Protocols: http2Only(),
 		DialContext: func(context.Context, string, string) (net.Conn, error) {
-			c, err := r.dial()
+			c, err := r.Dial()
 			return &freezer{Conn: c, frozen: &p.frozen, closed: make(chan struct{})}, err
 		},
 	}}

@@ -24,7 +24,7 @@ type http2Wire struct {
 
 func (r *rig) wire() *http2Wire {
 	r.t.Helper()
-	conn, err := r.dial()
+	conn, err := r.Dial()
 	if err != nil {
 		r.t.Fatal(err)
 	}

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/go-grace/grace/internal/httpload"
+	"github.com/go-grace/grace/internal/pipenet"
 )
 
 // watched is a server of which is told what its owner sees of a connection.
@@ -198,11 +199,11 @@ func TestHTTP2WithoutPreface(t *testing.T) {
 		t.Fatal(err)
 	}
 	synctest.Test(t, func(t *testing.T) {
-		r := &rig{t: t, pipeListener: newPipeListener(), Manager: newManager(t)}
-		if err := ServeTLS(r.Manager, &http.Server{}, r.pipeListener, cert, key); err != nil {
+		r := &rig{t: t, Listener: pipenet.Listen(), Manager: newManager(t)}
+		if err := ServeTLS(r.Manager, &http.Server{}, r.Listener, cert, key); err != nil {
 			t.Fatal(err)
 		}
-		conn, err := r.dial()
+		conn, err := r.Dial()
 		if err != nil {
 			t.Fatal(err)
 		}

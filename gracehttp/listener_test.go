@@ -14,6 +14,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/go-grace/grace/internal/pipenet"
 )
 
 // lastMoment is a listener that returns one more connection while it is closed.
@@ -203,7 +205,7 @@ func TestEmptyLinesBeforeARequest(t *testing.T) {
 
 // A listener that makes something else of its connections does not get those of one that does not.
 func TestListenersAreToldApart(t *testing.T) {
-	ln := newPipeListener()
+	ln := pipenet.Listen()
 	names := map[string]bool{}
 	for _, other := range []net.Listener{ln, tls.NewListener(ln, &tls.Config{}), &lastMoment{Listener: ln}} {
 		names[transferName(other, false)] = true

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/go-grace/grace"
+	"github.com/go-grace/grace/internal/pipenet"
 )
 
 // What is wrong is an error, and the listener is closed.
@@ -35,12 +36,12 @@ func TestServeRefuses(t *testing.T) {
 		"no certificate": {serve: func(ln net.Listener) error { return ServeTLS(m, &http.Server{}, ln, nothing, nothing) }, is: os.ErrNotExist},
 		"it has drained": {serve: func(ln net.Listener) error { return Serve(ended, &http.Server{}, ln) }, is: grace.ErrShutdown},
 	} {
-		ln := newPipeListener()
+		ln := pipenet.Listen()
 		err := c.serve(ln)
 		if err == nil || c.is != nil && !errors.Is(err, c.is) || !strings.Contains(err.Error(), c.says) {
 			t.Errorf("%s: %v", name, err)
 		}
-		if _, err := ln.dial(); err == nil {
+		if _, err := ln.Dial(); err == nil {
 			t.Errorf("%s: the listener is open", name)
 		}
 	}
@@ -70,7 +71,7 @@ func TestServeFails(t *testing.T) {
 			return srv.Shutdown(context.Background())
 		}},
 	} {
-		m, srv, ln := newManager(t), &http.Server{}, newPipeListener()
+		m, srv, ln := newManager(t), &http.Server{}, pipenet.Listen()
 		if err := Serve(m, srv, ln); err != nil {
 			t.Fatal(err)
 		}
@@ -80,7 +81,7 @@ func TestServeFails(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		result := make(chan error, 1)
 		go func() { result <- m.Run(ctx) }() // ends below
-		if c, err := ln.dial(); err != nil { // it serves
+		if c, err := ln.Dial(); err != nil { // it serves
 			t.Fatal(err)
 		} else if err := c.Close(); err != nil {
 			t.Fatal(err)
