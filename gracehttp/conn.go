@@ -79,13 +79,6 @@ func (c *conn) http2Conn() *http2Conn {
 	return c.frames
 }
 
-// announce begins to end a connection of HTTP/2.
-func (c *conn) announce() {
-	if frames := c.http2Conn(); frames != nil {
-		frames.announce()
-	}
-}
-
 // mayLeave reports whether the connection goes to the successor after its present request.
 func (c *conn) mayLeave() bool { return c != nil && c.handover.mayLeave() }
 

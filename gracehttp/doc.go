@@ -17,10 +17,11 @@
 //   - In HTTP/1, the next answer on a connection is its last one, and says so (Connection: close), so that the client connects anew:
 //     to the successor. A connection without a request is kept for a grace ([WithIdleGrace], 5 seconds), which begins anew with an
 //     answer that could not say so, as it had begun before the drain.
-//   - In HTTP/2, with or without TLS, the client is told to open no more streams by a GOAWAY that refuses none, and a PING: at once, or
-//     with its first request. What it has sent until it answers the PING is answered; then, and when it has got all answers, which
-//     another PING tells, the connection is closed. A client of which nothing is heard any more, and one that has not sent a request yet,
-//     is given the grace. One that goes on after the grace is told again, by a GOAWAY that refuses what it sends from then on.
+//   - In HTTP/2, with or without TLS, the client is told to open no more streams, by a GOAWAY that refuses none and a PING: at once if
+//     the connection is idle, else after the next answer. What it has sent until it answers the PING is answered. When no request is left,
+//     the connection is closed in one direction, and altogether when the client has closed it. The grace is for a client that has not
+//     sent a request yet, and for one of which nothing is heard any more. One that goes on after the grace is told again, by a GOAWAY
+//     that refuses what it sends from then on.
 //   - Then the functions of [http.Server.RegisterOnShutdown] run, in [http.Server.Shutdown]. They come late: use [Draining] instead.
 //   - Connections that were hijacked, such as WebSockets, are waited for. Whether one is closed is found out for connections of
 //     package net, with or without TLS; others count as closed when their handlers return.
@@ -85,7 +86,7 @@
 // next answer, or when no HTTP/1 connection is left, and what it refuses has to be sent again (RFC 9113, section 6.8). net/http closes
 // the connection one second after the last answer: a client that has not read it by then, and still sends something, may lose its end.
 //
-// Chromium gives up a request that it is about to send when a GOAWAY comes, of either kind.
+// Chromium may give up a request that it is about to send when a GOAWAY comes, of either kind.
 //
 // The answer to a request to change the protocol (Upgrade) does not end its connection. A function that a draining server has handed
 // a request to may set the header Connection, and then has the last word.

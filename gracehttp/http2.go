@@ -136,9 +136,9 @@ func (s *server) http2Handler(next http.Handler) http.Handler {
 // serveHTTP2 serves a connection until it is closed. http.Server has read the given part of the preface.
 func (s *server) serveHTTP2(nc net.Conn, read string) {
 	_ = nc.SetReadDeadline(time.Now().Add(prefaceTime)) // a connection that is gone says so soon
-	owner := s.conns.find(nc)
-	c := newHTTP2Conn(nc, owner, strings.NewReader(read))
-	owner.setHTTP2(c)
+	c := newHTTP2Conn(nc, strings.NewReader(read), s.isDraining)
+	c.conn = s.conns.find(nc)
+	c.conn.setHTTP2(c)
 	ln := newSingleListener(c, c.closed)
 	_ = s.http2.Serve(ln) // until the connection is closed, or the server
 	if ln.isGiven() {

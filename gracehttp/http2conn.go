@@ -1,7 +1,6 @@
 package gracehttp
 
 import (
-	"encoding/binary"
 	"io"
 	"maps"
 	"math"
@@ -16,14 +15,18 @@ const http2Preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 // http2Conn is a connection of HTTP/2 between http.Server and the client. It ends it in the drain without a request that is refused:
 // http.Server has one GOAWAY for that, with which those that are on their way by then are lost, unless the client sends them again.
 //
-// The client is told to open no more streams by a GOAWAY that refuses none, and by a PING. When it has answered that, nothing of what
-// it has sent before is on its way any more (RFC 9113, section 6.8). When all streams have ended, and the client has answered another
-// PING, it has got all answers, and the connection is closed.
+// The client is told to open no more streams by a GOAWAY that refuses none, and a PING. When it has answered that, nothing of what it has
+// sent before is on its way any more (RFC 9113, section 6.8), and when all streams have ended, nothing is left to be said to it. Then one
+// direction is closed, which the client finds after the last answer; the other one, when the client has closed it, so that what it still
+// sends does not reset the connection before it has got everything.
+//
+// Some clients (curl 7.88) go on with a connection on which a GOAWAY has come during an answer. So it comes after one, if it can.
 type http2Conn struct {
 	net.Conn
-	conn   *conn
-	closed chan struct{} // when http.Server is done
-	once   sync.Once     // closes it
+	conn     *conn
+	draining func() bool   // the server
+	closed   chan struct{} // when http.Server is done
+	once     sync.Once     // closes it
 
 	received io.Reader // what http.Server reads: only one goroutine at a time does
 	preface  int       // bytes of it that are still to come
@@ -31,25 +34,33 @@ type http2Conn struct {
 
 	writing sync.Mutex // held while something is written
 	out     frames
+	parted  bool  // nothing is written any more
 	broken  error // of a frame of ours that was written in part
 
 	mu        sync.Mutex
-	streams   map[uint32]bool // those that are open
+	streams   map[uint32]side // those that are open, and who has ended them on one side
 	last      uint32          // the last one that the client has opened; 0 if it has not opened any
 	refused   uint32          // http.Server has said that it ignores those from here on
-	unsettled bool            // http.Server has said something since the last PING
-	announced time.Time       // when the client was told to open no more
-	active    time.Time       // when it was last asked or heard since then
-	asked     uint32          // PINGs that are to be sent
-	sent      uint32          // PINGs that were
-	answered  uint32          // the last one that was answered
+	announced time.Time       // when the client was to be told to open no more
+	told      bool            // it was
+	answered  bool            // and has answered
+	active    time.Time       // when there was the last sign of life since then
 }
 
+// side says who has ended a stream.
+type side byte
+
+const (
+	byClient side = 1
+	byServer side = 2
+	byBoth        = byClient | byServer
+)
+
 // newHTTP2Conn is for a connection on which http.Server has read the given part of the preface.
-func newHTTP2Conn(nc net.Conn, owner *conn, read io.Reader) *http2Conn {
+func newHTTP2Conn(nc net.Conn, read io.Reader, draining func() bool) *http2Conn {
 	return &http2Conn{
-		Conn: nc, conn: owner, closed: make(chan struct{}), received: io.MultiReader(read, nc), preface: len(http2Preface),
-		streams: make(map[uint32]bool), refused: math.MaxUint32,
+		Conn: nc, draining: draining, closed: make(chan struct{}), received: io.MultiReader(read, nc), preface: len(http2Preface),
+		streams: make(map[uint32]side), refused: math.MaxUint32,
 	}
 }
 
@@ -80,31 +91,40 @@ func (c *http2Conn) noteReceived(f *frame) {
 		c.active = time.Now()
 	}
 	switch id := f.stream(); f.kind() {
-	case headersFrame: // or trailers
-		if id > c.last && id < c.refused {
+	case headersFrame:
+		if id > c.last && id < c.refused { // else they are trailers
 			c.last = id
-			c.streams[id] = true
+			c.streams[id] = 0
 		}
+		c.end(f, byClient)
+	case dataFrame:
+		c.end(f, byClient)
 	case resetFrame:
 		delete(c.streams, id)
 	case pingFrame:
-		if n := pingNumber(f); f.has(ackFlag) && n > 0 && n <= c.sent {
-			c.answered = n
+		if c.told && f.has(ackFlag) && string(f.payload()) == pingData {
+			c.answered = true
 		}
+	}
+	if c.answered && len(c.streams) == 0 {
+		go c.tell() // there is nothing left to be said
 	}
 }
 
-// Write follows what http.Server sends.
+// Write follows what http.Server sends. When nothing is left to be said, it says nothing more.
 func (c *http2Conn) Write(b []byte) (int, error) {
 	c.writing.Lock()
 	defer c.writing.Unlock()
-	if c.broken != nil {
+	switch {
+	case c.broken != nil:
 		return 0, c.broken
+	case c.parted:
+		return len(b), nil
 	}
 	n, err := c.Conn.Write(b)
 	c.out.follow(b[:n], c.noteSent)
 	if err == nil {
-		c.speak()
+		c.tellNow()
 	}
 	return n, err
 }
@@ -114,56 +134,60 @@ func (c *http2Conn) noteSent(f *frame) {
 	defer c.mu.Unlock()
 	switch id := f.stream(); f.kind() {
 	case headersFrame, dataFrame:
-		c.unsettled = true
-		if f.has(endStreamFlag) {
-			delete(c.streams, id)
-		}
-	case continuationFrame:
-		c.unsettled = true
+		c.end(f, byServer)
 	case resetFrame:
-		c.unsettled = true
 		delete(c.streams, id)
 	case pushPromiseFrame:
-		c.streams[streamID(f.payload())] = true
+		c.streams[streamID(f.payload())] = byClient
 	case goAwayFrame:
 		c.refused = streamID(f.payload()) + 1
-		maps.DeleteFunc(c.streams, func(id uint32, _ bool) bool { return id%2 == 1 && id >= c.refused })
+		maps.DeleteFunc(c.streams, func(id uint32, _ side) bool { return id%2 == 1 && id >= c.refused })
 	}
 }
 
-// announce tells the client to open no more streams.
-func (c *http2Conn) announce() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.tell()
+// end notes the end of a stream on one side, if the frame is that. After an answer, a draining server tells the client to open no more;
+// mu is held.
+func (c *http2Conn) end(f *frame, by side) {
+	ended, isOpen := c.streams[f.stream()]
+	if !isOpen || !f.has(endStreamFlag) {
+		return
+	}
+	c.streams[f.stream()] = ended | by
+	if ended|by == byBoth {
+		delete(c.streams, f.stream())
+	}
+	if by == byServer && c.draining() {
+		c.announce()
+		c.active = time.Now()
+	}
 }
 
-// tell is announce, once; mu is held.
-func (c *http2Conn) tell() {
+// announce has the client told to open no more streams; mu is held, and tell follows.
+func (c *http2Conn) announce() {
 	if c.announced.IsZero() {
 		c.announced = time.Now()
 		c.active = c.announced
-		c.ask()
 	}
 }
 
-// ask finds out whether the client has got everything; mu is held.
-func (c *http2Conn) ask() {
-	c.asked++
-	go func() { // ends with the connection, if the client does not read
-		c.writing.Lock()
-		defer c.writing.Unlock()
-		c.speak()
-	}()
+// tell tells the client what it is to be told, as soon as nobody else writes.
+func (c *http2Conn) tell() {
+	c.writing.Lock() // until the end of the connection, if the client does not read
+	defer c.writing.Unlock()
+	c.tellNow()
 }
 
-// speak sends frames of ours between two of http.Server, when there are any; writing is held.
-func (c *http2Conn) speak() {
-	if !c.out.isBetween() || !endsBlock(&c.out.frame) || c.broken != nil {
-		return // Write speaks later
+// tellNow does it unless the last frame is not complete: then Write does, later; writing is held.
+func (c *http2Conn) tellNow() {
+	if c.parted || c.broken != nil || !c.out.isBetween() || !endsBlock(&c.out.frame) {
+		return
 	}
-	if frames := c.pending(); frames != nil {
-		_, c.broken = c.Conn.Write(frames)
+	if notice := c.notice(); notice != nil {
+		_, c.broken = c.Conn.Write(notice)
+	}
+	if w, ok := c.Conn.(interface{ CloseWrite() error }); ok && c.isSaid() {
+		c.parted = true
+		_ = w.CloseWrite() // a connection that is gone says so by itself
 	}
 }
 
@@ -176,36 +200,40 @@ func endsBlock(f *frame) bool {
 	return true
 }
 
-// pending gives the frames that are to be sent.
-func (c *http2Conn) pending() []byte {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.sent == c.asked {
-		return nil
-	}
-	var frames []byte
-	if c.sent == 0 && c.refused == math.MaxUint32 { // http.Server has not sent one: a later one must not refuse less
-		frames = append(frames, goAway...)
-	}
-	c.sent++
-	c.active, c.unsettled = time.Now(), false
-	return appendPing(frames, c.sent)
-}
-
-// leave ends the connection step by step, in the drain that began at a time. The grace is for a client that has not opened a stream yet,
-// which it should find a server for, and for one of which nothing is heard any more.
-func (c *http2Conn) leave(grace time.Duration, began time.Time) {
+// notice is what the client is to be told; nil if it is nothing.
+func (c *http2Conn) notice() []byte {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
+	case c.told || c.announced.IsZero():
+		return nil
+	case c.refused < math.MaxUint32: // http.Server has sent a GOAWAY: a later one must not refuse less
+		c.told = true
+		return []byte(ping)
+	}
+	c.told = true
+	return []byte(goAway + ping)
+}
+
+// isSaid reports whether nothing is left to be said.
+func (c *http2Conn) isSaid() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.answered && len(c.streams) == 0
+}
+
+// leave ends the connection in the drain that began at a time. The grace is for a client that has not opened a stream yet, which it
+// should find a server for, for one whose answers have no end, and for one of which nothing is heard any more.
+func (c *http2Conn) leave(grace time.Duration, began time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch isIdle := len(c.streams) == 0; {
 	case c.announced.IsZero():
-		if c.last > 0 || time.Since(began) >= grace {
-			c.tell()
+		if isIdle && c.last > 0 || time.Since(began) >= grace {
+			c.announce()
+			go c.tell()
 		}
-	case len(c.streams) > 0:
-	case c.answered == c.asked && c.unsettled:
-		c.ask()
-	case c.answered == c.asked || time.Since(c.active) >= grace:
+	case isIdle && time.Since(c.active) >= grace:
 		go c.Close() //nolint:errcheck // ends soon; TLS may take some seconds to say good-bye
 	}
 }
@@ -217,22 +245,9 @@ func (c *http2Conn) isIgnored(grace time.Duration) bool {
 	return !c.announced.IsZero() && time.Since(c.announced) > grace
 }
 
-// goAway is the GOAWAY that refuses no stream.
-var goAway = []byte{0, 0, frameBegin, goAwayFrame, 0, 0, 0, 0, 0, 0x7f, 0xff, 0xff, 0xff, 0, 0, 0, 0}
-
-// pingMark tells our PINGs from those of http.Server.
-const pingMark = 0x67726163 // "grac"
-
-func appendPing(b []byte, n uint32) []byte {
-	b = append(b, 0, 0, frameBegin, pingFrame, 0, 0, 0, 0, 0)
-	b = binary.BigEndian.AppendUint32(b, pingMark)
-	return binary.BigEndian.AppendUint32(b, n)
-}
-
-// pingNumber is that of a PING of ours, and 0 for all others.
-func pingNumber(f *frame) uint32 {
-	if data := f.payload(); f.length() == len(data) && binary.BigEndian.Uint32(data) == pingMark {
-		return binary.BigEndian.Uint32(data[4:])
-	}
-	return 0
-}
+// What the client is told: a GOAWAY that refuses no stream, and a PING that is not one of http.Server.
+const (
+	goAway   = "\x00\x00\x08\x07\x00" + "\x00\x00\x00\x00" + "\x7f\xff\xff\xff" + "\x00\x00\x00\x00"
+	ping     = "\x00\x00\x08\x06\x00" + "\x00\x00\x00\x00" + pingData
+	pingData = "drained?"
+)

@@ -1,7 +1,9 @@
 package gracehttp
 
 import (
+	"io"
 	"net/http"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -34,30 +36,66 @@ func TestHTTP2RequestThatCrosses(t *testing.T) {
 		w.expect(answer1)
 		w.setStops(false)
 		(<-result).check(t, time.Second, 1, 1, 0)
-		w.expect(answer1 + ", " + noMore + ", " + answer3 + ", PING, the end")
+		w.expect(answer1 + ", " + noMore + ", " + answer3 + ", the end")
 	})
 }
 
-// The connection is not closed before the client has got the last answer, and not for as long as it says something.
-func TestHTTP2AnswerIsReadLate(t *testing.T) {
+// A busy client is told after the next answer, and the connection ends when there is no request left.
+func TestHTTP2BusyConnection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newHTTP2Rig(t)
 		w := r.wire()
 		w.ask(1, "/1s")
+		w.ask(3, "/2s")
 		synctest.Wait()
 		result := r.drain()
 		time.Sleep(time.Second / 2)
-		w.expect(noMore)
-		w.setMute(true)
-		time.Sleep(time.Second)
-		for range 3 {
-			w.expect(noMore + ", " + answer1 + ", PING")
-			time.Sleep(DefaultIdleGrace - time.Second)
-			w.send(appendFrame(nil, 8, 0, 0, "\x00\x00\x00\x01")) // WINDOW_UPDATE
-		}
-		(<-result).check(t, time.Second+time.Second/2+3*(DefaultIdleGrace-time.Second)+DefaultIdleGrace, 1, 1, 0)
-		w.expect(noMore + ", " + answer1 + ", PING, the end")
+		w.expect("")
+		(<-result).check(t, 2*time.Second, 2, 1, 0)
+		w.expect(answer1 + ", " + noMore + ", " + answer3 + ", the end")
 	})
+}
+
+// A request that is answered before it has come whole is over when the client is told that too.
+func TestHTTP2AnswerBeforeTheEndOfTheRequest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		large := strings.Repeat("x", 10_000) // more than is in a buffer
+		r := newRig(t, &http.Server{Protocols: http2Only(), Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			time.Sleep(time.Duration(r.URL.Path[1]-'0') * time.Second)
+			_, _ = io.WriteString(w, large)
+		})})
+		w := r.wire()
+		w.ask(1, "/1")
+		w.open(3, "/2", 0)
+		synctest.Wait()
+		(<-r.drain()).check(t, 2*time.Second, 2, 1, 0)
+		w.expect(answer1 + ", " + noMore + ", " + answer3 + ", RESET 3, the end")
+	})
+}
+
+// The connection is not closed before its client does that, or has said nothing for the grace: it may not have got the last answer.
+func TestHTTP2AnswerIsReadLate(t *testing.T) {
+	for name, silence := range map[string]func(*http2Wire){"no answer to PING": (*http2Wire).setMute, "it stays": (*http2Wire).setStays} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := newHTTP2Rig(t)
+				w := r.wire()
+				w.ask(1, "/1s")
+				w.ask(3, "/8s")
+				synctest.Wait()
+				result := r.drain()
+				silence(w)
+				time.Sleep(8 * time.Second)
+				const pause = DefaultIdleGrace - time.Second
+				for range 3 {
+					time.Sleep(pause)
+					w.send(appendFrame(nil, pingFrame, 0, 0, "a client"))
+				}
+				(<-result).check(t, 8*time.Second+3*pause+DefaultIdleGrace, 2, 1, 0)
+				w.expect(answer1 + ", " + noMore + ", " + answer3 + ", the end")
+			})
+		})
+	}
 }
 
 // A client that does not even take the GOAWAY is not waited for longer than for an idle connection of HTTP/1.
@@ -73,21 +111,24 @@ func TestHTTP2ClientThatDoesNotRead(t *testing.T) {
 	})
 }
 
-// A client that has just connected is told after its first request, or when it has not sent one by the end of the grace.
-func TestHTTP2FreshConnection(t *testing.T) {
+// A client that has just connected is told after its first answer, or when it has not sent a request by the end of the grace; and one
+// whose answer has no end is told then too.
+func TestHTTP2IsToldLate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newHTTP2Rig(t)
-		late, silent := r.wire(), r.wire()
+		late, silent, long := r.wire(), r.wire(), r.wire()
+		long.ask(1, "/10s")
 		result := r.drain()
 		time.Sleep(DefaultIdleGrace - time.Millisecond)
-		late.expect("")
-		silent.expect("")
-		late.ask(1, "/1s")
+		for _, w := range []*http2Wire{late, silent, long} {
+			w.expect("")
+		}
+		late.ask(1, "/")
 		synctest.Wait()
-		late.expect(noMore)
-		(<-result).check(t, DefaultIdleGrace+time.Second, 1, 2, 0)
-		late.expect(noMore + ", " + answer1 + ", PING, the end")
+		late.expect(answer1 + ", " + noMore + ", the end")
+		(<-result).check(t, 10*time.Second, 2, 3, 0)
 		silent.expect(noMore + ", the end")
+		long.expect(noMore + ", " + answer1 + ", the end")
 	})
 }
 
@@ -99,17 +140,17 @@ func TestHTTP2ClientThatGoesOn(t *testing.T) {
 		w.ask(1, "/2s")
 		synctest.Wait()
 		result := r.drain()
-		for stream := uint32(3); stream <= 13; stream += 2 { // there is always one open
+		for stream := uint32(3); stream <= 17; stream += 2 { // there is always one open
 			time.Sleep(time.Second)
 			w.ask(stream, "/2s")
 		}
 		d := <-result
-		d.check(t, d.took, 7, 1, 0)
-		want := noMore + ", " + answer1
-		for _, answer := range []string{"3", "5", "7", "9", "11"} {
+		d.check(t, d.took, 9, 1, 0)
+		want := answer1 + ", " + noMore
+		for _, answer := range []string{"3", "5", "7", "9", "11", "13", "15"} {
 			want += ", HEADERS " + answer + ", DATA " + answer + " end"
 		}
-		w.expect(want + ", GOAWAY 13, HEADERS 13, DATA 13 end, PING, the end")
+		w.expect(want + ", GOAWAY 17, HEADERS 17, DATA 17 end, the end")
 	})
 }
 
@@ -126,11 +167,77 @@ func TestHTTP2ThatEndsAlready(t *testing.T) {
 	})
 }
 
+// A stream is open until both sides have ended it, or one has reset it.
+func TestHTTP2StreamIsOpen(t *testing.T) {
+	for name, c := range map[string]struct {
+		client, server []frame
+		isOpen         bool
+	}{
+		"request":                 {client: []frame{headers(3, endStreamFlag)}, isOpen: true},
+		"part of a request":       {client: []frame{headers(3, 0)}, isOpen: true},
+		"part of an answer":       {client: []frame{headers(3, endStreamFlag)}, server: []frame{headers(3, 0)}, isOpen: true},
+		"answer":                  {client: []frame{headers(3, endStreamFlag)}, server: []frame{headers(3, 0), data(3)}},
+		"answer without a body":   {client: []frame{headers(3, endStreamFlag)}, server: []frame{headers(3, endStreamFlag)}},
+		"request with a body":     {client: []frame{headers(3, 0), data(3)}, server: []frame{headers(3, endStreamFlag)}},
+		"request with trailers":   {client: []frame{headers(3, 0), headers(3, endStreamFlag)}, server: []frame{headers(3, endStreamFlag)}},
+		"early answer":            {client: []frame{headers(3, 0)}, server: []frame{headers(3, endStreamFlag)}, isOpen: true},
+		"early answer and reset":  {client: []frame{headers(3, 0)}, server: []frame{headers(3, endStreamFlag), reset(3)}},
+		"reset by the client":     {client: []frame{headers(3, 0), reset(3)}},
+		"two requests, one reset": {client: []frame{headers(3, endStreamFlag), headers(5, endStreamFlag), reset(5)}, isOpen: true},
+		"pushed":                  {server: []frame{promise(2)}, isOpen: true},
+		"pushed to its end":       {server: []frame{promise(2), headers(2, 0), data(2)}},
+	} {
+		h := newHTTP2Conn(nil, nil, func() bool { return false })
+		for _, f := range c.client {
+			h.noteReceived(&f)
+		}
+		for _, f := range c.server {
+			h.noteSent(&f)
+		}
+		if isOpen := len(h.streams) > 0; isOpen != c.isOpen {
+			t.Errorf("%s: a stream is open: %v", name, isOpen)
+		}
+	}
+}
+
+func headers(stream uint32, flag byte) frame {
+	return frame(appendFrame(nil, headersFrame, endHeadersFlag|flag, stream, "12345678"))
+}
+
+func data(stream uint32) frame {
+	return frame(appendFrame(nil, dataFrame, endStreamFlag, stream, "12345678"))
+}
+
+func reset(stream uint32) frame {
+	return frame(appendFrame(nil, resetFrame, 0, stream, "\x00\x00\x00\x00    "))
+}
+
+func promise(stream byte) frame {
+	return frame(appendFrame(nil, pushPromiseFrame, endHeadersFlag, 1, "\x00\x00\x00"+string(rune(stream))+"    "))
+}
+
+// When the client gives up the last request, the connection ends.
+func TestHTTP2ClientGivesUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newHTTP2Rig(t)
+		w := r.wire()
+		w.ask(1, "/")
+		w.ask(3, "/1h")
+		w.ask(5, "/1s")
+		synctest.Wait()
+		result := r.drain()
+		time.Sleep(2 * time.Second)
+		w.send(appendFrame(nil, resetFrame, 0, 3, "\x00\x00\x00\x08"))
+		(<-result).check(t, 2*time.Second, 2, 1, 0)
+		w.expect(answer1 + ", HEADERS 5, DATA 5 end, " + noMore + ", the end")
+	})
+}
+
 // A stream that net/http ignores after its GOAWAY is not waited for.
 func TestHTTP2IgnoredStreamIsNotOpen(t *testing.T) {
-	c := newHTTP2Conn(nil, nil, nil)
+	c := newHTTP2Conn(nil, nil, func() bool { return false })
 	receive := func(stream uint32) {
-		f := frame(appendFrame(nil, headersFrame, endHeadersFlag, stream, "12345678"))
+		f := headers(stream, endStreamFlag)
 		c.noteReceived(&f)
 	}
 	receive(1)
@@ -138,7 +245,7 @@ func TestHTTP2IgnoredStreamIsNotOpen(t *testing.T) {
 	f := frame(appendFrame(nil, goAwayFrame, 0, 0, "\x00\x00\x00\x01\x00\x00\x00\x00"))
 	c.noteSent(&f)
 	receive(5)
-	if len(c.streams) != 1 || !c.streams[1] {
+	if _, isOpen := c.streams[1]; len(c.streams) != 1 || !isOpen {
 		t.Errorf("%v are open", c.streams)
 	}
 }

@@ -18,6 +18,7 @@ type http2Wire struct {
 	free  *sync.Cond // it reads
 	stops bool       // it does not
 	mute  bool       // it does not answer PINGs
+	stays bool       // it does not close the connection when the server has
 	heard []string   // "DATA 1 end"
 	ended bool       // the connection
 }
@@ -32,7 +33,8 @@ func (r *rig) wire() *http2Wire {
 	w.free = sync.NewCond(&w.mu)
 	w.send([]byte(http2Preface))
 	w.send(appendFrame(nil, 4, 0, 0, "")) // SETTINGS
-	go w.read()                           // ends with the connection
+	r.t.Cleanup(func() { conn.Close() })
+	go w.read() // ends with the connection
 	return w
 }
 
@@ -43,12 +45,18 @@ func (w *http2Wire) send(b []byte) {
 	}
 }
 
-// ask opens a stream.
+// ask sends a request.
 func (w *http2Wire) ask(stream uint32, path string) {
+	w.t.Helper()
+	w.open(stream, path, endStreamFlag)
+}
+
+// open begins a request, and ends it if there is the flag.
+func (w *http2Wire) open(stream uint32, path string, flag byte) {
 	w.t.Helper()
 	// The first three are in the static table; the others are as they are (RFC 7541, appendix A and section 6.2.2).
 	headers := "\x82\x86" + literal(4, path) + literal(1, "test")
-	w.send(appendFrame(nil, headersFrame, endHeadersFlag|endStreamFlag, stream, headers))
+	w.send(appendFrame(nil, headersFrame, endHeadersFlag|flag, stream, headers))
 }
 
 func literal(name byte, value string) string {
@@ -89,25 +97,36 @@ func (w *http2Wire) setStops(stops bool) {
 	w.free.Broadcast()
 }
 
-func (w *http2Wire) setMute(mute bool) {
+func (w *http2Wire) setMute() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.mute = mute
+	w.mute = true
+}
+
+func (w *http2Wire) setStays() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.stays = true
 }
 
 func (w *http2Wire) hear(f *frame, payload []byte) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	switch f.kind() {
-	case dataFrame, headersFrame:
-		said := fmt.Sprint(map[byte]string{dataFrame: "DATA ", headersFrame: "HEADERS "}[f.kind()], f.stream())
+	case headersFrame:
+		w.heard = append(w.heard, fmt.Sprint("HEADERS ", f.stream()))
+	case dataFrame:
 		if f.has(endStreamFlag) {
-			said += " end"
+			w.heard = append(w.heard, fmt.Sprint("DATA ", f.stream(), " end"))
 		}
-		w.heard = append(w.heard, said)
+	case resetFrame:
+		w.heard = append(w.heard, fmt.Sprint("RESET ", f.stream()))
 	case goAwayFrame:
 		w.heard = append(w.heard, fmt.Sprintf("GOAWAY %d", streamID(payload)))
 	case pingFrame:
+		if f.has(ackFlag) {
+			return
+		}
 		w.heard = append(w.heard, "PING")
 		if !w.mute {
 			go w.conn.Write(appendFrame(nil, pingFrame, ackFlag, 0, string(payload))) //nolint:errcheck // ends with the connection
@@ -119,7 +138,9 @@ func (w *http2Wire) end() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.ended = true
-	_ = w.conn.Close()
+	if !w.stays {
+		_ = w.conn.Close()
+	}
 }
 
 func (w *http2Wire) heardSoFar() string {

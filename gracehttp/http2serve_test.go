@@ -235,27 +235,24 @@ func TestHTTP2WordsOfOursComeBetweenFrames(t *testing.T) {
 	settings := appendFrame(nil, 4, 0, 0, "")
 	headers := appendFrame(nil, headersFrame, 0, 1, "abc")
 	rest := appendFrame(nil, continuationFrame, endHeadersFlag, 1, "def")
-	synctest.Test(t, func(t *testing.T) {
-		wire := &recorder{}
-		c := newHTTP2Conn(wire, nil, strings.NewReader(""))
-		c.noteReceived((*frame)(slices.Concat(headers, make([]byte, frameBegin))))
-		write := func(b []byte) {
-			synctest.Wait()
-			if n, err := c.Write(b); n != len(b) || err != nil {
-				t.Errorf("%d, %v", n, err)
+	parts := [][]byte{settings[:4], settings[4:], headers, rest[:10], rest[10:]}
+	for told, heard := range map[int]int{0: 1, 1: 1, 2: 4, 3: 4, 4: 4} { // after which part
+		synctest.Test(t, func(t *testing.T) {
+			wire := &recorder{}
+			c := newHTTP2Conn(wire, strings.NewReader(""), func() bool { return true })
+			for i, part := range parts {
+				if n, err := c.Write(part); n != len(part) || err != nil {
+					t.Errorf("%d, %v", n, err)
+				}
+				if i == told {
+					c.leave(0, time.Now())
+				}
+				synctest.Wait()
 			}
-		}
-		c.announce()
-		write(settings[:4])
-		write(settings[4:])
-		write(headers)
-		c.mu.Lock()
-		c.ask()
-		c.mu.Unlock()
-		write(rest[:10])
-		write(rest[10:])
-		if want := slices.Concat(settings, goAway, appendPing(nil, 1), headers, rest, appendPing(nil, 2)); !slices.Equal(wire.written, want) {
-			t.Errorf("%q was written, and not %q", wire.written, want)
-		}
-	})
+			want := slices.Concat(slices.Concat(parts[:heard+1]...), []byte(goAway+ping), slices.Concat(parts[heard+1:]...))
+			if !slices.Equal(wire.written, want) {
+				t.Errorf("told after part %d: %q was written, and not %q", told, wire.written, want)
+			}
+		})
+	}
 }

@@ -124,11 +124,8 @@ func (s *server) handler(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c := connOf(r.Context())
 		c.setProtocol(r.ProtoMajor)
-		if s.isDraining() {
-			c.announce()
-			if s.closes(c) && r.Header["Upgrade"] == nil { // a proxy would mix this header with those of the new protocol
-				w.Header().Set("Connection", "close")
-			}
+		if s.isDraining() && s.closes(c) && r.Header["Upgrade"] == nil { // a proxy would mix this header with those of the new protocol
+			w.Header().Set("Connection", "close")
 		}
 		defer s.handled(c)
 		h := next
