@@ -18,10 +18,10 @@
 //     to the successor. A connection without a request is kept for a grace ([WithIdleGrace], 5 seconds), which begins anew with an
 //     answer that could not say so, as it had begun before the drain.
 //   - In HTTP/2, with or without TLS, the client is told to open no more streams, by a GOAWAY that refuses none and a PING: at once if
-//     the connection is idle, else after the next answer. What it has sent until it answers the PING is answered. When no request is left,
-//     the connection is closed in one direction, and altogether when the client has closed it. The grace is for a client that has not
-//     sent a request yet, and for one of which nothing is heard any more. One that goes on after the grace is told again, by a GOAWAY
-//     that refuses what it sends from then on.
+//     the connection is idle, else after the next answer. Many clients then close the connection when they have got their answers. If
+//     not, that is done when the client has answered the PING and nothing has come for a second, or four times as long as that took. The
+//     grace is for a client that has not sent a request yet, and for one of which nothing is heard any more. One that goes on after the
+//     grace is told again, by a GOAWAY that refuses what it sends from then on.
 //   - Then the functions of [http.Server.RegisterOnShutdown] run, in [http.Server.Shutdown]. They come late: use [Draining] instead.
 //   - Connections that were hijacked, such as WebSockets, are waited for. Whether one is closed is found out for connections of
 //     package net, with or without TLS; others count as closed when their handlers return.

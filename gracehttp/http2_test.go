@@ -75,15 +75,16 @@ func (p *http2Peer) ask(t *testing.T, path string) string {
 	return string(body)
 }
 
-// Idle HTTP/2 connections end at once, busy ones when their requests are done, and a client that takes nothing any more is not waited
-// for up to the deadline.
+// Idle HTTP/2 connections end soon, busy ones when their requests are done, and a client that takes nothing any more is not waited for up
+// to the deadline.
 func TestHTTP2(t *testing.T) {
 	for name, c := range map[string]struct {
 		path   string
 		freeze bool
 		took   time.Duration
+		sooner bool // or less
 	}{
-		"idle":   {},
+		"idle":   {took: leaveTime, sooner: true}, // since Go 1.27, the client closes it
 		"busy":   {path: "/20s", took: 20 * time.Second},
 		"frozen": {freeze: true, took: DefaultIdleGrace},
 	} {
@@ -101,7 +102,11 @@ func TestHTTP2(t *testing.T) {
 				}
 				synctest.Wait()
 				p.frozen.Store(c.freeze)
-				(<-r.drain()).check(t, c.took, requests, 1, 0)
+				d := <-r.drain()
+				if c.sooner {
+					c.took = min(c.took, d.took)
+				}
+				d.check(t, c.took, requests, 1, 0)
 				p.CloseIdleConnections()
 			})
 		})

@@ -15,10 +15,11 @@ const http2Preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 // http2Conn is a connection of HTTP/2 between http.Server and the client. It ends it in the drain without a request that is refused:
 // http.Server has one GOAWAY for that, with which those that are on their way by then are lost, unless the client sends them again.
 //
-// The client is told to open no more streams by a GOAWAY that refuses none, and a PING. When it has answered that, nothing of what it has
-// sent before is on its way any more (RFC 9113, section 6.8), and when all streams have ended, nothing is left to be said to it. Then one
-// direction is closed, which the client finds after the last answer; the other one, when the client has closed it, so that what it still
-// sends does not reset the connection before it has got everything.
+// The client is told to open no more streams by a GOAWAY that refuses none, and a PING. When it has answered that, it knows (RFC 9113, section
+// 6.8). A stream that it had opened by then may still be on its way: clients number streams before they write, and packets get lost. So
+// the connection has to be quiet for a while, if the client does not close it. Then one direction is closed, which the client finds
+// after the last answer; the other one, when the client has closed it, so that what it still sends does not reset the connection before
+// it has got everything.
 //
 // Some clients (curl 7.88) go on with a connection on which a GOAWAY has come during an answer. So it comes after one, if it can.
 type http2Conn struct {
@@ -42,9 +43,9 @@ type http2Conn struct {
 	last      uint32          // the last one that the client has opened; 0 if it has not opened any
 	refused   uint32          // http.Server has said that it ignores those from here on
 	announced time.Time       // when the client was to be told to open no more
-	told      bool            // it was
-	answered  bool            // and has answered
-	active    time.Time       // when there was the last sign of life since then
+	told      time.Time       // when it was
+	delay     time.Duration   // after which it has answered; 0 if it has not
+	active    time.Time       // when there was the last sign of life since it was announced
 }
 
 // side says who has ended a stream.
@@ -102,16 +103,13 @@ func (c *http2Conn) noteReceived(f *frame) {
 	case resetFrame:
 		delete(c.streams, id)
 	case pingFrame:
-		if c.told && f.has(ackFlag) && string(f.payload()) == pingData {
-			c.answered = true
+		if !c.told.IsZero() && f.has(ackFlag) && string(f.payload()) == pingData {
+			c.delay = max(time.Since(c.told), 1)
 		}
-	}
-	if c.answered && len(c.streams) == 0 {
-		go c.tell() // there is nothing left to be said
 	}
 }
 
-// Write follows what http.Server sends. When nothing is left to be said, it says nothing more.
+// Write follows what http.Server sends. What it sends when all is said, nobody gets.
 func (c *http2Conn) Write(b []byte) (int, error) {
 	c.writing.Lock()
 	defer c.writing.Unlock()
@@ -185,10 +183,6 @@ func (c *http2Conn) tellNow() {
 	if notice := c.notice(); notice != nil {
 		_, c.broken = c.Conn.Write(notice)
 	}
-	if w, ok := c.Conn.(interface{ CloseWrite() error }); ok && c.isSaid() {
-		c.parted = true
-		_ = w.CloseWrite() // a connection that is gone says so by itself
-	}
 }
 
 // endsBlock reports whether frames of other kinds may follow a frame: not between HEADERS and CONTINUATION (RFC 9113, section 4.3).
@@ -205,21 +199,14 @@ func (c *http2Conn) notice() []byte {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
-	case c.told || c.announced.IsZero():
+	case !c.told.IsZero() || c.announced.IsZero():
 		return nil
 	case c.refused < math.MaxUint32: // http.Server has sent a GOAWAY: a later one must not refuse less
-		c.told = true
+		c.told = time.Now()
 		return []byte(ping)
 	}
-	c.told = true
+	c.told = time.Now()
 	return []byte(goAway + ping)
-}
-
-// isSaid reports whether nothing is left to be said.
-func (c *http2Conn) isSaid() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.answered && len(c.streams) == 0
 }
 
 // leave ends the connection in the drain that began at a time. The grace is for a client that has not opened a stream yet, which it
@@ -227,15 +214,34 @@ func (c *http2Conn) isSaid() bool {
 func (c *http2Conn) leave(grace time.Duration, began time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	switch isIdle := len(c.streams) == 0; {
+	isIdle, quiet := len(c.streams) == 0, time.Since(c.active)
+	switch {
 	case c.announced.IsZero():
 		if isIdle && c.last > 0 || time.Since(began) >= grace {
 			c.announce()
 			go c.tell()
 		}
-	case isIdle && time.Since(c.active) >= grace:
+	case !isIdle:
+	case quiet >= grace:
 		go c.Close() //nolint:errcheck // ends soon; TLS may take some seconds to say good-bye
+	case c.delay > 0 && quiet >= max(leaveTime, 4*c.delay):
+		go c.part() // ends soon: the client reads
 	}
+}
+
+// part closes one direction, of a connection that has two.
+func (c *http2Conn) part() {
+	w, ok := c.Conn.(interface{ CloseWrite() error })
+	if !ok {
+		return
+	}
+	c.writing.Lock()
+	defer c.writing.Unlock()
+	if c.parted {
+		return
+	}
+	c.parted = true
+	_ = w.CloseWrite() // a connection that is gone says so by itself
 }
 
 // isIgnored reports whether the client goes on though it should have got what it was told.

@@ -187,7 +187,7 @@ func TestHTTP2OutlivesItsBegin(t *testing.T) {
 			w.ask(1, "/")
 			synctest.Wait()
 			w.expect(answer1)
-			(<-r.drain()).check(t, 0, 0, 1, 0)
+			(<-r.drain()).check(t, leaveTime, 0, 1, 0)
 		})
 	}
 }
