@@ -12,7 +12,7 @@ import (
 
 const (
 	partingTime = time.Second // that a connection may take to end whose read was interrupted
-	leaveTime   = time.Second // that an idle connection may take to get to the successor, or one of HTTP/2 to its end: longer, if something is on its way
+	leaveTime   = time.Second // that an idle connection may take to leave for the successor, or for its end in HTTP/2; longer, if something comes
 )
 
 // conn is a connection of a server.

@@ -15,11 +15,11 @@ const http2Preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 // http2Conn is a connection of HTTP/2 between http.Server and the client. It ends it in the drain without a request that is refused:
 // http.Server has one GOAWAY for that, with which those that are on their way by then are lost, unless the client sends them again.
 //
-// The client is told to open no more streams by a GOAWAY that refuses none, and a PING. When it has answered that, it knows (RFC 9113, section
-// 6.8). A stream that it had opened by then may still be on its way: clients number streams before they write, and packets get lost. So
-// the connection has to be quiet for a while, if the client does not close it. Then one direction is closed, which the client finds
-// after the last answer; the other one, when the client has closed it, so that what it still sends does not reset the connection before
-// it has got everything.
+// The client is told to open no more streams by a GOAWAY that refuses none, and a PING. When it has answered that, it knows (RFC 9113,
+// section 6.8). A stream that it had opened by then may still be on its way: clients number streams before they write, and packets get
+// lost. So the connection has to be quiet for a while, if the client does not close it. Then one direction is closed, which the client
+// finds after the last answer; the other one, when the client has closed it, so that what it still sends does not reset the connection
+// before it has got everything.
 //
 // Some clients (curl 7.88) go on with a connection on which a GOAWAY has come during an answer. So it comes after one, if it can.
 type http2Conn struct {

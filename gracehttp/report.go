@@ -15,7 +15,7 @@ type DrainReport struct {
 	Addrs    []net.Addr // of its listeners
 	Duration time.Duration
 	Requests int // whose handlers have returned since the drain began
-	Closed   int // connections that have ended since then, by their clients or politely by us; hijacked ones included, and those on which nothing has come
+	Closed   int // connections that have ended since then, by their clients or politely by us; also hijacked ones, and those without a request
 	Passed   int // connections that the successor has taken
 	Cut      int // connections that were open at the end of the drain; hijacked ones included, which end with the process
 }
