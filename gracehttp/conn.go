@@ -62,7 +62,7 @@ func (c *conn) setProtocol(major int) {
 func (c *conn) setHTTP2(frames *http2Conn) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.http2, c.frames = true, frames
+	c.http2, c.frames, c.parted = true, frames, time.Time{}
 	if t, ok := c.Conn.(*tls.Conn); ok {
 		state := t.ConnectionState()
 		c.tls = &state
@@ -125,16 +125,14 @@ func (c *conn) resume(readTimeout time.Duration) {
 // request that was read, of which net/http has not told yet. Such a request goes on: net/http sets the deadlines anew for it, and
 // enter takes back what comes after that.
 func (c *conn) part(grace time.Duration, began time.Time) (waits bool) {
-	if frames := c.http2Conn(); frames != nil {
-		frames.leave(max(grace, leaveTime), began)
-		return true
-	}
 	if c.mayLeave() {
 		grace = max(grace, leaveTime)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
+	case c.frames != nil:
+		c.frames.leave(max(grace, leaveTime), began)
 	case c.isHTTP2():
 		return false
 	case c.state == http.StateActive || time.Since(latest(c.since, began, c.handover.lastHeard())) < grace:

@@ -25,8 +25,8 @@
 //   - Then the functions of [http.Server.RegisterOnShutdown] run, in [http.Server.Shutdown]. They come late: use [Draining] instead.
 //   - Connections that were hijacked, such as WebSockets, are waited for. Whether one is closed is found out for connections of
 //     package net, with or without TLS; others count as closed when their handlers return.
-//   - At the deadline ([grace.WithDrainTimeout]) what is left is cut, and the drain has an error. If HTTP/1 connections are still busy
-//     three seconds before, or a quarter of the timeout if that is less, Shutdown is called then.
+//   - At the deadline ([grace.WithDrainTimeout]) what is left is cut, and the drain has an error. If connections are still busy three
+//     seconds before, or a quarter of the timeout if that is less, Shutdown is called then.
 //
 // [http.Server.Shutdown] alone loses requests: it closes idle connections at once, on which requests may be on their way, and drops
 // requests that it has just read.
@@ -82,9 +82,11 @@
 // first one gives those connections ([http.Server.TLSNextProto]), and which lets us see the frames. [http.Server.SetKeepAlivesEnabled]
 // has no effect there.
 //
-// Where the owner of a server has seen to HTTP/2, as golang.org/x/net/http2 does, it stays with that. The GOAWAY is then sent with the
-// next answer, or when no HTTP/1 connection is left, and what it refuses has to be sent again (RFC 9113, section 6.8). net/http closes
-// the connection one second after the last answer: a client that has not read it by then, and still sends something, may lose its end.
+// Where the owner of a server has seen to HTTP/2, as golang.org/x/net/http2 does, it stays with that; and so does a server whose first
+// listener is of a package that may hide TLS from net/http (which serves HTTP/2 on such connections since Go 1.27). The GOAWAY is then
+// sent with the next answer, or when no other connection is left, and what it refuses has to be sent again (RFC 9113, section 6.8).
+// net/http closes the connection one second after the last answer: a client that has not read it by then, and still sends something,
+// may lose its end.
 //
 // Chromium may give up a request that it is about to send when a GOAWAY comes, of either kind.
 //

@@ -13,17 +13,17 @@ import (
 
 const (
 	maxPoll   = 50 * time.Millisecond  // between two looks at the connections
-	lastCall  = 3 * time.Second        // at the end of the drain: for HTTP/2 and functions of RegisterOnShutdown, if HTTP/1 is busy until then
+	lastCall  = 3 * time.Second        // at the end of the drain: for functions of RegisterOnShutdown, if there are connections until then
 	closeTime = 500 * time.Millisecond // for http.Server.Close, which can hang
 )
 
 // drain finishes the work of the server. http.Server.Shutdown alone would not do: it closes idle connections at once, on which
-// requests may be on their way, and drops those that it has just read. So it comes last, when no HTTP/1 connection is left.
+// requests may be on their way, and drops those that it has just read. So it comes last, when no connection is left that we can end.
 func (s *server) drain(ctx context.Context) error {
 	s.awaitStop(ctx)
 	s.begin(errors.Is(s.group.m.Cause(), grace.ErrUpgraded))
 	s.handOver(ctx)
-	s.finishHTTP1(ctx)
+	s.finish(ctx)
 	s.shutDown(ctx)
 
 	err := s.listenErr
@@ -91,8 +91,9 @@ func (s *server) endListening(ctx context.Context) {
 	}
 }
 
-// finishHTTP1 waits until all HTTP/1 connections are closed: after their last answer, or when they have been idle for long enough.
-func (s *server) finishHTTP1(ctx context.Context) {
+// finish waits until all connections are closed, after their last answer, or when they have been idle for long enough; but for those of
+// HTTP/2 whose frames are not followed.
+func (s *server) finish(ctx context.Context) {
 	if deadline, ok := ctx.Deadline(); ok {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithDeadline(ctx, deadline.Add(-min(lastCall, time.Until(deadline)/4)))

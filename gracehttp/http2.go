@@ -3,14 +3,18 @@ package gracehttp
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"io"
 	"maps"
 	"net"
 	"net/http"
 	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/go-grace/grace"
 )
 
 // The protocols of http.Server.TLSNextProto that are HTTP/2. The second one is HTTP/2 without TLS: net/http does not advertise it, but
@@ -24,9 +28,12 @@ const (
 const prefaceTime = 10 * time.Second
 
 // takeHTTP2 has connections of HTTP/2 come to serveHTTP2 instead of http.Server, if that would serve them, and lets us. If its owner
-// has seen to HTTP/2, it stays with that.
-func (s *server) takeHTTP2() {
-	if !servesHTTP2(s.Server) {
+// has seen to HTTP/2, it stays with that. The listener is the first one of the server.
+func (s *server) takeHTTP2(ln net.Listener, secure bool) {
+	withTLS := s.Protocols == nil || s.Protocols.HTTP2()
+	withoutTLS := s.Protocols != nil && s.Protocols.UnencryptedHTTP2()
+	switch {
+	case withTLS && !secure && mayHideTLS(ln), withoutTLS && !givesUnencrypted(), !servesHTTP2(s.Server):
 		return
 	}
 	protos := maps.Clone(s.TLSNextProto)
@@ -34,14 +41,13 @@ func (s *server) takeHTTP2() {
 		protos = make(map[string]func(*http.Server, *tls.Conn, http.Handler))
 	}
 	protos[http2WithTLS] = func(_ *http.Server, c *tls.Conn, _ http.Handler) {
-		if c.ConnectionState().Version >= tls.VersionTLS12 { // RFC 9113, section 9.2
-			s.serveHTTP2(c, "")
-		}
-	}
-	if s.Protocols != nil && s.Protocols.UnencryptedHTTP2() {
-		if !givesUnencrypted() {
+		if !s.isSecure(c.ConnectionState()) {
+			_, _ = io.WriteString(c, noSettings+inadequateSecurity)
 			return
 		}
+		s.serveHTTP2(c, "")
+	}
+	if withoutTLS {
 		protos[http2WithoutTLS] = func(_ *http.Server, c *tls.Conn, _ http.Handler) { s.serveHTTP2(unencrypted(c), http2Preface) }
 	}
 	s.TLSNextProto = protos
@@ -49,16 +55,47 @@ func (s *server) takeHTTP2() {
 	s.RegisterOnShutdown(s.endHTTP2)
 }
 
-// servesHTTP2 reports whether http.Server would serve HTTP/2 by itself.
+// mayHideTLS reports whether connections of a listener may have TLS and be no *tls.Conn: http.Server, since Go 1.27, serves HTTP/2 on those,
+// but not by TLSNextProto.
+func mayHideTLS(ln net.Listener) bool {
+	t := reflect.TypeOf(ln)
+	if t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	return !slices.Contains([]string{"net", "crypto/tls", reflect.TypeFor[grace.Manager]().PkgPath()}, t.PkgPath())
+}
+
+// servesHTTP2 reports whether http.Server would serve HTTP/2 by itself. It refuses some settings of TLS.
 func servesHTTP2(srv *http.Server) bool {
 	if srv.TLSNextProto[http2WithTLS] != nil {
 		return false
 	}
-	like := &http.Server{Protocols: srv.Protocols, TLSNextProto: maps.Clone(srv.TLSNextProto)}
+	like := &http.Server{Protocols: srv.Protocols, TLSNextProto: maps.Clone(srv.TLSNextProto), TLSConfig: srv.TLSConfig.Clone()}
+	if like.TLSConfig == nil {
+		like.TLSConfig = new(tls.Config)
+	}
+	like.TLSConfig.GetCertificate = func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return nil, nil } // so that it needs no file
 	ln := newSingleListener(nil, nil)
 	_ = ln.Close()
-	_ = like.Serve(ln) // it finds out at first
-	return like.TLSNextProto[http2WithTLS] != nil
+	err := like.ServeTLS(ln, "", "") // it finds out at first
+	return errors.Is(err, net.ErrClosed) && like.TLSNextProto[http2WithTLS] != nil
+}
+
+// isSecure reports whether HTTP/2 is allowed on a connection (RFC 9113, section 9.2), as far as its client has not made sure of that.
+func (s *server) isSecure(state tls.ConnectionState) bool {
+	switch {
+	case state.Version != tls.VersionTLS12:
+		return state.Version > tls.VersionTLS12
+	case s.HTTP2 != nil && s.HTTP2.PermitProhibitedCipherSuites:
+		return true
+	}
+	return slices.Contains(secureCiphers, state.CipherSuite)
+}
+
+// secureCiphers are those of package tls for TLS 1.2 that have ephemeral keys and are no block ciphers (RFC 9113, section 9.2.2).
+var secureCiphers = []uint16{
+	tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256, tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384, tls.TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
+	tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384, tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
 }
 
 // givesUnencrypted reports whether http.Server gives connections of HTTP/2 without TLS away as we know it.
@@ -103,7 +140,10 @@ func (s *server) newHTTP2() *http.Server {
 	srv.Protocols.SetUnencryptedHTTP2(true)
 	srv.TLSConfig, srv.TLSNextProto, srv.BaseContext = nil, nil, nil
 	srv.Handler = s.http2Handler(srv.Handler)
-	srv.ConnContext = func(_ context.Context, nc net.Conn) context.Context { return nc.(*http2Conn).conn.context }
+	srv.ConnContext = func(_ context.Context, nc net.Conn) context.Context {
+		c := nc.(*http2Conn).conn
+		return context.WithValue(c.context, contextKey{}, c) // the owner's ConnContext may have left it out
+	}
 	srv.ConnState = func(nc net.Conn, state http.ConnState) {
 		if state == http.StateActive || state == http.StateIdle { // of the others, the owner's server tells
 			s.ConnState(nc.(*http2Conn).Conn, state)
@@ -127,18 +167,19 @@ func settingsOf(srv *http.Server) *http.Server {
 // http2Handler shows requests the server and the connection of their owner.
 func (s *server) http2Handler(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		r = r.WithContext(context.WithValue(r.Context(), http.ServerContextKey, s.Server))
-		r.TLS = connOf(r.Context()).tls
-		next.ServeHTTP(w, r)
+		shown := r.WithContext(context.WithValue(r.Context(), http.ServerContextKey, s.Server))
+		shown.TLS = connOf(r.Context()).tls
+		defer func() { r.MultipartForm = shown.MultipartForm }() // http.Server removes its files
+		next.ServeHTTP(w, shown)
 	})
 }
 
 // serveHTTP2 serves a connection until it is closed. http.Server has read the given part of the preface.
 func (s *server) serveHTTP2(nc net.Conn, read string) {
-	_ = nc.SetReadDeadline(time.Now().Add(prefaceTime)) // a connection that is gone says so soon
 	c := newHTTP2Conn(nc, strings.NewReader(read), s.isDraining)
 	c.conn = s.conns.find(nc)
 	c.conn.setHTTP2(c)
+	_ = nc.SetReadDeadline(time.Now().Add(prefaceTime)) // a connection that is gone says so soon
 	ln := newSingleListener(c, c.closed)
 	_ = s.http2.Serve(ln) // until the connection is closed, or the server
 	if ln.isGiven() {

@@ -46,6 +46,9 @@ type http2Conn struct {
 	told      time.Time       // when it was
 	delay     time.Duration   // after which it has answered; 0 if it has not
 	active    time.Time       // when there was the last sign of life since it was announced
+	settled   time.Time       // when the last stream ended since then, or the client has answered
+	parting   bool            // one direction is closed, or about to be
+	closing   bool            // so is the connection
 }
 
 // side says who has ended a stream.
@@ -67,13 +70,17 @@ func newHTTP2Conn(nc net.Conn, read io.Reader, draining func() bool) *http2Conn 
 
 // Close closes the connection.
 func (c *http2Conn) Close() error {
+	err := c.Conn.Close()
 	c.once.Do(func() { close(c.closed) })
-	return c.Conn.Close()
+	return err
 }
 
 // Read follows what the client sends.
 func (c *http2Conn) Read(b []byte) (int, error) {
 	n, err := c.received.Read(b)
+	if n > 0 {
+		c.noteLife()
+	}
 	c.in.follow(c.skipPreface(b[:n]), c.noteReceived)
 	return n, err
 }
@@ -85,12 +92,18 @@ func (c *http2Conn) skipPreface(b []byte) []byte {
 	return b[n:]
 }
 
-func (c *http2Conn) noteReceived(f *frame) {
+// noteLife notes that something has come.
+func (c *http2Conn) noteLife() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !c.announced.IsZero() {
 		c.active = time.Now()
 	}
+}
+
+func (c *http2Conn) noteReceived(f *frame) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	switch id := f.stream(); f.kind() {
 	case headersFrame:
 		if id > c.last && id < c.refused { // else they are trailers
@@ -101,10 +114,11 @@ func (c *http2Conn) noteReceived(f *frame) {
 	case dataFrame:
 		c.end(f, byClient)
 	case resetFrame:
-		delete(c.streams, id)
+		c.remove(id)
 	case pingFrame:
 		if !c.told.IsZero() && f.has(ackFlag) && string(f.payload()) == pingData {
 			c.delay = max(time.Since(c.told), 1)
+			c.settled = time.Now()
 		}
 	}
 }
@@ -117,6 +131,7 @@ func (c *http2Conn) Write(b []byte) (int, error) {
 	case c.broken != nil:
 		return 0, c.broken
 	case c.parted:
+		c.out.follow(b, c.noteSent)
 		return len(b), nil
 	}
 	n, err := c.Conn.Write(b)
@@ -134,7 +149,7 @@ func (c *http2Conn) noteSent(f *frame) {
 	case headersFrame, dataFrame:
 		c.end(f, byServer)
 	case resetFrame:
-		delete(c.streams, id)
+		c.remove(id)
 	case pushPromiseFrame:
 		c.streams[streamID(f.payload())] = byClient
 	case goAwayFrame:
@@ -152,11 +167,19 @@ func (c *http2Conn) end(f *frame, by side) {
 	}
 	c.streams[f.stream()] = ended | by
 	if ended|by == byBoth {
-		delete(c.streams, f.stream())
+		c.remove(f.stream())
 	}
 	if by == byServer && c.draining() {
 		c.announce()
 		c.active = time.Now()
+	}
+}
+
+// remove notes that a stream is not open any more; mu is held.
+func (c *http2Conn) remove(id uint32) {
+	delete(c.streams, id)
+	if !c.announced.IsZero() {
+		c.settled = time.Now()
 	}
 }
 
@@ -221,27 +244,38 @@ func (c *http2Conn) leave(grace time.Duration, began time.Time) {
 			c.announce()
 			go c.tell()
 		}
-	case !isIdle:
+	case !isIdle || c.closing:
+	case c.delay > 0 && !c.parting:
+		if quiet >= max(leaveTime, 4*c.delay) || time.Since(c.settled) >= grace {
+			c.parting = true
+			go c.part()
+		}
 	case quiet >= grace:
-		go c.Close() //nolint:errcheck // ends soon; TLS may take some seconds to say good-bye
-	case c.delay > 0 && quiet >= max(leaveTime, 4*c.delay):
-		go c.part() // ends soon: the client reads
+		c.closing = true
+		go c.Conn.Close() //nolint:errcheck // ends soon; TLS may take some seconds to say good-bye
 	}
 }
 
-// part closes one direction, of a connection that has two.
+// part closes one direction, of a connection that has two. It waits until nobody writes, or the connection is closed.
 func (c *http2Conn) part() {
-	w, ok := c.Conn.(interface{ CloseWrite() error })
-	if !ok {
-		return
-	}
 	c.writing.Lock()
 	defer c.writing.Unlock()
-	if c.parted {
+	if !c.mayPart() {
 		return
 	}
-	c.parted = true
-	_ = w.CloseWrite() // a connection that is gone says so by itself
+	if w, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		c.parted = true
+		_ = w.CloseWrite() // a connection that is gone says so by itself
+	}
+}
+
+// mayPart reports whether there is still nothing to be said.
+func (c *http2Conn) mayPart() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.active = time.Now()
+	c.parting = len(c.streams) == 0
+	return c.parting
 }
 
 // isIgnored reports whether the client goes on though it should have got what it was told.
@@ -256,4 +290,10 @@ const (
 	goAway   = "\x00\x00\x08\x07\x00" + "\x00\x00\x00\x00" + "\x7f\xff\xff\xff" + "\x00\x00\x00\x00"
 	ping     = "\x00\x00\x08\x06\x00" + "\x00\x00\x00\x00" + pingData
 	pingData = "drained?"
+)
+
+// What a client without sufficient security is told: SETTINGS, which come first, and a GOAWAY with INADEQUATE_SECURITY.
+const (
+	noSettings         = "\x00\x00\x00\x04\x00" + "\x00\x00\x00\x00"
+	inadequateSecurity = "\x00\x00\x08\x07\x00" + "\x00\x00\x00\x00" + "\x00\x00\x00\x00" + "\x00\x00\x00\x0c"
 )

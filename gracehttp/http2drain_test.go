@@ -43,18 +43,20 @@ func TestHTTP2RequestThatCrosses(t *testing.T) {
 
 // So is one that comes a little later: the client may answer the PING while it is about to write the request.
 func TestHTTP2RequestThatIsLate(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		r := newHTTP2Rig(t)
-		w := r.wire()
-		w.ask(1, "/")
-		synctest.Wait()
-		result := r.drain()
-		time.Sleep(leaveTime - time.Millisecond)
-		w.expect(answer1 + ", " + noMore)
-		w.ask(3, "/")
-		(<-result).check(t, 2*leaveTime, 1, 1, 0)
-		w.expect(answer1 + ", " + noMore + ", " + answer3 + ", the end")
-	})
+	for _, grace := range []time.Duration{DefaultIdleGrace, 0} {
+		synctest.Test(t, func(t *testing.T) {
+			r := newHTTP2Rig(t, WithIdleGrace(grace))
+			w := r.wire()
+			w.ask(1, "/")
+			synctest.Wait()
+			result := r.drain()
+			time.Sleep(leaveTime - time.Millisecond)
+			w.expect(answer1 + ", " + noMore)
+			w.ask(3, "/")
+			(<-result).check(t, 2*leaveTime, 1, 1, 0)
+			w.expect(answer1 + ", " + noMore + ", " + answer3 + ", the end")
+		})
+	}
 }
 
 // A busy client is told after the next answer, and the connection ends soon after the last one.
@@ -185,55 +187,6 @@ func TestHTTP2ThatEndsAlready(t *testing.T) {
 	})
 }
 
-// A stream is open until both sides have ended it, or one has reset it.
-func TestHTTP2StreamIsOpen(t *testing.T) {
-	for name, c := range map[string]struct {
-		client, server []frame
-		isOpen         bool
-	}{
-		"request":                 {client: []frame{headers(3, endStreamFlag)}, isOpen: true},
-		"part of a request":       {client: []frame{headers(3, 0)}, isOpen: true},
-		"part of an answer":       {client: []frame{headers(3, endStreamFlag)}, server: []frame{headers(3, 0)}, isOpen: true},
-		"answer":                  {client: []frame{headers(3, endStreamFlag)}, server: []frame{headers(3, 0), data(3)}},
-		"answer without a body":   {client: []frame{headers(3, endStreamFlag)}, server: []frame{headers(3, endStreamFlag)}},
-		"request with a body":     {client: []frame{headers(3, 0), data(3)}, server: []frame{headers(3, endStreamFlag)}},
-		"request with trailers":   {client: []frame{headers(3, 0), headers(3, endStreamFlag)}, server: []frame{headers(3, endStreamFlag)}},
-		"early answer":            {client: []frame{headers(3, 0)}, server: []frame{headers(3, endStreamFlag)}, isOpen: true},
-		"early answer and reset":  {client: []frame{headers(3, 0)}, server: []frame{headers(3, endStreamFlag), reset(3)}},
-		"reset by the client":     {client: []frame{headers(3, 0), reset(3)}},
-		"two requests, one reset": {client: []frame{headers(3, endStreamFlag), headers(5, endStreamFlag), reset(5)}, isOpen: true},
-		"pushed":                  {server: []frame{promise(2)}, isOpen: true},
-		"pushed to its end":       {server: []frame{promise(2), headers(2, 0), data(2)}},
-	} {
-		h := newHTTP2Conn(nil, nil, func() bool { return false })
-		for _, f := range c.client {
-			h.noteReceived(&f)
-		}
-		for _, f := range c.server {
-			h.noteSent(&f)
-		}
-		if isOpen := len(h.streams) > 0; isOpen != c.isOpen {
-			t.Errorf("%s: a stream is open: %v", name, isOpen)
-		}
-	}
-}
-
-func headers(stream uint32, flag byte) frame {
-	return frame(appendFrame(nil, headersFrame, endHeadersFlag|flag, stream, "12345678"))
-}
-
-func data(stream uint32) frame {
-	return frame(appendFrame(nil, dataFrame, endStreamFlag, stream, "12345678"))
-}
-
-func reset(stream uint32) frame {
-	return frame(appendFrame(nil, resetFrame, 0, stream, "\x00\x00\x00\x00    "))
-}
-
-func promise(stream byte) frame {
-	return frame(appendFrame(nil, pushPromiseFrame, endHeadersFlag, 1, "\x00\x00\x00"+string(rune(stream))+"    "))
-}
-
 // When the client gives up the last request, the connection ends.
 func TestHTTP2ClientGivesUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -249,23 +202,6 @@ func TestHTTP2ClientGivesUp(t *testing.T) {
 		(<-result).check(t, 2*time.Second+leaveTime, 2, 1, 0)
 		w.expect(answer1 + ", HEADERS 5, DATA 5 end, " + noMore + ", the end")
 	})
-}
-
-// A stream that net/http ignores after its GOAWAY is not waited for.
-func TestHTTP2IgnoredStreamIsNotOpen(t *testing.T) {
-	c := newHTTP2Conn(nil, nil, func() bool { return false })
-	receive := func(stream uint32) {
-		f := headers(stream, endStreamFlag)
-		c.noteReceived(&f)
-	}
-	receive(1)
-	receive(3)
-	f := frame(appendFrame(nil, goAwayFrame, 0, 0, "\x00\x00\x00\x01\x00\x00\x00\x00"))
-	c.noteSent(&f)
-	receive(5)
-	if _, isOpen := c.streams[1]; len(c.streams) != 1 || !isOpen {
-		t.Errorf("%v are open", c.streams)
-	}
 }
 
 // If net/http cannot be asked to give connections of HTTP/2 away, it ends them in its own way.
@@ -285,5 +221,48 @@ func TestHTTP2OfNetHTTP(t *testing.T) {
 		frozen.setStops(false)
 		idle.expect(answer1 + ", GOAWAY 1, the end")
 		busy.expect("GOAWAY 1, " + answer1 + ", the end")
+	})
+}
+
+// One that comes after the end is lost, and does not hold the end up.
+func TestHTTP2StreamAfterTheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newHTTP2Rig(t)
+		w := r.wire()
+		w.setStays()
+		w.ask(1, "/")
+		synctest.Wait()
+		result := r.drain()
+		time.Sleep(leaveTime + time.Second)
+		w.ask(3, "/")
+		(<-result).check(t, leaveTime+time.Second+DefaultIdleGrace, 1, 1, 0)
+		w.expect(answer1 + ", " + noMore + ", the end")
+	})
+}
+
+// A request that comes in pieces is on its way, and a client that says something all the time without a request is not.
+func TestHTTP2WhatIsLife(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newHTTP2Rig(t)
+		slow, lively := r.wire(), r.wire()
+		for _, w := range []*http2Wire{slow, lively} {
+			w.ask(1, "/")
+		}
+		synctest.Wait()
+		result := r.drain()
+		begin := appendFrame(nil, headersFrame, endHeadersFlag|endStreamFlag, 3, "\x82\x86"+literal(4, "/")+literal(1, "test"))
+		for len(begin) > 0 {
+			time.Sleep(leaveTime - 100*time.Millisecond)
+			n := min(len(begin), 10)
+			slow.send(begin[:n])
+			begin = begin[n:]
+			lively.send(appendFrame(nil, pingFrame, 0, 0, "a client"))
+		}
+		for lively.heardSoFar() == answer1+", "+noMore {
+			time.Sleep(leaveTime - 100*time.Millisecond)
+			_, _ = lively.conn.Write(appendFrame(nil, pingFrame, 0, 0, "a client"))
+		}
+		(<-result).check(t, DefaultIdleGrace, 1, 2, 0)
+		slow.expect(answer1 + ", " + noMore + ", " + answer3 + ", the end")
 	})
 }

@@ -143,6 +143,7 @@ func TestHTTP2IsLeftToTheOwner(t *testing.T) {
 			t.Setenv("GODEBUG", c.debug)
 			before := len(c.srv.TLSNextProto)
 			s := newServer(&group{m: newManager(t)}, c.srv)
+			s.takeHTTP2(&net.TCPListener{}, false)
 			if (s.http2 != nil) != c.taken || !c.taken && len(c.srv.TLSNextProto) != before {
 				t.Errorf("it is ours: %v, %v", s.http2 != nil, c.srv.TLSNextProto)
 			}
@@ -217,42 +218,4 @@ func TestHTTP2WithoutPreface(t *testing.T) {
 			t.Error(err)
 		}
 	})
-}
-
-// recorder is a connection that keeps what is written.
-type recorder struct {
-	net.Conn
-	written []byte
-}
-
-func (r *recorder) Write(b []byte) (int, error) {
-	r.written = append(r.written, b...)
-	return len(b), nil
-}
-
-// What the client is told comes between two frames, and not in the middle of a header block (RFC 9113, section 4.3).
-func TestHTTP2WordsOfOursComeBetweenFrames(t *testing.T) {
-	settings := appendFrame(nil, 4, 0, 0, "")
-	headers := appendFrame(nil, headersFrame, 0, 1, "abc")
-	rest := appendFrame(nil, continuationFrame, endHeadersFlag, 1, "def")
-	parts := [][]byte{settings[:4], settings[4:], headers, rest[:10], rest[10:]}
-	for told, heard := range map[int]int{0: 1, 1: 1, 2: 4, 3: 4, 4: 4} { // after which part
-		synctest.Test(t, func(t *testing.T) {
-			wire := &recorder{}
-			c := newHTTP2Conn(wire, strings.NewReader(""), func() bool { return true })
-			for i, part := range parts {
-				if n, err := c.Write(part); n != len(part) || err != nil {
-					t.Errorf("%d, %v", n, err)
-				}
-				if i == told {
-					c.leave(0, time.Now())
-				}
-				synctest.Wait()
-			}
-			want := slices.Concat(slices.Concat(parts[:heard+1]...), []byte(goAway+ping), slices.Concat(parts[heard+1:]...))
-			if !slices.Equal(wire.written, want) {
-				t.Errorf("told after part %d: %q was written, and not %q", told, wire.written, want)
-			}
-		})
-	}
 }

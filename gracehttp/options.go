@@ -59,6 +59,8 @@ func (o option) apply(set *settings) error { return o.set(set) }
 // answer after that. Zero closes idle connections at once, on which requests may be on their way. It should be shorter than
 // [grace.WithDrainTimeout], at whose end all connections are closed.
 //
+// In HTTP/2, whose clients are told, it is for those of which nothing is heard, and at least a second.
+//
 // The default is 5 seconds. That is after how long Apache httpd, Node.js and uvicorn close idle connections by default, so clients
 // and proxies that work with those never find out. Behind a proxy that keeps idle connections for longer and does not repeat a
 // request that fails on one of them, it can be set to the proxy's keep-alive timeout (60 seconds in nginx and in the load

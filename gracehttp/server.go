@@ -44,7 +44,6 @@ func newServer(g *group, srv *http.Server) *server {
 	if srv.BaseContext != nil {
 		srv.BaseContext = baseContext(srv.BaseContext)
 	}
-	s.takeHTTP2()
 	return s
 }
 
@@ -64,6 +63,9 @@ func (s *server) listen(ln net.Listener, secure bool, set settings) *listener {
 	}
 	if set.stopDelay != nil {
 		s.stopDelay = *set.stopDelay
+	}
+	if len(s.listeners) == 0 {
+		s.takeHTTP2(ln, secure)
 	}
 	l := newListener(s, ln, secure)
 	s.listeners = append(s.listeners, l)

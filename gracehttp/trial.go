@@ -95,7 +95,7 @@ func (t trial) run(srv *http.Server, rule idleRule) (idle bool, err error) {
 	s := settingsOf(srv)
 	s.Handler, s.ErrorLog = http.HandlerFunc(c.handle), log.New(io.Discard, "", 0)
 	s.ConnState = func(_ net.Conn, state http.ConnState) { c.note(state) }
-	s.BaseContext, s.ConnContext, s.TLSNextProto = nil, nil, nil
+	s.BaseContext, s.ConnContext, s.TLSNextProto, s.TLSConfig = nil, nil, nil, nil
 	done := make(chan struct{})
 	go func() { // ends with Close
 		defer close(done)

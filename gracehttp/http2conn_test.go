@@ -1,0 +1,203 @@
+package gracehttp
+
+import (
+	"io"
+	"net"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// recorder is a connection that keeps what is written.
+type recorder struct {
+	net.Conn
+	written []byte
+	fails   bool
+}
+
+func (r *recorder) Write(b []byte) (int, error) {
+	if r.fails {
+		return 0, io.ErrClosedPipe
+	}
+	r.written = append(r.written, b...)
+	return len(b), nil
+}
+
+// What the client is told comes between two frames, and not in the middle of a header block (RFC 9113, section 4.3).
+func TestHTTP2WordsOfOursComeBetweenFrames(t *testing.T) {
+	settings := appendFrame(nil, 4, 0, 0, "")
+	headers := appendFrame(nil, headersFrame, 0, 1, "abc")
+	rest := appendFrame(nil, continuationFrame, endHeadersFlag, 1, "def")
+	parts := [][]byte{settings[:4], settings[4:], headers, rest[:10], rest[10:]}
+	for told, heard := range map[int]int{0: 1, 1: 1, 2: 4, 3: 4, 4: 4} { // after which part
+		synctest.Test(t, func(t *testing.T) {
+			wire := &recorder{}
+			c := newHTTP2Conn(wire, strings.NewReader(""), func() bool { return true })
+			for i, part := range parts {
+				if n, err := c.Write(part); n != len(part) || err != nil {
+					t.Errorf("%d, %v", n, err)
+				}
+				if i == told {
+					c.leave(0, time.Now())
+				}
+				synctest.Wait()
+			}
+			want := slices.Concat(slices.Concat(parts[:heard+1]...), []byte(goAway+ping), slices.Concat(parts[heard+1:]...))
+			if !slices.Equal(wire.written, want) {
+				t.Errorf("told after part %d: %q was written, and not %q", told, wire.written, want)
+			}
+		})
+	}
+}
+
+// A stream is open until both sides have ended it, or one has reset it.
+func TestHTTP2StreamIsOpen(t *testing.T) {
+	for name, c := range map[string]struct {
+		client, server []frame
+		isOpen         bool
+	}{
+		"request":                 {client: []frame{headers(3, endStreamFlag)}, isOpen: true},
+		"part of a request":       {client: []frame{headers(3, 0)}, isOpen: true},
+		"part of an answer":       {client: []frame{headers(3, endStreamFlag)}, server: []frame{headers(3, 0)}, isOpen: true},
+		"answer":                  {client: []frame{headers(3, endStreamFlag)}, server: []frame{headers(3, 0), data(3)}},
+		"answer without a body":   {client: []frame{headers(3, endStreamFlag)}, server: []frame{headers(3, endStreamFlag)}},
+		"request with a body":     {client: []frame{headers(3, 0), data(3)}, server: []frame{headers(3, endStreamFlag)}},
+		"request with trailers":   {client: []frame{headers(3, 0), headers(3, endStreamFlag)}, server: []frame{headers(3, endStreamFlag)}},
+		"early answer":            {client: []frame{headers(3, 0)}, server: []frame{headers(3, endStreamFlag)}, isOpen: true},
+		"early answer and reset":  {client: []frame{headers(3, 0)}, server: []frame{headers(3, endStreamFlag), reset(3)}},
+		"reset by the client":     {client: []frame{headers(3, 0), reset(3)}},
+		"two requests, one reset": {client: []frame{headers(3, endStreamFlag), headers(5, endStreamFlag), reset(5)}, isOpen: true},
+		"pushed":                  {server: []frame{promise(2)}, isOpen: true},
+		"pushed to its end":       {server: []frame{promise(2), headers(2, 0), data(2)}},
+	} {
+		h := newHTTP2Conn(nil, nil, func() bool { return false })
+		for _, f := range c.client {
+			h.noteReceived(&f)
+		}
+		for _, f := range c.server {
+			h.noteSent(&f)
+		}
+		if isOpen := len(h.streams) > 0; isOpen != c.isOpen {
+			t.Errorf("%s: a stream is open: %v", name, isOpen)
+		}
+	}
+}
+
+func headers(stream uint32, flag byte) frame {
+	return frame(appendFrame(nil, headersFrame, endHeadersFlag|flag, stream, "12345678"))
+}
+
+func data(stream uint32) frame {
+	return frame(appendFrame(nil, dataFrame, endStreamFlag, stream, "12345678"))
+}
+
+func reset(stream uint32) frame {
+	return frame(appendFrame(nil, resetFrame, 0, stream, "\x00\x00\x00\x00    "))
+}
+
+func promise(stream byte) frame {
+	return frame(appendFrame(nil, pushPromiseFrame, endHeadersFlag, 1, "\x00\x00\x00"+string(rune(stream))+"    "))
+}
+
+// A stream that net/http ignores after its GOAWAY is not waited for.
+func TestHTTP2IgnoredStreamIsNotOpen(t *testing.T) {
+	c := newHTTP2Conn(nil, nil, func() bool { return false })
+	receive := func(stream uint32) {
+		f := headers(stream, endStreamFlag)
+		c.noteReceived(&f)
+	}
+	receive(1)
+	receive(3)
+	f := frame(appendFrame(nil, goAwayFrame, 0, 0, "\x00\x00\x00\x01\x00\x00\x00\x00"))
+	c.noteSent(&f)
+	receive(5)
+	if _, isOpen := c.streams[1]; len(c.streams) != 1 || !isOpen {
+		t.Errorf("%v are open", c.streams)
+	}
+}
+
+// twoWay is a connection whose directions can be closed, and that tells when.
+type twoWay struct {
+	recorder
+	began          time.Time
+	parted, closed time.Duration // 0 if it is not
+}
+
+func (c *twoWay) CloseWrite() error { c.parted = time.Since(c.began); return nil }
+func (c *twoWay) Close() error      { c.closed = time.Since(c.began); return nil }
+
+// newTold is a connection without streams whose client has been told, and answers after a while.
+func newTold(delay time.Duration) (*http2Conn, *twoWay) {
+	wire := &twoWay{began: time.Now()}
+	c := newHTTP2Conn(wire, strings.NewReader(""), func() bool { return true })
+	_, _ = c.Write(appendFrame(nil, 4, 0, 0, ""))
+	f := headers(1, endStreamFlag)
+	c.noteReceived(&f)
+	c.noteSent(&f)
+	c.tell()
+	go func() {
+		time.Sleep(delay)
+		c.noteLife()
+		f := frame(appendFrame(nil, pingFrame, ackFlag, 0, pingData))
+		c.noteReceived(&f)
+	}()
+	return c, wire
+}
+
+// However short the grace is, the connection is closed in one direction before the other, and not before it was quiet.
+func TestHTTP2ClosesOneDirectionFirst(t *testing.T) {
+	const late = 1300 * time.Millisecond
+	for _, c := range []struct{ grace, delay, parted time.Duration }{
+		{leaveTime, 0, leaveTime},
+		{DefaultIdleGrace, 0, leaveTime},
+		{DefaultIdleGrace, leaveTime, leaveTime + 4*leaveTime},
+		{DefaultIdleGrace, late, late + DefaultIdleGrace},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			h, wire := newTold(c.delay)
+			for wire.closed == 0 && time.Since(wire.began) < time.Minute {
+				h.leave(c.grace, wire.began)
+				time.Sleep(maxPoll)
+				synctest.Wait()
+			}
+			if wire.parted < c.parted || wire.parted > c.parted+2*maxPoll || wire.closed < wire.parted+c.grace || wire.closed > wire.parted+c.grace+2*maxPoll {
+				t.Errorf("%+v: closed in one direction after %v, in both after %v", c, wire.parted, wire.closed)
+			}
+		})
+	}
+}
+
+// A stream that comes when the end has been decided is answered.
+func TestHTTP2StreamAtTheVeryEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h, wire := newTold(0)
+		time.Sleep(leaveTime + time.Millisecond)
+		h.writing.Lock() // http.Server's Write
+		h.leave(DefaultIdleGrace, wire.began)
+		f := headers(3, endStreamFlag)
+		h.noteReceived(&f)
+		h.writing.Unlock()
+		synctest.Wait()
+		before := len(wire.written)
+		_, _ = h.Write(f[:])
+		if wire.parted > 0 || len(wire.written) == before {
+			t.Errorf("closed after %v, %d bytes of the answer are written", wire.parted, len(wire.written)-before)
+		}
+	})
+}
+
+// After a frame of ours that was written in part, nothing can follow.
+func TestHTTP2WordsInPart(t *testing.T) {
+	wire := &recorder{}
+	c := newHTTP2Conn(wire, strings.NewReader(""), func() bool { return true })
+	_, _ = c.Write(appendFrame(nil, 4, 0, 0, ""))
+	wire.fails = true
+	c.announced = time.Now()
+	c.tell()
+	wire.fails = false
+	if n, err := c.Write([]byte("frame")); n > 0 || err == nil {
+		t.Errorf("%d, %v", n, err)
+	}
+}
