@@ -24,7 +24,8 @@ const (
 	http2WithoutTLS = "unencrypted_http2"
 )
 
-// prefaceTime is for the preface, if the server has no timeout of its own for headers: that of net/http. Which clears the deadline.
+// prefaceTime is for the preface, if the server has no timeout of its own for headers. It is that of net/http, which clears the deadline
+// later.
 const prefaceTime = 10 * time.Second
 
 // takeHTTP2 has connections of HTTP/2 come to serveHTTP2 instead of http.Server, if that would serve them, and lets us. If its owner
@@ -32,8 +33,7 @@ const prefaceTime = 10 * time.Second
 func (s *server) takeHTTP2(ln net.Listener, secure bool) {
 	withTLS := s.Protocols == nil || s.Protocols.HTTP2()
 	withoutTLS := s.Protocols != nil && s.Protocols.UnencryptedHTTP2()
-	switch {
-	case withTLS && !secure && mayHideTLS(ln), withoutTLS && !givesUnencrypted(), !servesHTTP2(s.Server):
+	if withTLS && !secure && mayHideTLS(ln) || withoutTLS && !givesUnencrypted() || !servesHTTP2(s.Server) {
 		return
 	}
 	protos := maps.Clone(s.TLSNextProto)
