@@ -85,8 +85,13 @@ func (s *Service[L]) signalAll(sig unix.Signal) bool {
 	})
 }
 
+// raceStatus is that of a process in which the race detector has found something (https://go.dev/doc/articles/race_detector).
+const raceStatus = 66
+
 // reap waits for the processes, which have ended as far as we know.
 func (s *Service[L]) reap() {
+	<-s.exited
+	s.judge(s.first.Process.Pid, s.first.ProcessState.ExitCode())
 	for _, pid := range s.PIDs() {
 		if !s.exits(pid) {
 			s.t.Errorf("process %d is left over", pid)
@@ -94,11 +99,21 @@ func (s *Service[L]) reap() {
 	}
 }
 
+// judge fails the test of a process with data races: it has told of them on its standard error.
+func (s *Service[L]) judge(pid, status int) {
+	if status == raceStatus {
+		s.t.Errorf("process %d has data races", pid)
+	}
+}
+
 // exits waits for the end of a process. An orphan has become our child.
 func (s *Service[L]) exits(pid int) bool {
 	for deadline := time.Now().Add(s.patience); unix.Kill(pid, 0) == nil; time.Sleep(time.Millisecond) {
 		if pid != s.first.Process.Pid { // another goroutine waits for that
-			_, _ = unix.Wait4(pid, nil, unix.WNOHANG, nil)
+			var status unix.WaitStatus
+			if ended, _ := unix.Wait4(pid, &status, unix.WNOHANG, nil); ended == pid {
+				s.judge(pid, status.ExitStatus())
+			}
 		}
 		if time.Now().After(deadline) {
 			return false

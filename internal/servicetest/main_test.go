@@ -36,6 +36,7 @@ type config struct {
 	Log      bool // it prints a log, and no JSON
 	Fails    bool // at once
 	Stubborn bool // on SIGTERM it goes on
+	Races    bool // on SIGTERM it ends as the race detector does it
 	Heir     bool // on SIGTERM it has a successor, which goes on until there is another one
 }
 
@@ -61,6 +62,8 @@ func (c config) serve() error {
 			return next(generation, c)
 		case c.Heir:
 			return next(generation, config{})
+		case c.Races:
+			os.Exit(raceStatus)
 		case c.Stubborn:
 			c.say(said{What: "no"})
 		default:

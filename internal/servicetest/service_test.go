@@ -155,6 +155,23 @@ func TestEndThatIsNotClean(t *testing.T) {
 	}
 }
 
+// A data race in any generation fails the test.
+func TestDataRace(t *testing.T) {
+	for _, upgrades := range []int{0, 1} {
+		pid := 0
+		r := record(t, func(r *recorder) {
+			s := StartJSON[said](r, Command(config{Races: true}))
+			pid = s.AwaitReady(1)
+			for range upgrades {
+				pid = s.Upgrade()
+			}
+		})
+		if want := fmt.Sprintf("process %d has data races\n", pid); !r.failed || !strings.HasPrefix(r.said, want) {
+			t.Errorf("the test says %q, and not %q", r.said, want)
+		}
+	}
+}
+
 // A program inherits a socket as from systemd, and knows its address. Nobody has it longer than the program.
 func TestListen(t *testing.T) {
 	cmd := exec.Command("/bin/sh", "-c", `echo "$1 $LISTEN_FDS $(readlink /proc/$$/fd/3)" >&2; read line`, "sh")
