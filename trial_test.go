@@ -48,6 +48,10 @@ func newTrial(t *testing.T, sc scenario) *trial {
 			t.Logf("standard error:\n%s", stderr)
 		}
 	})
+	// The last point of the start: if it were heard of later, it would count as one of the upgrade.
+	r.Await("point", func(p printed) bool {
+		return p.Event == "Point" && strings.Contains(p.Detail, `"Name":"ReadyFinished"`)
+	})
 	if sc.older {
 		r.held = r.connect(0)
 		t.Cleanup(func() { r.held.Close() })
