@@ -196,11 +196,8 @@ func (l *lineage) member(pid int) *member {
 	return m
 }
 
-// end is stop: SIGTERM for the one that serves, and the leash for any other that is not about to leave already.
+// end is stop: processes that lose the leash drain. (A SIGTERM as well might come when a process is about to leave, and kill it.)
 func (l *lineage) end() error {
-	if l.serving != nil {
-		_ = l.serving.process.Signal(syscall.SIGTERM) // the leash does it too
-	}
 	_ = l.leash.Close()
 	if err := l.awaitEnd(endTimeout); err != nil {
 		for _, m := range l.alive {
