@@ -57,6 +57,19 @@ func fetch(t *testing.T, transport *http.Transport, req *http.Request) (body, pr
 	return string(text), resp.Proto, err
 }
 
+// keyPair is a certificate for a server, and what its clients trust.
+func keyPair(t *testing.T) (pair tls.Certificate, trust *tls.Config) {
+	t.Helper()
+	cert, key, trust, err := httpload.Certificate(t.TempDir())
+	if err == nil {
+		pair, err = tls.LoadX509KeyPair(cert, key)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pair, trust
+}
+
 func get(t *testing.T, url string) *http.Request {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, http.NoBody)
@@ -148,14 +161,7 @@ func (l hidingListener) Accept() (net.Conn, error) {
 
 // What net/http does with such connections, it still does.
 func TestHTTP2OnHiddenTLS(t *testing.T) {
-	cert, key, trust, err := httpload.Certificate(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	pair, err := tls.LoadX509KeyPair(cert, key)
-	if err != nil {
-		t.Fatal(err)
-	}
+	pair, trust := keyPair(t)
 	var results [2]string
 	for i, ours := range []bool{false, true} {
 		ln := hidingListener{tls.NewListener(listen(t), &tls.Config{Certificates: []tls.Certificate{pair}, NextProtos: []string{"h2"}})}

@@ -14,7 +14,6 @@ import (
 	"testing"
 
 	"github.com/go-grace/grace"
-	"github.com/go-grace/grace/internal/httpload"
 )
 
 // transferNothing has the test fail if a connection is handed over.
@@ -103,14 +102,7 @@ func (l opaqueListener) Accept() (net.Conn, error) {
 
 // What a listener has made of its connections reaches the application as it is, and stays: nobody else can know what it is.
 func TestConnectionsOfOtherTypesStay(t *testing.T) {
-	cert, key, trust, err := httpload.Certificate(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	pair, err := tls.LoadX509KeyPair(cert, key)
-	if err != nil {
-		t.Fatal(err)
-	}
+	pair, trust := keyPair(t)
 	trust.ServerName = "127.0.0.1"
 	for name, of := range map[string]struct {
 		listener func(net.Listener) net.Listener
