@@ -18,6 +18,7 @@ import (
 	pb "google.golang.org/grpc/interop/grpc_testing"
 
 	"github.com/go-grace/grace"
+	"github.com/go-grace/grace/internal/servicetest"
 )
 
 // config is what a test tells the service that it starts. Successors get the same.
@@ -98,8 +99,7 @@ func (c config) serve() error {
 		return err
 	}
 	err = m.Run(context.Background())
-	files, _ := os.ReadDir("/proc/self/fd")
-	say(said{What: "left", Generation: m.Status().Generation, Handled: impl.handled.Load(), Err: text(err), Files: len(files)})
+	say(said{What: "left", Generation: m.Status().Generation, Handled: impl.handled.Load(), Err: text(err), Files: len(servicetest.Descriptors())})
 	return err
 }
 

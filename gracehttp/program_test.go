@@ -13,12 +13,12 @@ import (
 	"net/http"
 	"os"
 	"runtime"
-	"strconv"
 	"strings"
 	"time"
 
 	"github.com/go-grace/grace"
 	"github.com/go-grace/grace/internal/httpload"
+	"github.com/go-grace/grace/internal/servicetest"
 )
 
 // config is what a test tells the service that it starts. Successors get the same.
@@ -195,11 +195,9 @@ func census(clean bool) (left said) {
 	for end := time.Now().Add(patience); clean && left.Goroutines > 0 && time.Now().Before(end); time.Sleep(time.Millisecond) {
 		left.Goroutines = ourGoroutines()
 	}
-	files, _ := os.ReadDir("/proc/self/fd")
-	left.Files = len(files)
-	for _, f := range files {
-		name, _ := os.Readlink("/proc/self/fd/" + f.Name())
-		if n, err := strconv.Atoi(f.Name()); err == nil && n > 2 && strings.HasPrefix(name, "socket:") {
+	for fd, what := range servicetest.Descriptors() {
+		left.Files++
+		if fd > 2 && strings.HasPrefix(what, "socket:") {
 			left.Sockets++
 		}
 	}
