@@ -91,7 +91,7 @@ func (p *parked) wait() {
 
 // await reports whether the connection is for http.Server: a request comes, or the successor does not take it.
 func (p *parked) await() bool {
-	for !p.listener.server.isDraining() {
+	for {
 		first, err := peek(p.raw)
 		switch {
 		case err == nil && (first == '\r' || first == '\n'):
@@ -102,9 +102,10 @@ func (p *parked) await() bool {
 		case !errors.Is(err, os.ErrDeadlineExceeded) || isPast(p.deadline):
 			p.listener.server.conns.end()
 			return false
+		default: // wake: it is its turn
+			return !p.listener.handOver(p.Conn, p.deadline)
 		}
 	}
-	return !p.listener.handOver(p.Conn, p.deadline)
 }
 
 // wake has a connection that waits find out about the drain. It reports false if there was no need.
