@@ -98,12 +98,21 @@ type tried struct {
 	Text     string
 }
 
+var errTestCancels = errors.New("cancelled by the test")
+
+// try upgrades, and cancels it after some time or when the successor is stopped, if it is told to.
 func (s *lineServer) try(arg string) tried {
-	ctx := context.Background()
-	if d, err := time.ParseDuration(arg); err == nil {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeoutCause(ctx, d, errors.New("cancelled by the test"))
-		defer cancel()
+	ctx, cancel := context.WithCancelCause(context.Background())
+	defer cancel(nil)
+	if arg == "stopped" {
+		go func() { // ends with ctx
+			for ctx.Err() == nil && !hasStoppedChild() {
+				time.Sleep(time.Millisecond)
+			}
+			cancel(errTestCancels)
+		}()
+	} else if d, err := time.ParseDuration(arg); err == nil {
+		defer time.AfterFunc(d, func() { cancel(errTestCancels) }).Stop()
 	}
 	err := s.m.Upgrade(ctx)
 	if err == nil {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -36,8 +37,11 @@ func stopAfter(said string) error {
 	if _, err := link.Receive(ctx); err != nil {
 		return err
 	}
-	if said == "ready" {
+	if said == "commit" {
 		if err := link.Send(ctx, &handoff.Ready{}); err != nil {
+			return err
+		}
+		if _, err := link.Receive(ctx); err != nil {
 			return err
 		}
 	}
@@ -66,25 +70,31 @@ func isStopped(pid int) bool {
 	return true
 }
 
+func hasStoppedChild() bool {
+	return slices.ContainsFunc(children(), func(kid string) bool {
+		pid, err := strconv.Atoi(kid)
+		return err == nil && isStopped(pid)
+	})
+}
+
 // A successor that is stopped is one that takes too long. The old process serves meanwhile and afterwards, also if the
 // upgrade is cancelled.
 func TestSuccessorThatIsStopped(t *testing.T) {
 	t.Parallel()
+	timeout, cancelled := ErrTimeout.Error(), errTestCancels.Error()
 	for _, c := range []struct {
-		mode      string
-		long      bool // Hello does not fit into the buffer of the socket: the successor has to read it before it all is sent
-		cancelled bool // what "cancel" comes to; a successor that was told to serve is waited for
+		mode    string
+		long    bool   // Hello does not fit into the buffer of the socket: the successor has to read it before it all is sent
+		command string // that cancels the upgrade
+		want    string
 	}{
-		{"stop-after nothing", false, true},
-		{"stop-after nothing", true, true},
-		{"never-new", true, true},
-		{"stop-after hello", false, true},
-		{"stop-after ready", false, false},
+		{"stop-after nothing", false, "try 300ms", cancelled},
+		{"stop-after nothing", true, "try 300ms", cancelled},
+		{"never-new", true, "try 300ms", cancelled},
+		{"stop-after hello", false, "try 300ms", cancelled},
+		{"stop-after commit", false, "try stopped", timeout}, // it was told to serve, and so is waited for
 	} {
-		for _, command := range []string{"try", "try 300ms"} {
-			if !c.cancelled && command == "try" {
-				continue // it takes longer, and nothing is different
-			}
+		for command, want := range map[string]string{"try": timeout, c.command: c.want} {
 			t.Run(fmt.Sprintf("%s, long %v, %s", c.mode, c.long, command), func(t *testing.T) {
 				t.Parallel()
 				config := tcpOnly
@@ -98,10 +108,6 @@ func TestSuccessorThatIsStopped(t *testing.T) {
 				s.misbehave(c.mode)
 				var got tried
 				decode(t, s.ask(command), &got)
-				want := ErrTimeout.Error()
-				if command == "try 300ms" && c.cancelled {
-					want = "cancelled by the test"
-				}
 				if got.Upgraded || got.State != "signal: killed" || !strings.Contains(got.Text, want) {
 					t.Errorf("Upgrade returned %+v, and not %q", got, want)
 				}

@@ -48,7 +48,7 @@ func TestIdleConnectionOverUpgrades(t *testing.T) {
 // TestTimeThatIsLeft.
 func TestIdleTimeoutOverAnUpgrade(t *testing.T) {
 	t.Parallel()
-	const timeout = 3 * time.Second
+	const timeout = 10 * time.Second // much more than the upgrade takes
 	s := start(t, config{Idle: true, IdleTime: timeout})
 	c := s.connect()
 	asked := time.Now() // it is idle from some later moment on

@@ -34,17 +34,26 @@ func awaitLoad(t *testing.T, l *httpload.Load) {
 	eventually(t, "under load", func() bool { return l.Result().Requests >= before+200 })
 }
 
+// upgradeUnderLoad upgrades the service so often, and ends when all generations but the last one have drained under the load.
+func upgradeUnderLoad(s *service, l *httpload.Load, upgrades int) {
+	s.t.Helper()
+	for range upgrades {
+		awaitLoad(s.t, l)
+		s.upgrade()
+	}
+	for n := range upgrades {
+		s.awaitReport(n + 1)
+	}
+	awaitLoad(s.t, l)
+}
+
 // Ten upgrades lose no request, and none is handled twice, whatever the clients do.
 func TestTenUpgradesLoseNoRequest(t *testing.T) {
 	t.Parallel()
 	s := start(t, config{Grace: loadGrace})
 	l := startLoad(s)
 	const upgrades = 10
-	for range upgrades {
-		awaitLoad(t, l)
-		s.upgrade()
-	}
-	awaitLoad(t, l)
+	upgradeUnderLoad(s, l, upgrades)
 	seen := l.Stop()
 	if seen.Failed > 0 {
 		t.Errorf("%d of %d requests have failed: %v", seen.Failed, seen.Requests, seen.Failures)
@@ -76,11 +85,7 @@ func TestIdleHandoverClosesNothing(t *testing.T) {
 	s := start(t, config{Idle: true, Grace: loadGrace})
 	l := startLoad(s)
 	const upgrades = 10
-	for range upgrades {
-		awaitLoad(t, l)
-		s.upgrade()
-	}
-	awaitLoad(t, l)
+	upgradeUnderLoad(s, l, upgrades)
 	seen := l.Stop()
 	if seen.Failed > 0 {
 		t.Errorf("%d of %d requests have failed: %v", seen.Failed, seen.Requests, seen.Failures)

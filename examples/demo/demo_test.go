@@ -105,7 +105,8 @@ func TestDemo(t *testing.T) {
 		if rows, pids, handled := readTable(t, stdout, way); rows != 4 || pids != 4 || handled != line[0] {
 			t.Errorf("%s: %d rows with %d processes; %d requests were answered, and %d handled", way, rows, pids, line[0], handled)
 		}
-		if n := line[1]; closes && n < 3*keepAliveClients || !closes && n > 0 {
+		// The load ends with the last drain, so not every client has come back from that.
+		if n := line[1]; closes && n <= 2*keepAliveClients || !closes && n > 0 {
 			t.Errorf("%s: keep-alive clients have connected anew %d times in 3 upgrades", way, n)
 		}
 	}
