@@ -124,7 +124,7 @@ func TestBusyExecutableIsTriedAgain(t *testing.T) {
 	if err := errors.Join(err, os.Rename(path+".busy", path)); err != nil {
 		t.Fatal(err)
 	}
-	if got := s.ask("upgrade 100ms"); !strings.Contains(got, "text file busy") {
+	if got := s.ask("upgrade 500ms"); !strings.Contains(got, "text file busy") {
 		t.Errorf("Upgrade returned %q while the file was open for writing", got)
 	}
 	time.AfterFunc(50*time.Millisecond, func() { writer.Close() })

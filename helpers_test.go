@@ -267,7 +267,7 @@ func TestNoZombieIsLeftByUpgrades(t *testing.T) {
 	none("its start")
 	s.failUpgrade("exit", "", "exit status 3")
 	none("a successor that has exited")
-	s.failUpgrade("hang", "300ms", "signal: killed")
+	s.failUpgrade("hang", "1s", "signal: killed")
 	none("a cancelled upgrade")
 	s.failUpgrade("hook-error", "", "the database is not there")
 	none("a successor that has said that it cannot serve")

@@ -307,7 +307,7 @@ func TestStatesOfAllSizes(t *testing.T) {
 // Whatever is wrong with a state in the old process, no successor is started, and the old process serves on.
 func TestStateThatCannotBePassed(t *testing.T) {
 	c := tcpOnly
-	c.Timeout = time.Second
+	c.Timeout = 3 * time.Second // enough for the upgrade at the end
 	s := start(t, "pass", c)
 	_, pid := s.serving()
 	held := s.dial()

@@ -55,7 +55,8 @@ func (s *service) dialGeneration(generation int) *client {
 
 // Both processes accept connections until the probation is over, and none of their clients notices.
 func TestProbation(t *testing.T) {
-	s, c := onProbation(t, 700*time.Millisecond)
+	t.Parallel()
+	s, c := onProbation(t, 3*time.Second)
 	l := startLoad(s)
 	_, pid := s.serving()
 	upgraded := s.upgrading()

@@ -123,7 +123,7 @@ func TestUpgradeCancelledByItsCaller(t *testing.T) {
 	s := start(t, "lines", tcpOnly)
 	s.misbehave("hang")
 	_, pid := s.serving()
-	if got := s.ask("upgrade 200ms"); !strings.Contains(got, "cancelled by the test") || !strings.Contains(got, "signal: killed") {
+	if got := s.ask("upgrade 1s"); !strings.Contains(got, "cancelled by the test") || !strings.Contains(got, "signal: killed") {
 		t.Errorf("Upgrade returned %q", got)
 	}
 	failed := s.Await("the end of the upgrade", finished("UpgradeFinished", pid))

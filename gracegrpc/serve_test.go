@@ -68,6 +68,9 @@ func TestServeFails(t *testing.T) {
 		if err := Serve(m, srv, ln); err != nil {
 			t.Fatal(err)
 		}
+		if err := m.Ready(t.Context()); err != nil {
+			t.Fatal(err)
+		}
 		ctx, cancel := context.WithCancel(t.Context())
 		result := make(chan error, 1)
 		go func() { result <- m.Run(ctx) }() // ends below

@@ -66,7 +66,7 @@ func TestClientIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := client{name: "test", addr: addr, think: time.Millisecond, patience: time.Minute}
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second/2)
 	defer cancel()
 	c.run(ctx)
 	if n := c.tally.failed(); n == 0 || n != c.tally.requests || n != c.tally.failures["connect: connection refused"] {
