@@ -311,7 +311,7 @@ func TestCheckOfWhatIsNoProgram(t *testing.T) {
 func TestCheckThatHangs(t *testing.T) {
 	s := startChecked(t, tcpOnly)
 	s.tellCheck(checkOrder{Hang: true})
-	if got := s.ask("upgrade 1s"); !strings.Contains(got, "cancelled by the test") || !strings.Contains(got, string(StepCheck)) {
+	if got := s.cancelledAfter("CheckStarted"); !strings.Contains(got, "cancelled by the test") || !strings.Contains(got, string(StepCheck)) {
 		t.Errorf("Upgrade returned %q", got)
 	}
 	s.cleanDescriptors()

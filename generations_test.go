@@ -129,10 +129,10 @@ func TestStoppedParentIsKilled(t *testing.T) {
 	s.upgrade()
 }
 
-// Twenty upgrades a second for ten seconds, with connections that live for five: nothing is lost, and the cap holds.
+// Twenty upgrades a second for ten seconds, with connections that live for eight: nothing is lost, and the cap holds.
 func TestManyUpgradesWithLongConnections(t *testing.T) {
 	t.Parallel()
-	const lasts, lives, pause = 10 * time.Second, 5 * time.Second, 50 * time.Millisecond
+	const lasts, lives, pause = 10 * time.Second, 8 * time.Second, 50 * time.Millisecond
 	s := start(t, "lines", tcpOnly)
 	ctx, cancel := context.WithTimeout(t.Context(), lasts)
 	defer cancel()

@@ -98,9 +98,7 @@ type tried struct {
 	Text     string
 }
 
-var errTestCancels = errors.New("cancelled by the test")
-
-// try upgrades, and cancels it after some time or when the successor is stopped, if it is told to.
+// try upgrades, and cancels it when the successor is stopped, if it is told to.
 func (s *lineServer) try(arg string) tried {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	defer cancel(nil)
@@ -111,8 +109,6 @@ func (s *lineServer) try(arg string) tried {
 			}
 			cancel(errTestCancels)
 		}()
-	} else if d, err := time.ParseDuration(arg); err == nil {
-		defer time.AfterFunc(d, func() { cancel(errTestCancels) }).Stop()
 	}
 	err := s.m.Upgrade(ctx)
 	if err == nil {

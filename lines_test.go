@@ -178,6 +178,7 @@ type lineServer struct {
 	config   config
 	work     sync.WaitGroup
 	draining atomic.Bool
+	cancel   atomic.Pointer[context.CancelCauseFunc]               // of the Upgrade that runs
 	more     func(command, arg string) (answer string, known bool) // commands of another program; nil if there are none
 	caller   func() context.Context                                // of Upgrade; nil is the background
 	talk     func(net.Conn)                                        // serves a connection of another program; nil is serve
@@ -278,6 +279,9 @@ func (s *lineServer) answer(conn net.Conn, line string) string {
 	switch command {
 	case "upgrade":
 		return s.upgrade(arg)
+	case "cancel":
+		(*s.cancel.Load())(errTestCancels)
+		return "cancelled"
 	case "status":
 		st := s.m.Status()
 		return toJSON(map[string]any{"generation": st.Generation, "state": st.State, "sockets": len(st.Sockets), "parent": st.Parent, "successor": st.Successor, "draining": st.Draining})
@@ -312,16 +316,21 @@ func (s *lineServer) answer(conn net.Conn, line string) string {
 	return line + " " + strconv.Itoa(s.m.generation) + " " + strconv.Itoa(os.Getpid())
 }
 
-// upgrade takes how long to wait before it cancels.
+var errTestCancels = errors.New("cancelled by the test")
+
+// upgrade takes how long to wait before it cancels. The command "cancel" does it too.
 func (s *lineServer) upgrade(arg string) string {
 	ctx := context.Background()
 	if s.caller != nil {
 		ctx = s.caller()
 	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
 	if d, err := time.ParseDuration(arg); err == nil {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeoutCause(ctx, d, errors.New("cancelled by the test"))
-		defer cancel()
+		defer time.AfterFunc(d, func() { cancel(errTestCancels) }).Stop()
+	}
+	if s.cancel.CompareAndSwap(nil, &cancel) { // it is the first of several at once
+		defer s.cancel.Store(nil)
 	}
 	if err := s.m.Upgrade(ctx); err != nil {
 		return toJSON(err.Error())

@@ -39,6 +39,16 @@ func (s *service) upgrading() <-chan string {
 	return answer
 }
 
+// cancelledAfter begins an upgrade, cancels it after an event of it, and gives what it came to.
+func (s *service) cancelledAfter(event string) string {
+	s.t.Helper()
+	before := s.count(finished(event, 0))
+	answer := s.upgrading()
+	awaitThat(s.t, event, func() bool { return s.count(finished(event, 0)) > before })
+	s.expect("cancel", "cancelled")
+	return <-answer
+}
+
 // dialGeneration opens a connection to a certain one of the generations that accept.
 func (s *service) dialGeneration(generation int) *client {
 	s.t.Helper()

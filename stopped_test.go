@@ -85,16 +85,18 @@ func TestSuccessorThatIsStopped(t *testing.T) {
 	for _, c := range []struct {
 		mode    string
 		long    bool   // Hello does not fit into the buffer of the socket: the successor has to read it before it all is sent
-		command string // that cancels the upgrade
-		want    string
+		stopped string // what the upgrade comes to if it is cancelled then; "" if the successor is not stopped
 	}{
-		{"stop-after nothing", false, "try 300ms", cancelled},
-		{"stop-after nothing", true, "try 300ms", cancelled},
-		{"never-new", true, "try 300ms", cancelled},
-		{"stop-after hello", false, "try 300ms", cancelled},
-		{"stop-after commit", false, "try stopped", timeout}, // it was told to serve, and so is waited for
+		{"stop-after nothing", false, cancelled},
+		{"stop-after nothing", true, cancelled},
+		{"never-new", true, ""},
+		{"stop-after hello", false, cancelled},
+		{"stop-after commit", false, timeout}, // it was told to serve, and so is waited for
 	} {
-		for command, want := range map[string]string{"try": timeout, c.command: c.want} {
+		for command, want := range map[string]string{"try": timeout, "try stopped": c.stopped} {
+			if want == "" {
+				continue
+			}
 			t.Run(fmt.Sprintf("%s, long %v, %s", c.mode, c.long, command), func(t *testing.T) {
 				t.Parallel()
 				config := tcpOnly
@@ -198,7 +200,7 @@ func TestOldProcessThatIsStopped(t *testing.T) {
 	c := s.dial()
 	nilAnswer(t, c, "listen tcp 127.0.0.1:0")
 	c.Close()
-	s.failUpgrade("hook-error", "", "the database is not there")
+	s.failUpgrade("hook-error", "the database is not there")
 	s.misbehave("")
 	s.upgrade()
 	s.awaitParentExit(3) // the second generation ends, though nobody waits for it

@@ -123,7 +123,7 @@ func TestUpgradeCancelledByItsCaller(t *testing.T) {
 	s := start(t, "lines", tcpOnly)
 	s.misbehave("hang")
 	_, pid := s.serving()
-	if got := s.ask("upgrade 1s"); !strings.Contains(got, "cancelled by the test") || !strings.Contains(got, "signal: killed") {
+	if got := s.cancelledAfter("ReadyStarted"); !strings.Contains(got, "cancelled by the test") || !strings.Contains(got, "signal: killed") {
 		t.Errorf("Upgrade returned %q", got)
 	}
 	failed := s.Await("the end of the upgrade", finished("UpgradeFinished", pid))
@@ -180,17 +180,12 @@ func TestSecondGenerationHasAsManyDescriptorsAsTheFirst(t *testing.T) {
 func TestSecondUpgradeWhileOneRuns(t *testing.T) {
 	s := start(t, "lines", tcpOnly)
 	s.misbehave("hang")
-	first := s.dial()
-	defer first.Close()
-	result := make(chan string, 1)
-	go func() {
-		answer, err := first.ask("upgrade 1s")
-		result <- fmt.Sprint(answer, err)
-	}()
-	s.Await("the successor", func(p printed) bool { return p.Event == "SuccessorStarted" })
+	result := s.upgrading()
+	s.Await("the successor", finished("SuccessorStarted", 0))
 	if got := s.ask("upgrade"); !strings.Contains(got, ErrUpgradeInProgress.Error()) {
 		t.Errorf("the second upgrade returned %q", got)
 	}
+	s.expect("cancel", "cancelled")
 	if got := <-result; !strings.Contains(got, "cancelled by the test") {
 		t.Errorf("the first upgrade returned %q", got)
 	}
