@@ -70,10 +70,11 @@ func isStopped(pid int) bool {
 	return true
 }
 
+// hasStoppedChild leaves out a child that has just ended: of that, no thread is running either.
 func hasStoppedChild() bool {
 	return slices.ContainsFunc(children(), func(kid string) bool {
 		pid, err := strconv.Atoi(kid)
-		return err == nil && isStopped(pid)
+		return err == nil && isStopped(pid) && processState(kid) == "T"
 	})
 }
 
