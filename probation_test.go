@@ -24,31 +24,6 @@ func onProbation(t *testing.T, d time.Duration) (*service, config) {
 	return start(t, "lines", c), c
 }
 
-// upgrading begins an upgrade over a connection of its own, and gives the answer when it comes.
-func (s *service) upgrading() <-chan string {
-	answer := make(chan string, 1)
-	c := s.dial()
-	go func() {
-		defer c.Close()
-		got, err := c.ask("upgrade")
-		if err != nil {
-			got = err.Error()
-		}
-		answer <- strings.TrimSuffix(got, " close")
-	}()
-	return answer
-}
-
-// cancelledAfter begins an upgrade, cancels it after an event of it, and gives what it came to.
-func (s *service) cancelledAfter(event string) string {
-	s.t.Helper()
-	before := s.count(finished(event, 0))
-	answer := s.upgrading()
-	awaitThat(s.t, event, func() bool { return s.count(finished(event, 0)) > before })
-	s.expect("cancel", "cancelled")
-	return <-answer
-}
-
 // dialGeneration opens a connection to a certain one of the generations that accept.
 func (s *service) dialGeneration(generation int) *client {
 	s.t.Helper()

@@ -141,6 +141,31 @@ func (s *service) ask(command string) string {
 	return strings.TrimSuffix(answer, " close") // it drains, having upgraded
 }
 
+// upgrading begins an upgrade over a connection of its own, and gives the answer when it comes.
+func (s *service) upgrading() <-chan string {
+	answer := make(chan string, 1)
+	c := s.dial()
+	go func() {
+		defer c.Close()
+		got, err := c.ask("upgrade")
+		if err != nil {
+			got = err.Error()
+		}
+		answer <- strings.TrimSuffix(got, " close")
+	}()
+	return answer
+}
+
+// cancelledAfter begins an upgrade, cancels it after an event of it, and gives what it came to.
+func (s *service) cancelledAfter(event string) string {
+	s.t.Helper()
+	before := s.count(finished(event, 0))
+	answer := s.upgrading()
+	awaitThat(s.t, event, func() bool { return s.count(finished(event, 0)) > before })
+	s.expect("cancel", "cancelled")
+	return <-answer
+}
+
 // serving gives the generation and the pid that answer now.
 func (s *service) serving() (generation, pid int) {
 	s.t.Helper()
