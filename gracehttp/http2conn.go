@@ -221,14 +221,13 @@ func endsBlock(f *frame) bool {
 func (c *http2Conn) notice() []byte {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	switch {
-	case !c.told.IsZero() || c.announced.IsZero():
+	if !c.told.IsZero() || c.announced.IsZero() {
 		return nil
-	case c.refused < math.MaxUint32: // http.Server has sent a GOAWAY: a later one must not refuse less
-		c.told = time.Now()
-		return []byte(ping)
 	}
 	c.told = time.Now()
+	if c.refused < math.MaxUint32 { // http.Server has sent a GOAWAY: a later one must not refuse less
+		return []byte(ping)
+	}
 	return []byte(goAway + ping)
 }
 
