@@ -87,10 +87,7 @@ func benchServer() *http.Server {
 }
 
 func startBare(b *testing.B) *requester {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		b.Fatal(err)
-	}
+	ln := listen(b)
 	srv := benchServer()
 	go srv.Serve(ln) //nolint:errcheck // ends with Close
 	r := newRequester(b, ln.Addr().String())

@@ -48,6 +48,16 @@ func newManager(t testing.TB, opts ...grace.Option) *grace.Manager {
 	return m
 }
 
+// listen opens a socket of the loopback interface.
+func listen(t testing.TB) net.Listener {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ln
+}
+
 func (r *rig) Observe(rec grace.Record) {
 	if e, ok := rec.Event.(grace.Reported); ok {
 		r.mu.Lock()

@@ -77,10 +77,7 @@ func TestHTTP2IsSeenAsByNetHTTP(t *testing.T) {
 		conn   string
 	}{"TLS": {true, "*tls.Conn"}, "plain": {false, "*net.TCPConn"}} {
 		t.Run(name, func(t *testing.T) {
-			ln, err := net.Listen("tcp", "127.0.0.1:0")
-			if err != nil {
-				t.Fatal(err)
-			}
+			ln := listen(t)
 			w, m := newWatched(), newManager(t)
 			url := "http://" + ln.Addr().String()
 			if c.secure {

@@ -45,10 +45,7 @@ func (l *lastMoment) Close() error {
 
 // A connection that is accepted while the owner closes the server is closed too.
 func TestAcceptedWhileTheServerIsClosed(t *testing.T) {
-	inner, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	inner := listen(t)
 	defer inner.Close()
 	n := serveNode(t, &http.Server{}, &lastMoment{Listener: inner, closing: make(chan struct{})})
 	c := n.dial()
@@ -93,11 +90,7 @@ func (l *faulty) Accept() (net.Conn, error) {
 
 // Errors that pass hold neither a client up for long, nor the drain.
 func TestAcceptErrorsThatPass(t *testing.T) {
-	inner, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	ln := &faulty{Listener: inner}
+	ln := &faulty{Listener: listen(t)}
 	ln.errors.Store(2)
 	n := serveNode(t, &http.Server{Handler: names("old"), ErrorLog: log.New(io.Discard, "", 0)}, ln)
 	c := n.dial()
@@ -114,10 +107,7 @@ func TestAcceptErrorsThatPass(t *testing.T) {
 
 // Two listeners can have one address. Both serve, and one of them has what the previous process transfers.
 func TestTwoListenersOnOneAddress(t *testing.T) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	ln := listen(t)
 	f, err := ln.(*net.TCPListener).File()
 	if err != nil {
 		t.Fatal(err)
@@ -147,10 +137,7 @@ func TestTwoListenersOnOneAddress(t *testing.T) {
 // A server that fails before it serves leaves no connection open on which clients would wait in vain.
 func TestServerThatFailsBeforeItServes(t *testing.T) {
 	m := newManager(t)
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	ln := listen(t)
 	c := dial(t, "tcp", ln.Addr().String())
 	if err := m.Ready(t.Context()); err != nil {
 		t.Fatal(err)

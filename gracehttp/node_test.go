@@ -43,11 +43,7 @@ func (r *reports) Observe(rec grace.Record) {
 // newNode serves on the loopback interface, until the test is over.
 func newNode(t *testing.T, srv *http.Server, opts ...Option) *node {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return serveNode(t, srv, ln, opts...)
+	return serveNode(t, srv, listen(t), opts...)
 }
 
 func serveNode(t *testing.T, srv *http.Server, ln net.Listener, opts ...Option) *node {
@@ -147,13 +143,10 @@ func dial(t *testing.T, network, addr string) *connection {
 // pair gives both ends of a connection.
 func pair(t *testing.T) (server net.Conn, client *connection) {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	ln := listen(t)
 	defer ln.Close()
 	client = dial(t, "tcp", ln.Addr().String())
-	server, err = ln.Accept()
+	server, err := ln.Accept()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -123,10 +123,7 @@ func TestConnectionsOfOtherTypesStay(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			ln, err := net.Listen("tcp", "127.0.0.1:0")
-			if err != nil {
-				t.Fatal(err)
-			}
+			ln := listen(t)
 			var seen atomic.Int32
 			n := serveNode(t, &http.Server{Handler: names("old"), ConnContext: func(ctx context.Context, c net.Conn) context.Context {
 				if seen.Add(1); !of.is(c) {

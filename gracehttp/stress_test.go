@@ -35,10 +35,7 @@ const stressClients = 8
 // newStress starts the server. If rule is not nil, it judges whether connections are idle.
 func newStress(t *testing.T, rule idleRule) *stress {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	ln := listen(t)
 	s := &stress{t: t, ln: ln.(*net.TCPListener), patience: patience}
 	s.ledger.handled = make(map[string]int)
 	s.old = serveNode(t, &http.Server{Handler: &s.ledger}, ln, WithIdleHandover())
