@@ -22,7 +22,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/go-grace/grace/internal/servicetest"
+	"github.com/go-grace/grace/internal/test/servicetest"
 )
 
 // manyAddress is the address of the further listeners of a config: other ports than those of tests beside this one.

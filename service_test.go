@@ -16,7 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/go-grace/grace/internal/servicetest"
+	"github.com/go-grace/grace/internal/test/servicetest"
 )
 
 // patience is how long a test waits for something that will happen.

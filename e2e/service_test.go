@@ -8,7 +8,7 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/go-grace/grace/internal/servicetest"
+	"github.com/go-grace/grace/internal/test/servicetest"
 )
 
 // service is the program with all its generations.

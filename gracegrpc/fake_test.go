@@ -13,7 +13,7 @@ import (
 	pb "google.golang.org/grpc/interop/grpc_testing"
 
 	"github.com/go-grace/grace"
-	"github.com/go-grace/grace/internal/pipenet"
+	"github.com/go-grace/grace/internal/test/pipenet"
 )
 
 // rig is a Manager with a server, in fake time.

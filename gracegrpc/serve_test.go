@@ -10,7 +10,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/go-grace/grace"
-	"github.com/go-grace/grace/internal/pipenet"
+	"github.com/go-grace/grace/internal/test/pipenet"
 )
 
 // What is wrong is an error, and the listener is closed.

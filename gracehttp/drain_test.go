@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"github.com/go-grace/grace"
-	"github.com/go-grace/grace/internal/pipenet"
+	"github.com/go-grace/grace/internal/test/pipenet"
 )
 
 func TestDrainWithoutConnections(t *testing.T) {

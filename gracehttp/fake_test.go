@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/go-grace/grace"
-	"github.com/go-grace/grace/internal/pipenet"
+	"github.com/go-grace/grace/internal/test/pipenet"
 )
 
 // rig is a server in fake time.

@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/go-grace/grace"
-	"github.com/go-grace/grace/internal/httpload"
+	"github.com/go-grace/grace/internal/test/httpload"
 )
 
 // handler answers clients of all kinds.

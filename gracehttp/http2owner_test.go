@@ -14,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/go-grace/grace/internal/httpload"
+	"github.com/go-grace/grace/internal/test/httpload"
 )
 
 // serveOne serves with us or with net/http alone, until the test is over.

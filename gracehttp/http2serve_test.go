@@ -15,8 +15,8 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/go-grace/grace/internal/httpload"
-	"github.com/go-grace/grace/internal/pipenet"
+	"github.com/go-grace/grace/internal/test/httpload"
+	"github.com/go-grace/grace/internal/test/pipenet"
 )
 
 // watched is a server of which is told what its owner sees of a connection.

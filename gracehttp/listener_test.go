@@ -15,7 +15,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/go-grace/grace/internal/pipenet"
+	"github.com/go-grace/grace/internal/test/pipenet"
 )
 
 // lastMoment is a listener that returns one more connection while it is closed.

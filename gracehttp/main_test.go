@@ -7,7 +7,7 @@ import (
 
 	"go.uber.org/goleak"
 
-	"github.com/go-grace/grace/internal/servicetest"
+	"github.com/go-grace/grace/internal/test/servicetest"
 )
 
 // The test binary starts itself as the service under test.

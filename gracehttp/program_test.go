@@ -17,8 +17,8 @@ import (
 	"time"
 
 	"github.com/go-grace/grace"
-	"github.com/go-grace/grace/internal/httpload"
-	"github.com/go-grace/grace/internal/servicetest"
+	"github.com/go-grace/grace/internal/test/httpload"
+	"github.com/go-grace/grace/internal/test/servicetest"
 )
 
 // config is what a test tells the service that it starts. Successors get the same.

@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/go-grace/grace/internal/httpload"
+	"github.com/go-grace/grace/internal/test/httpload"
 )
 
 // loadGrace is for idle connections under load. On a machine that is overloaded it may be seconds until a client gets around to saying

@@ -10,7 +10,7 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/go-grace/grace/internal/servicetest"
+	"github.com/go-grace/grace/internal/test/servicetest"
 )
 
 // patience is how long a test waits for something that will happen.

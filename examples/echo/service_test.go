@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/go-grace/grace/internal/servicetest"
+	"github.com/go-grace/grace/internal/test/servicetest"
 )
 
 // patience is how long a test waits for something that will happen.

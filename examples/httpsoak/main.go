@@ -10,7 +10,7 @@
 //	polite      it is served by gracehttp
 //	handover    it is served by gracehttp, with WithIdleHandover
 //
-// The service has a TCP socket and a unix socket for HTTP/1 and h2c, and one with TLS. The clients are those of internal/httpload, of all
+// The service has a TCP socket and a unix socket for HTTP/1 and h2c, and one with TLS. The clients are those of internal/test/httpload, of all
 // kinds; none tries anything again. They do not look whether their connection is still open before they use it: in the mode shutdown, most
 // of what fails is written on connections that were idle and that Shutdown has closed.
 //

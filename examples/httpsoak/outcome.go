@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/go-grace/grace/examples/internal/lineage"
-	"github.com/go-grace/grace/internal/httpload"
+	"github.com/go-grace/grace/internal/test/httpload"
 )
 
 // outcome is how a mode went.

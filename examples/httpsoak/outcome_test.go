@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/go-grace/grace/examples/internal/lineage"
-	"github.com/go-grace/grace/internal/httpload"
+	"github.com/go-grace/grace/internal/test/httpload"
 )
 
 // good is the outcome of a mode that keeps all promises.

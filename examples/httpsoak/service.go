@@ -15,7 +15,7 @@ import (
 	"github.com/go-grace/grace"
 	"github.com/go-grace/grace/examples/internal/lineage"
 	"github.com/go-grace/grace/gracehttp"
-	"github.com/go-grace/grace/internal/httpload"
+	"github.com/go-grace/grace/internal/test/httpload"
 )
 
 // The sockets of the service, by their names.

@@ -14,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/go-grace/grace/internal/helpertest"
+	"github.com/go-grace/grace/internal/test/helpertest"
 )
 
 // These tests let the real systemd pass sockets, since it is what this package must understand. Where it is missing they are

@@ -13,7 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/go-grace/grace/internal/helpertest"
+	"github.com/go-grace/grace/internal/test/helpertest"
 )
 
 func TestInspect(t *testing.T) {

@@ -14,7 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/go-grace/grace/internal/helpertest"
+	"github.com/go-grace/grace/internal/test/helpertest"
 )
 
 // bothEnds gives both ends of a connection, of which the second was accepted.

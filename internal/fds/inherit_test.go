@@ -18,7 +18,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/go-grace/grace/internal/helpertest"
+	"github.com/go-grace/grace/internal/test/helpertest"
 )
 
 func init() { helpertest.Register("inherit", inheritHelper) }

@@ -14,7 +14,7 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/go-grace/grace/internal/helpertest"
+	"github.com/go-grace/grace/internal/test/helpertest"
 )
 
 // recorded is a ListenConfig that notes for which sockets it was used.

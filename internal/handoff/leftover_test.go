@@ -12,7 +12,7 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/go-grace/grace/internal/helpertest"
+	"github.com/go-grace/grace/internal/test/helpertest"
 )
 
 func init() {

@@ -11,7 +11,7 @@ import (
 
 	"go.uber.org/goleak"
 
-	"github.com/go-grace/grace/internal/helpertest"
+	"github.com/go-grace/grace/internal/test/helpertest"
 )
 
 func TestMain(m *testing.M) { helpertest.Main(m, func() error { return goleak.Find() }) }

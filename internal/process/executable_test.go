@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/go-grace/grace/internal/helpertest"
+	"github.com/go-grace/grace/internal/test/helpertest"
 )
 
 // copySelf gives a copy of this binary that the test can change.

@@ -15,7 +15,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/go-grace/grace/internal/helpertest"
+	"github.com/go-grace/grace/internal/test/helpertest"
 )
 
 func init() {

@@ -14,7 +14,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	pb "google.golang.org/grpc/interop/grpc_testing"
 
-	"github.com/go-grace/grace/internal/servicetest"
+	"github.com/go-grace/grace/internal/test/servicetest"
 )
 
 // The test binary is the program too, so that the race detector watches that.
