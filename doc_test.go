@@ -18,7 +18,10 @@ func TestReadmeTellsTheTruth(t *testing.T) {
 		t.Error("the listing is not examples/http/main.go")
 	}
 	var tests strings.Builder
-	for _, pattern := range []string{"*_test.go", "internal/*/*_test.go", "gracehttp/*_test.go", "gracegrpc/*_test.go", "e2e/*_test.go", "examples/*/*_test.go"} {
+	for _, pattern := range []string{
+		"*_test.go", "internal/*/*_test.go", "internal/*/*/*_test.go", "gracehttp/*_test.go",
+		"gracegrpc/*_test.go", "e2e/*_test.go", "examples/*/*_test.go",
+	} {
 		files, err := filepath.Glob(pattern)
 		if err != nil {
 			t.Fatal(err)

@@ -1,5 +1,5 @@
-// Httpsoak replaces an HTTP service again and again under load, in each of several ways to drain, and counts what its clients lose by
-// that. It needs nothing but the loopback network; 100 upgrades in each mode take some minutes:
+// Httpsoak replaces an HTTP service again and again under load, in each of several ways to drain, and counts what its clients
+// lose. It needs nothing but the loopback network; 100 upgrades in each mode take some minutes:
 //
 //	go run ./examples/httpsoak
 //	go run ./examples/httpsoak -mode polite -upgrades 1000
@@ -7,89 +7,15 @@
 // The modes differ in what an old process does with its connections:
 //
 //	shutdown    it calls http.Server.Shutdown, and nothing else
-//	polite      it is served by gracehttp
-//	handover    it is served by gracehttp, with WithIdleHandover
+//	polite      gracehttp serves it
+//	handover    gracehttp serves it, with WithIdleHandover
 //
-// The service has a TCP socket and a unix socket for HTTP/1 and h2c, and one with TLS. The clients are those of internal/test/httpload, of all
-// kinds; none tries anything again. They do not look whether their connection is still open before they use it: in the mode shutdown, most
-// of what fails is written on connections that were idle and that Shutdown has closed.
-//
-// After each upgrade it is a matter of chance whether the next one waits until the old process is gone, or only for a moment, so that
-// several drain at a time. An interrupt (Ctrl-C) ends a mode early. It exits with an error if in any mode but shutdown a request has failed
-// or was handled twice, in the mode handover if a client of HTTP/1 in plaintext had to connect anew, and in all of them if an upgrade
-// failed, or if descriptors or goroutines have grown.
+// An interrupt (Ctrl-C) ends a mode early. Httpsoak exits with an error in any of these cases:
+//   - in a mode other than shutdown, a request fails or is handled twice;
+//   - in the mode handover, a client of plaintext HTTP/1 has to reconnect;
+//   - in any mode, an upgrade fails, or descriptors or goroutines leak.
 package main
 
-import (
-	"context"
-	"errors"
-	"flag"
-	"fmt"
-	"math/rand/v2"
-	"slices"
-	"strings"
-	"time"
+import "github.com/go-grace/grace/internal/soak/httpsoak"
 
-	"github.com/go-grace/grace/examples/internal/lineage"
-)
-
-// settings are how the soak runs.
-type settings struct {
-	modes    []mode
-	upgrades int
-	copies   int           // clients of each kind for each socket
-	pause    time.Duration // the longest between two upgrades that overlap
-	seed     uint64
-}
-
-func main() { lineage.Main("httpsoak", drive, serveAs) }
-
-// drive runs the soak.
-func drive(ctx context.Context, args []string) error {
-	set, err := parse(args)
-	if err != nil {
-		return err
-	}
-	fmt.Printf("%d clients of each kind for each of 3 sockets; none tries again. Seed %d.\n", set.copies, set.seed)
-	var errs []error
-	for _, mode := range set.modes {
-		if err := soak(ctx, set, mode); err != nil {
-			errs = append(errs, fmt.Errorf("%s: %w", mode.name, err))
-		}
-	}
-	return errors.Join(errs...)
-}
-
-func parse(args []string) (settings, error) {
-	set := settings{modes: modes}
-	var only string
-	flags := flag.NewFlagSet("httpsoak", flag.ExitOnError)
-	flags.StringVar(&only, "mode", "", "the only mode, "+modeNames()+"; all of them one after another by default")
-	flags.IntVar(&set.upgrades, "upgrades", 100, "how often to replace the service in each mode")
-	flags.IntVar(&set.copies, "copies", 1, "clients of each kind for each socket")
-	flags.DurationVar(&set.pause, "pause", 200*time.Millisecond, "the longest pause between two upgrades, where the second one does not wait for a drain")
-	flags.Uint64Var(&set.seed, "seed", rand.Uint64(), "of what the driver does by chance; the default is another each time")
-	if err := flags.Parse(args); err != nil {
-		return set, err
-	}
-	if only != "" {
-		set.modes = slices.DeleteFunc(slices.Clone(modes), func(m mode) bool { return m.name != only })
-	}
-	switch {
-	case flags.NArg() > 0:
-		return set, fmt.Errorf("unexpected argument %q", flags.Arg(0))
-	case len(set.modes) == 0:
-		return set, fmt.Errorf("-mode is %q, and must be %s", only, modeNames())
-	case set.upgrades < 1, set.copies < 1, set.pause <= 0:
-		return set, errors.New("-upgrades, -copies and -pause must be positive")
-	}
-	return set, nil
-}
-
-func modeNames() string {
-	var names []string
-	for _, m := range modes {
-		names = append(names, m.name)
-	}
-	return strings.Join(names, " or ")
-}
+func main() { httpsoak.Main() }

@@ -1,0 +1,78 @@
+// Package httpsoak replaces an HTTP service again and again under load, in each of several ways to drain, and counts what its
+// clients lose by that. It is the program examples/httpsoak.
+package httpsoak
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/go-grace/grace/internal/soak/lineage"
+)
+
+// settings are how the soak runs.
+type settings struct {
+	modes    []mode
+	upgrades int
+	copies   int           // clients of each kind for each socket
+	pause    time.Duration // the longest between two upgrades that overlap
+	seed     uint64
+}
+
+// Main is the main function of the program.
+func Main() { lineage.Main("httpsoak", drive, serveAs) }
+
+// drive runs the soak.
+func drive(ctx context.Context, args []string) error {
+	set, err := parse(args)
+	if err != nil {
+		return err
+	}
+	fmt.Printf("%d clients of each kind for each of 3 sockets; none tries again. Seed %d.\n", set.copies, set.seed)
+	var errs []error
+	for _, mode := range set.modes {
+		if err := soak(ctx, set, mode); err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", mode.name, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func parse(args []string) (settings, error) {
+	set := settings{modes: modes}
+	var only string
+	flags := flag.NewFlagSet("httpsoak", flag.ExitOnError)
+	flags.StringVar(&only, "mode", "", "the only mode, "+modeNames()+"; all of them one after another by default")
+	flags.IntVar(&set.upgrades, "upgrades", 100, "how often to replace the service in each mode")
+	flags.IntVar(&set.copies, "copies", 1, "clients of each kind for each socket")
+	flags.DurationVar(&set.pause, "pause", 200*time.Millisecond, "the longest pause between two upgrades, where the second one does not wait for a drain")
+	flags.Uint64Var(&set.seed, "seed", rand.Uint64(), "of what the driver does by chance; the default is another each time")
+	if err := flags.Parse(args); err != nil {
+		return set, err
+	}
+	if only != "" {
+		set.modes = slices.DeleteFunc(slices.Clone(modes), func(m mode) bool { return m.name != only })
+	}
+	switch {
+	case flags.NArg() > 0:
+		return set, fmt.Errorf("unexpected argument %q", flags.Arg(0))
+	case len(set.modes) == 0:
+		return set, fmt.Errorf("-mode is %q, and must be %s", only, modeNames())
+	case set.upgrades < 1, set.copies < 1, set.pause <= 0:
+		return set, errors.New("-upgrades, -copies and -pause must be positive")
+	}
+	return set, nil
+}
+
+func modeNames() string {
+	var names []string
+	for _, m := range modes {
+		names = append(names, m.name)
+	}
+	return strings.Join(names, " or ")
+}

@@ -1,0 +1,57 @@
+package mixed
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net"
+	"os"
+	"strings"
+	"sync"
+	"time"
+)
+
+// packetServer answers each datagram. During a handoff two processes read from the socket, and whoever has taken a datagram
+// is the only one that can answer it.
+type packetServer struct {
+	conn       net.PacketConn
+	generation int
+	work       sync.WaitGroup
+}
+
+func (s *packetServer) start(fail func(error)) {
+	s.work.Go(func() { // ends with drain
+		if err := s.read(); !errors.Is(err, os.ErrDeadlineExceeded) {
+			fail(err)
+		}
+	})
+}
+
+func (s *packetServer) read() error {
+	for b := make([]byte, 64<<10); ; {
+		n, client, err := s.conn.ReadFrom(b)
+		if err != nil {
+			return err
+		}
+		text := string(b[:n])
+		s.work.Go(func() { s.answer(client, text) }) // ends soon
+	}
+}
+
+func (s *packetServer) answer(client net.Addr, text string) {
+	if strings.HasSuffix(text, slowMark) {
+		time.Sleep(slowAnswer)
+	}
+	b, err := json.Marshal(answer{Text: text, Generation: s.generation})
+	if err != nil {
+		return // an answer can always be written
+	}
+	_, _ = s.conn.WriteTo(b, client) // one that is gone will not miss it
+}
+
+// drain ends the reads, and only them: if the socket were closed now, what has been read could not be answered any more. What
+// waits in the socket is the successor's.
+func (s *packetServer) drain(ctx context.Context) error {
+	err := s.conn.SetReadDeadline(time.Now())
+	return errors.Join(err, await(ctx, &s.work), s.conn.Close())
+}
