@@ -15,14 +15,14 @@ import (
 	"time"
 )
 
-// client sends one request after the other, and tries none again. It writes them by hand, since [http.Client] would send some
-// again in secret.
+// client sends one request after another and never retries. It writes them by hand, because
+// [http.Client] would silently send some again.
 type client struct {
 	name      string
 	addr      string
-	keepAlive bool          // one connection for all requests, for as long as the server likes
-	think     time.Duration // between two requests, and up to as much again
-	patience  time.Duration // for a request, from dialling to the last byte of its answer
+	keepAlive bool          // one connection for all requests, until the server closes it
+	think     time.Duration // the shortest pause between two requests; the longest is twice that
+	patience  time.Duration // for a request, from dialing to the last byte of its answer
 
 	conn   net.Conn // nil while there is none
 	reader *bufio.Reader
@@ -30,19 +30,19 @@ type client struct {
 	tally  tally
 }
 
-// request is what a client sends, and the answer that it expects.
+// request is the text that a client sends, and the answer that it expects.
 type request struct {
 	text string
 	want string
 }
 
-// answer is what a client got.
+// answer is what a client learns from an answer.
 type answer struct {
 	pid   string
-	close bool // the server closes the connection
+	close bool // the connection, as the server asks
 }
 
-// run sends requests until the context ends; the last one is finished.
+// run sends requests until the context ends, and finishes the last one.
 func (c *client) run(ctx context.Context) {
 	defer c.hangUp()
 	for n := 1; ctx.Err() == nil; n++ {
@@ -56,7 +56,7 @@ func (c *client) run(ctx context.Context) {
 	}
 }
 
-// compose writes the nth request. Each tenth is slow to answer, each fifth has a body.
+// compose returns the nth request. Every tenth is slow to answer, every fifth has a body.
 func (c *client) compose(n int) request {
 	id := fmt.Sprintf("%s-%d", c.name, n)
 	method, path, header, body := http.MethodGet, "/", "", ""
@@ -70,10 +70,9 @@ func (c *client) compose(n int) request {
 	if !c.keepAlive {
 		header += "Connection: close\r\n"
 	}
-	return request{
-		text: fmt.Sprintf("%s %s HTTP/1.1\r\nHost: demo\r\n%s: %s\r\n%s\r\n%s", method, path, idHeader, id, header, body),
-		want: id + "\n" + body,
-	}
+	text := fmt.Sprintf("%s %s HTTP/1.1\r\nHost: demo\r\n%s: %s\r\n%s\r\n%s",
+		method, path, idHeader, id, header, body)
+	return request{text: text, want: id + "\n" + body}
 }
 
 // exchange sends a request and reads its answer.
@@ -97,12 +96,12 @@ func (c *client) exchange(r request) (answer, error) {
 	case resp.StatusCode != http.StatusOK:
 		return answer{}, errors.New("status " + strconv.Itoa(resp.StatusCode))
 	case string(body) != r.want:
-		return answer{}, errors.New("another answer than expected")
+		return answer{}, errors.New("unexpected answer")
 	}
 	return answer{pid: resp.Header.Get(pidHeader), close: resp.Close}, nil
 }
 
-// connect opens a connection unless there is one.
+// connect opens a connection unless one is open.
 func (c *client) connect(deadline time.Time) error {
 	if c.conn == nil {
 		conn, err := (&net.Dialer{Deadline: deadline}).Dial("tcp", c.addr)
@@ -117,12 +116,12 @@ func (c *client) connect(deadline time.Time) error {
 
 func (c *client) hangUp() {
 	if c.conn != nil {
-		_ = c.conn.Close() // all that we wanted from it we have, or never will
+		_ = c.conn.Close() // its last answer has come, or never will
 		c.conn = nil
 	}
 }
 
-// kind of an error, without the addresses, which are different each time.
+// kind returns the text of an error without its addresses, which differ each time.
 func kind(err error) string {
 	var op *net.OpError
 	var call *os.SyscallError

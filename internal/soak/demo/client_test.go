@@ -14,31 +14,37 @@ import (
 	"time"
 )
 
-// TestClientNoticesFailures proves that failed=0 means something.
+// A failed=0 means something, because every broken answer is noticed.
 func TestClientNoticesFailures(t *testing.T) {
 	for name, test := range map[string]struct {
-		answer string // what a broken server says before it hangs up
+		answer string // of a broken server, before it hangs up
 		want   error
 		text   string
 	}{
-		"no answer":    {"", io.ErrUnexpectedEOF, ""},
-		"cut short":    {"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nbroken", io.ErrUnexpectedEOF, ""},
+		"no answer": {"", io.ErrUnexpectedEOF, ""},
+		"cut short": {
+			"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nbroken", io.ErrUnexpectedEOF, "",
+		},
 		"wrong status": {"HTTP/1.1 503 Sorry\r\nContent-Length: 0\r\n\r\n", nil, "status 503"},
-		"wrong body":   {"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nsomebody", nil, "another answer"},
-		"no HTTP":      {"SSH-2.0\r\n\r\n", nil, "malformed"},
+		"wrong body": {
+			"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nsomebody", nil, "unexpected answer",
+		},
+		"no HTTP": {"SSH-2.0\r\n\r\n", nil, "malformed"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c := client{name: "test", addr: brokenServer(t, test.answer), keepAlive: true, patience: time.Minute}
+			addr := brokenServer(t, test.answer)
+			c := client{name: "test", addr: addr, keepAlive: true, patience: time.Minute}
 			defer c.hangUp()
 			_, err := c.exchange(c.compose(2))
-			if err == nil || test.want != nil && !errors.Is(err, test.want) || !strings.Contains(err.Error(), test.text) {
+			if err == nil || test.want != nil && !errors.Is(err, test.want) ||
+				!strings.Contains(err.Error(), test.text) {
 				t.Errorf("the client got %v", err)
 			}
 		})
 	}
 }
 
-// brokenServer says the same to each client, after its request, and hangs up.
+// brokenServer sends the same answer to every request, and hangs up.
 func brokenServer(t *testing.T, answer string) string {
 	t.Helper()
 	ln, err := net.Listen("tcp", anyPort)
@@ -69,13 +75,14 @@ func TestClientIsRefused(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Second/2)
 	defer cancel()
 	c.run(ctx)
-	if n := c.tally.failed(); n == 0 || n != c.tally.requests || n != c.tally.failures["connect: connection refused"] {
+	n, refused := c.tally.failed(), c.tally.failures["connect: connection refused"]
+	if n == 0 || n != c.tally.requests || n != refused {
 		t.Errorf("%d requests to nobody: %v", c.tally.requests, c.tally.failures)
 	}
 }
 
 func TestClientLosesPatience(t *testing.T) {
-	ln, err := net.Listen("tcp", anyPort) // connections wait in its queue, and nobody answers
+	ln, err := net.Listen("tcp", anyPort) // connections wait in its queue, unanswered
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -87,7 +94,7 @@ func TestClientLosesPatience(t *testing.T) {
 	}
 }
 
-// TestClientObeysClose sees that a server may ask for a new connection, which is no failure.
+// A server may ask for a new connection, which is not a failure.
 func TestClientObeysClose(t *testing.T) {
 	const every, enough = 3, 30
 	ctx, cancel := context.WithCancel(t.Context())
@@ -105,9 +112,15 @@ func TestClientObeysClose(t *testing.T) {
 	}))
 	defer srv.Close()
 
-	c := client{name: "test", addr: srv.Listener.Addr().String(), keepAlive: true, think: time.Millisecond, patience: time.Minute}
+	c := client{
+		name: "test", addr: srv.Listener.Addr().String(), keepAlive: true,
+		think: time.Millisecond, patience: time.Minute,
+	}
 	c.run(ctx)
-	if c.tally.requests != enough || c.tally.failed() > 0 || c.dials != enough/every || len(c.tally.pids) != 1 {
-		t.Errorf("%d requests over %d connections to %v, failures: %v", c.tally.requests, c.dials, c.tally.pids, c.tally.failures)
+	seen := c.tally
+	if seen.requests != enough || seen.failed() > 0 || len(seen.pids) != 1 ||
+		c.dials != enough/every {
+		t.Errorf("%d requests over %d connections to %v, failures: %v",
+			seen.requests, c.dials, seen.pids, seen.failures)
 	}
 }

@@ -1,8 +1,7 @@
-// Package demo replaces an HTTP server under load, in several ways, and shows what its clients notice. It is the program
-// examples/demo.
+// Package demo replaces an HTTP server under load, in several ways, and shows what its clients
+// notice. It is the program examples/demo.
 //
-// Begin to read at server.go, which is the service. The rest is the demonstration:
-// this file tells its story, lineage.go starts and replaces the servers, load.go and client.go put load on them.
+// The service is in server.go, its clients in load.go and client.go. replace.go replaces it.
 package demo
 
 import (
@@ -10,11 +9,9 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"os"
-	"os/signal"
-	"strings"
-	"syscall"
 	"time"
+
+	"github.com/go-grace/grace/internal/soak/lineage"
 )
 
 // settings are how the demo runs.
@@ -24,140 +21,70 @@ type settings struct {
 }
 
 // Main is the main function of the program.
-func Main() {
-	var err error
-	if len(os.Args) > 1 && strings.HasPrefix(os.Args[1], "serve-") {
-		err = serveAs(os.Args[1], os.Args[2:]) // the demo has started this process
-	} else {
-		err = demonstrate()
-	}
+func Main() { lineage.Main("demo", drive, serveAs) }
+
+// drive runs the demo.
+func drive(ctx context.Context, args []string) error {
+	set, err := parse(args)
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "demo:", err)
-		os.Exit(1)
+		return err
 	}
+	return demonstrate(ctx, set)
 }
 
-func demonstrate() error {
-	var set settings
-	flag.IntVar(&set.upgrades, "upgrades", 10, "how often to replace the server, in each way")
-	flag.DurationVar(&set.pause, "pause", 500*time.Millisecond, "how long each server serves")
-	flag.Parse()
-	if set.upgrades < 1 || set.pause <= 0 || flag.NArg() > 0 {
-		return errors.New("-upgrades and -pause must be positive, and nothing else can be said")
+func parse(args []string) (set settings, err error) {
+	flags := flag.NewFlagSet("demo", flag.ExitOnError)
+	flags.IntVar(&set.upgrades, "upgrades", 10, "how often to replace the server, in each way")
+	flags.DurationVar(&set.pause, "pause", 500*time.Millisecond, "how long each server serves")
+	if err := flags.Parse(args); err != nil {
+		return set, err
 	}
-	ctx, restore := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer restore()
-	context.AfterFunc(ctx, restore) // who interrupts twice does not want to wait
-	return tell(ctx, set)
+	switch {
+	case flags.NArg() > 0:
+		return set, fmt.Errorf("unexpected argument %q", flags.Arg(0))
+	case set.upgrades < 1, set.pause <= 0:
+		return set, errors.New("-upgrades and -pause must be positive")
+	}
+	return set, nil
 }
 
-// upgradeWays are the ways in which a server that replaces itself can drain.
+// upgradeWays are the ways in which a server that upgrades itself can drain.
 var upgradeWays = []struct {
-	command, title string
-	judge          func(outcome, int) error
+	name, title string
+	judge       func(outcome, int) error
 }{
-	{servePoliteCommand, "the old one drains by gracehttp", outcome.verdict},
-	{serveHandoverCommand, "the old one drains by gracehttp, with WithIdleHandover", outcome.seamless},
-	{serveShutdownCommand, "the old one drains by http.Server.Shutdown", nil},
+	{politeWay, "the old one drains by gracehttp", outcome.verdict},
+	{handoverWay, "the old one drains by gracehttp, with WithIdleHandover", outcome.seamless},
+	{shutdownWay, "the old one drains by http.Server.Shutdown", nil},
 }
 
-// tell is the story.
-func tell(ctx context.Context, set settings) error {
-	fmt.Printf("Load: %d clients on keep-alive connections, %d that connect for each request. None tries again.\n",
-		keepAliveClients, connectingClients)
+// demonstrate replaces the server in one way after another, and prints the outcomes.
+func demonstrate(ctx context.Context, set settings) error {
+	fmt.Printf("Load: %d clients on keep-alive connections, %d that connect for each request. "+
+		"None tries again.\n", keepAliveClients, connectingClients)
 	var outcomes []outcome
 	var errs []error
 	for _, way := range upgradeWays {
-		fmt.Printf("\n%s: each server starts the next one (SIGHUP), %d times; %s\n", name(way.command), set.upgrades, way.title)
-		o, err := replaceByUpgrade(ctx, set, way.command)
+		fmt.Printf("\n%s: each server starts the next one (SIGHUP), %d times; %s\n",
+			way.name, set.upgrades, way.title)
+		o, err := replaceByUpgrade(ctx, set, way.name)
 		if err != nil {
-			return fmt.Errorf("%s: %w", name(way.command), err)
+			return fmt.Errorf("%s: %w", way.name, err)
 		}
 		outcomes = append(outcomes, o)
 		if way.judge != nil {
 			errs = append(errs, way.judge(o, set.upgrades))
 		}
 	}
-	fmt.Printf("\nstop-and-start: SIGTERM, http.Server.Shutdown, then a new server on the same port, %d times\n", set.upgrades)
-	plain, err := replaceByRestart(ctx, set)
+	fmt.Printf("\n%s: SIGTERM, http.Server.Shutdown, then a new server on the same port, "+
+		"%d times\n", restartWay, set.upgrades)
+	o, err := replaceByRestart(ctx, set)
 	if err != nil {
-		return fmt.Errorf("stop-and-start: %w", err)
+		return fmt.Errorf("%s: %w", restartWay, err)
 	}
 	fmt.Println()
-	for _, o := range append(outcomes, plain) {
+	for _, o := range append(outcomes, o) {
 		fmt.Println(o)
 	}
 	return errors.Join(errs...)
-}
-
-// name is that of a way: the command without what all of them have.
-func name(command string) string { return strings.TrimPrefix(command, "serve-") }
-
-// replaceByUpgrade has the server replace itself under load.
-func replaceByUpgrade(ctx context.Context, set settings, command string) (o outcome, err error) {
-	table := newTable("took over in", "drained in")
-	servers, err := start(ctx, table, command, anyPort)
-	if err != nil {
-		return o, err
-	}
-	defer func() { err = firstOf(err, servers.stop()) }()
-	load := startLoad(servers.addr)
-	defer load.stop()
-	for range set.upgrades {
-		if err := servers.rest(ctx, set.pause); err != nil {
-			return o, err
-		}
-		if err := servers.upgrade(ctx); err != nil {
-			return o, err
-		}
-	}
-	if err := servers.rest(ctx, set.pause); err != nil {
-		return o, err
-	}
-	return outcome{way: name(command), upgrades: servers.upgrades, tally: load.stop()}, nil
-}
-
-// replaceByRestart stops and starts the server under the same load.
-func replaceByRestart(ctx context.Context, set settings) (o outcome, err error) {
-	table := newTable("was down for")
-	server, err := start(ctx, table, servePlainCommand, anyPort, "1")
-	if err != nil {
-		return o, err
-	}
-	defer func() { err = firstOf(err, server.stop()) }()
-	load := startLoad(server.addr)
-	defer load.stop()
-
-	o = outcome{way: "stop-and-start"}
-	for o.upgrades < set.upgrades {
-		if err := server.rest(ctx, set.pause); err != nil {
-			return o, err
-		}
-		down := time.Now()
-		if err := server.stop(); err != nil {
-			return o, err
-		}
-		next, err := start(ctx, table, servePlainCommand, server.addr, fmt.Sprint(o.upgrades+2))
-		if err != nil {
-			return o, err
-		}
-		server = next
-		server.serving.tookOver = time.Since(down)
-		o.upgrades++
-	}
-	if err := server.rest(ctx, set.pause); err != nil {
-		return o, err
-	}
-	o.tally = load.stop()
-	return o, nil
-}
-
-// firstOf is for what fails while the consequences of a failure are cleared away: the first error says why.
-func firstOf(errs ...error) error {
-	for _, err := range errs {
-		if err != nil {
-			return err
-		}
-	}
-	return nil
 }

@@ -3,6 +3,7 @@ package demo
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -10,7 +11,7 @@ import (
 
 const (
 	keepAliveClients  = 32
-	connectingClients = 16 // which open a connection for each request
+	connectingClients = 16 // each opens a connection for each request
 )
 
 // load is the clients of a server.
@@ -20,7 +21,7 @@ type load struct {
 	running sync.WaitGroup
 }
 
-// startLoad begins to send requests to an address.
+// startLoad starts clients that send requests to addr.
 func startLoad(addr string) *load {
 	ctx, cancel := context.WithCancel(context.Background())
 	l := &load{cancel: cancel}
@@ -38,7 +39,7 @@ func startLoad(addr string) *load {
 	return l
 }
 
-// stop ends the load, and tells how it went.
+// stop ends the load, and returns the tally of all clients.
 func (l *load) stop() tally {
 	l.cancel()
 	l.running.Wait()
@@ -53,19 +54,17 @@ func (l *load) stop() tally {
 	return total
 }
 
-// tally is what clients have seen. The zero value is ready to use.
+// tally counts what clients saw. The zero value is ready to use.
 type tally struct {
 	requests   int
 	reconnects int             // of keep-alive clients
 	latencies  []time.Duration // of answered requests
 	failures   map[string]int  // by kind
-	pids       map[string]bool // who has answered
+	pids       map[string]bool // of the processes that answered
 }
 
 func (t *tally) add(took time.Duration, pid string, err error) {
-	if t.pids == nil {
-		t.failures, t.pids = make(map[string]int), make(map[string]bool)
-	}
+	t.init()
 	t.requests++
 	if err != nil {
 		t.failures[kind(err)]++
@@ -75,18 +74,20 @@ func (t *tally) add(took time.Duration, pid string, err error) {
 	t.pids[pid] = true
 }
 
-func (t *tally) merge(other tally) {
+func (t *tally) init() {
 	if t.pids == nil {
 		t.failures, t.pids = make(map[string]int), make(map[string]bool)
 	}
+}
+
+func (t *tally) merge(other tally) {
+	t.init()
 	t.requests += other.requests
 	t.latencies = append(t.latencies, other.latencies...)
 	for kind, n := range other.failures {
 		t.failures[kind] += n
 	}
-	for pid := range other.pids {
-		t.pids[pid] = true
-	}
+	maps.Copy(t.pids, other.pids)
 }
 
 func (t *tally) failed() int {
@@ -97,10 +98,10 @@ func (t *tally) failed() int {
 	return n
 }
 
-// latency gives the latency that a part of the answers did not exceed; they must be sorted.
-func (t *tally) latency(part float64) time.Duration {
+// latency returns a quantile of the latencies, which must be sorted.
+func (t *tally) latency(quantile float64) time.Duration {
 	if len(t.latencies) == 0 {
 		return 0
 	}
-	return t.latencies[int(part*float64(len(t.latencies)-1))]
+	return t.latencies[int(quantile*float64(len(t.latencies)-1))]
 }

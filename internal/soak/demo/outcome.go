@@ -7,11 +7,15 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/go-grace/grace/internal/soak/lineage"
 )
 
-// table shows each server process when it has left.
+// table prints a row for each server process that leaves.
 type table struct {
-	times int // columns of times
+	columns  int // of times
+	tookOver map[int]time.Duration
+	drained  map[int]time.Duration
 }
 
 func newTable(times ...string) *table {
@@ -20,13 +24,28 @@ func newTable(times ...string) *table {
 		fmt.Printf(" %13s", title)
 	}
 	fmt.Println()
-	return &table{times: len(times)}
+	return &table{
+		columns:  len(times),
+		tookOver: make(map[int]time.Duration), drained: make(map[int]time.Duration),
+	}
 }
 
-// row shows a process; times that have no column are left out.
+// note records a report.
+func (t *table) note(r lineage.Report) {
+	switch r.What {
+	case lineage.Upgraded:
+		t.tookOver[r.Successor] = r.Took
+	case lineage.Drained:
+		t.drained[r.PID] = r.Took
+	case lineage.Left:
+		t.row(r.Generation, r.PID, r.Handled, t.tookOver[r.PID], t.drained[r.PID])
+	}
+}
+
+// row prints the row of a process, without the times that have no column.
 func (t *table) row(generation, pid int, requests int64, times ...time.Duration) {
 	fmt.Printf("%10d %9d %9d", generation, pid, requests)
-	for _, d := range times[:t.times] {
+	for _, d := range times[:t.columns] {
 		fmt.Printf(" %13s", milliseconds(d))
 	}
 	fmt.Println()
@@ -39,17 +58,18 @@ func milliseconds(d time.Duration) string {
 	return fmt.Sprintf("%.1fms", d.Seconds()*1000)
 }
 
-// outcome is how one way of replacing servers went.
+// outcome is the result of one way to replace servers.
 type outcome struct {
 	way      string
 	upgrades int
 	tally
 }
 
-// String is a line for the outcome, and one for the kinds of failures if there were any.
+// String returns a line for the outcome, and one for the kinds of failures if there are any.
 func (o outcome) String() string {
 	s := fmt.Sprintf("%-14s upgrades=%d requests=%d failed=%d reconnects=%d p99=%s max=%s",
-		o.way, o.upgrades, o.requests, o.failed(), o.reconnects, milliseconds(o.latency(0.99)), milliseconds(o.latency(1)))
+		o.way, o.upgrades, o.requests, o.failed(), o.reconnects,
+		milliseconds(o.latency(0.99)), milliseconds(o.latency(1)))
 	if len(o.failures) == 0 {
 		return s
 	}
@@ -60,29 +80,31 @@ func (o outcome) String() string {
 	return s + "\n" + strings.Repeat(" ", 15) + "failures: " + strings.Join(kinds, ", ")
 }
 
-// seamless is the verdict if besides nobody has had to connect anew.
+// seamless is verdict, and returns an error if any client had to reconnect.
 func (o outcome) seamless(upgrades int) error {
 	err := o.verdict(upgrades)
 	if o.reconnects > 0 {
-		err = errors.Join(err, fmt.Errorf("clients had to connect anew %d times", o.reconnects))
+		err = errors.Join(err, fmt.Errorf("clients had to reconnect %d times", o.reconnects))
 	}
 	return err
 }
 
-// verdict is nil if the upgrades have kept what the library promises, and were put to the test.
+// verdict returns nil if the upgrades lost nothing, and the load was enough to tell.
 func (o outcome) verdict(upgrades int) error {
 	var errs []error
 	if n := o.failed(); n > 0 {
-		errs = append(errs, fmt.Errorf("%d requests have failed", n))
+		errs = append(errs, fmt.Errorf("%d requests failed", n))
 	}
 	if o.upgrades != upgrades {
-		errs = append(errs, fmt.Errorf("there were %d upgrades instead of %d", o.upgrades, upgrades))
+		errs = append(errs, fmt.Errorf("%d upgrades instead of %d", o.upgrades, upgrades))
 	}
-	if len(o.pids) < upgrades+1 {
-		errs = append(errs, fmt.Errorf("only %d processes have answered, which is too few for %d upgrades", len(o.pids), upgrades))
+	if n := len(o.pids); n < upgrades+1 {
+		errs = append(errs, fmt.Errorf(
+			"only %d processes answered, too few for %d upgrades", n, upgrades))
 	}
 	if few := (keepAliveClients + connectingClients) * (upgrades + 1); o.requests < few {
-		errs = append(errs, fmt.Errorf("there were only %d requests, less than one of each client to each process", o.requests))
+		errs = append(errs, fmt.Errorf(
+			"only %d requests, fewer than one of each client to each process", o.requests))
 	}
 	return errors.Join(errs...)
 }

@@ -6,52 +6,96 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"strconv"
 	"time"
 
 	"github.com/go-grace/grace"
 	"github.com/go-grace/grace/gracehttp"
+	"github.com/go-grace/grace/internal/soak/lineage"
 )
 
-// serve is the service: an HTTP server that is replaced on SIGHUP. A service would call gracehttp.Serve; here serveHTTP is one of
-// drains, to be compared.
-func serve(ctx context.Context, addr string, serveHTTP func(*grace.Manager, *http.Server, net.Listener) error) error {
-	m, err := grace.New(grace.WithObserver(grace.ObserverFunc(observe)))
+// The ways in which the service can serve and drain.
+const (
+	politeWay   = "polite"
+	handoverWay = "handover"
+	shutdownWay = "shutdown"
+	plainWay    = "plain" // without the library, replaced in the restartWay
+	restartWay  = "stop-and-start"
+)
+
+const (
+	siteSocket = "site"
+	anyPort    = "127.0.0.1:0"
+)
+
+// serveAs runs the service as the demo asks for it: in a way and at an address, and with a
+// generation if it is a plain server, which has no Manager that knows it.
+func serveAs(ctx context.Context, args []string) error {
+	switch {
+	case len(args) == 2 && drains[args[0]] != nil:
+		return serve(ctx, args[1], drains[args[0]])
+	case len(args) == 3 && args[0] == plainWay:
+		generation, err := strconv.Atoi(args[2])
+		if err != nil {
+			return err
+		}
+		return servePlain(ctx, args[1], generation)
+	}
+	return fmt.Errorf("the service takes a way and an address, not %q", args)
+}
+
+// serve runs an HTTP server that upgrades itself on SIGHUP. A service would call gracehttp.Serve
+// where this one calls serveHTTP, which is one of drains.
+func serve(
+	ctx context.Context, addr string,
+	serveHTTP func(*grace.Manager, *http.Server, net.Listener) error,
+) error {
+	m, err := grace.New(
+		grace.WithObserver(grace.ObserverFunc(lineage.Observe)),
+		grace.WithShutdownSignals(), // none: the demo ends the context
+	)
 	if err != nil {
 		return err
 	}
-	ln, err := m.Listen(ctx, "tcp", addr) // binds in the first process, and takes over in those that follow
+	// Listen binds in the first process, and takes over in its successors.
+	ln, err := m.Listen(ctx, "tcp", addr, grace.Name(siteSocket))
 	if err != nil {
 		return err
 	}
 	site := &site{generation: m.Status().Generation}
-	if err := serveHTTP(m, &http.Server{Handler: site, ReadHeaderTimeout: 5 * time.Second}, ln); err != nil {
+	if err := serveHTTP(m, newServer(site), ln); err != nil {
 		return err
 	}
-	if err := m.Run(ctx); err != nil { // says that we are ready, upgrades on SIGHUP, returns when all is drained
+	// Run reports that we are ready, upgrades on SIGHUP, and returns after the drain.
+	if err := m.Run(ctx); err != nil {
 		return err
 	}
-	send(report{What: left, Generation: site.generation, Requests: site.served.Load()})
+	site.leave()
 	return nil
 }
 
-// drains are how the service can serve and drain.
-var drains = map[string]func(*grace.Manager, *http.Server, net.Listener) error{
-	servePoliteCommand:   drainPolitely,
-	serveHandoverCommand: handOver,
-	serveShutdownCommand: shutDown,
+func newServer(s *site) *http.Server {
+	return &http.Server{Handler: s, ReadHeaderTimeout: 5 * time.Second}
 }
 
-// drainPolitely is what gracehttp does by default.
+// drains are the ways in which the service can serve and drain.
+var drains = map[string]func(*grace.Manager, *http.Server, net.Listener) error{
+	politeWay:   drainPolitely,
+	handoverWay: handOver,
+	shutdownWay: shutDown,
+}
+
+// drainPolitely does what gracehttp does by default.
 func drainPolitely(m *grace.Manager, srv *http.Server, ln net.Listener) error {
 	return gracehttp.Serve(m, srv, ln)
 }
 
-// handOver has connections between two requests go to the next process.
+// handOver hands connections to the next process between two requests.
 func handOver(m *grace.Manager, srv *http.Server, ln net.Listener) error {
 	return gracehttp.Serve(m, srv, ln, gracehttp.WithIdleHandover())
 }
 
-// shutDown does without gracehttp: the drain is what the documentation of http.Server shows.
+// shutDown does without gracehttp: it drains as the documentation of http.Server shows.
 func shutDown(m *grace.Manager, srv *http.Server, ln net.Listener) error {
 	m.Append(grace.Hook{OnDrain: srv.Shutdown})
 	m.Go(func() error {
@@ -63,41 +107,22 @@ func shutDown(m *grace.Manager, srv *http.Server, ln net.Listener) error {
 	return nil
 }
 
-// observe tells the demo what happens. A service would rather write a log: see [grace.WithLogger].
-func observe(r grace.Record) {
-	switch e := r.Event.(type) {
-	case grace.SocketOpened:
-		send(report{What: listening, Generation: r.Generation, Addr: e.Addr.String()})
-	case grace.ReadyFinished:
-		if e.Err == nil {
-			send(report{What: serving, Generation: r.Generation})
-		}
-	case grace.SuccessorStarted:
-		send(report{What: started, Generation: r.Generation, Successor: e.PID})
-	case grace.UpgradeFinished:
-		if e.Err != nil {
-			send(report{What: failed, Generation: r.Generation, Error: e.Err.Error()})
-			return
-		}
-		send(report{What: upgraded, Generation: r.Generation, Successor: e.Successor, Took: e.Duration})
-	case grace.DrainFinished:
-		send(report{What: drained, Generation: r.Generation, Took: e.Duration})
-	}
-}
-
-// servePlain is the same service without the library, for comparison: it ends on SIGTERM as the documentation of
-// [http.Server.Shutdown] shows.
+// servePlain runs the same service without the library, for comparison: it ends as the
+// documentation of [http.Server.Shutdown] shows.
 func servePlain(ctx context.Context, addr string, generation int) error {
 	ln, err := listenPatiently(ctx, addr)
 	if err != nil {
 		return err
 	}
 	site := &site{generation: generation}
-	srv := &http.Server{Handler: site, ReadHeaderTimeout: 5 * time.Second}
+	srv := newServer(site)
 	result := make(chan error, 1)
 	go func() { result <- srv.Serve(ln) }() // ends with Shutdown
-	send(report{What: listening, Generation: generation, Addr: ln.Addr().String()})
-	send(report{What: serving, Generation: generation})
+	lineage.Send(lineage.Report{
+		What: lineage.Listening, Generation: generation, Socket: siteSocket,
+		Addr: ln.Addr().String(),
+	})
+	lineage.Send(lineage.Report{What: lineage.Serving, Generation: generation})
 
 	select {
 	case err := <-result:
@@ -109,12 +134,12 @@ func servePlain(ctx context.Context, addr string, generation int) error {
 	if err := srv.Shutdown(ctx); err != nil {
 		return fmt.Errorf("shut down: %w", err)
 	}
-	send(report{What: left, Generation: generation, Requests: site.served.Load()})
+	site.leave()
 	return nil
 }
 
-// listenPatiently binds the port. It is tried for a while, as a supervisor would do it: while nobody listens, any process of
-// the machine may get this port for a connection of its own.
+// listenPatiently retries for a while, as a supervisor would: while nobody listens, the system may
+// give the port to an outgoing connection of any process.
 func listenPatiently(ctx context.Context, addr string) (net.Listener, error) {
 	for deadline := time.Now().Add(5 * time.Second); ; {
 		ln, err := new(net.ListenConfig).Listen(ctx, "tcp", addr)

@@ -9,9 +9,11 @@ import (
 	"strconv"
 	"sync/atomic"
 	"time"
+
+	"github.com/go-grace/grace/internal/soak/lineage"
 )
 
-// Of the HTTP conversation between client and site.
+// The path and the headers in the HTTP conversation between client and site.
 const (
 	slowPath         = "/slow"
 	idHeader         = "X-Request-Id"
@@ -19,10 +21,11 @@ const (
 	generationHeader = "X-Generation"
 )
 
-// site is what the servers serve: each answer repeats the id and the body of its request, and says which process gave it.
+// site is the handler of all servers. Each answer repeats the id and the body of its request, and
+// names the process that answers.
 type site struct {
 	generation int
-	served     atomic.Int64
+	handled    atomic.Int64
 }
 
 func (s *site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -34,9 +37,16 @@ func (s *site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.URL.Path == slowPath {
 		time.Sleep(20*time.Millisecond + rand.N(30*time.Millisecond))
 	}
-	s.served.Add(1)
+	s.handled.Add(1)
 	w.Header().Set("Content-Type", "text/plain")
 	w.Header().Set(pidHeader, strconv.Itoa(os.Getpid()))
 	w.Header().Set(generationHeader, strconv.Itoa(s.generation))
-	_, _ = fmt.Fprintf(w, "%s\n%s", r.Header.Get(idHeader), body) // a client that has gone will not miss it
+	_, _ = fmt.Fprintf(w, "%s\n%s", r.Header.Get(idHeader), body) // fails if the client is gone
+}
+
+// leave reports that the process is about to exit.
+func (s *site) leave() {
+	lineage.Send(lineage.Report{
+		What: lineage.Left, Generation: s.generation, Handled: s.handled.Load(),
+	})
 }

@@ -1,5 +1,13 @@
-// Package httpsoak replaces an HTTP service again and again under load, in each of several ways to drain, and counts what its
-// clients lose by that. It is the program examples/httpsoak.
+// Package httpsoak upgrades an HTTP service again and again under load, in each of several ways to
+// drain, and counts what its clients lose. It is the program examples/httpsoak.
+//
+// The service has a TCP socket and a unix socket for HTTP/1 and h2c, and one with TLS. Its clients
+// are those of internal/test/httpload, of all kinds. They never retry, and do not check whether
+// their connection is still open before they use it: in the mode shutdown, most failures are
+// requests on idle connections that Shutdown has closed.
+//
+// After each upgrade, chance decides whether the next one waits until the old process is gone, or
+// only for a moment, so that several processes drain at a time.
 package httpsoak
 
 import (
@@ -33,7 +41,8 @@ func drive(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	fmt.Printf("%d clients of each kind for each of 3 sockets; none tries again. Seed %d.\n", set.copies, set.seed)
+	fmt.Printf("%d clients of each kind for each of 3 sockets; none retries. Seed %d.\n",
+		set.copies, set.seed)
 	var errs []error
 	for _, mode := range set.modes {
 		if err := soak(ctx, set, mode); err != nil {
@@ -47,16 +56,20 @@ func parse(args []string) (settings, error) {
 	set := settings{modes: modes}
 	var only string
 	flags := flag.NewFlagSet("httpsoak", flag.ExitOnError)
-	flags.StringVar(&only, "mode", "", "the only mode, "+modeNames()+"; all of them one after another by default")
-	flags.IntVar(&set.upgrades, "upgrades", 100, "how often to replace the service in each mode")
+	flags.StringVar(&only, "mode", "",
+		"the only mode, "+modeNames()+"; by default all, one after another")
+	flags.IntVar(&set.upgrades, "upgrades", 100, "how often to upgrade the service in each mode")
 	flags.IntVar(&set.copies, "copies", 1, "clients of each kind for each socket")
-	flags.DurationVar(&set.pause, "pause", 200*time.Millisecond, "the longest pause between two upgrades, where the second one does not wait for a drain")
-	flags.Uint64Var(&set.seed, "seed", rand.Uint64(), "of what the driver does by chance; the default is another each time")
+	flags.DurationVar(&set.pause, "pause", 200*time.Millisecond,
+		"the longest pause between two upgrades if the second does not wait for a drain")
+	flags.Uint64Var(&set.seed, "seed", rand.Uint64(),
+		"of the random choices of the driver; by default a new one each time")
 	if err := flags.Parse(args); err != nil {
 		return set, err
 	}
 	if only != "" {
-		set.modes = slices.DeleteFunc(slices.Clone(modes), func(m mode) bool { return m.name != only })
+		other := func(m mode) bool { return m.name != only }
+		set.modes = slices.DeleteFunc(slices.Clone(modes), other)
 	}
 	switch {
 	case flags.NArg() > 0:

@@ -13,23 +13,27 @@ import (
 
 func TestMain(m *testing.M) { programtest.Main(m, Main) }
 
-// A short soak of each mode: Shutdown alone loses requests, and the others lose none.
+// Shutdown alone loses requests, and the other modes lose none.
 func TestEachMode(t *testing.T) {
 	stdout, stderr, err := programtest.Start(t, "-upgrades=3").End()
 	if err != nil || stderr != "" {
 		t.Fatalf("%v\n%s%s", err, stdout, stderr)
 	}
 	for _, m := range modes {
-		row := programtest.Find(t, stdout, `^`+m.name+` +upgrades=(\d+) requests=(\d+) failed=(\d+) handled=(\d+) reconnects: HTTP/1=(\d+) TLS=(\d+) HTTP/2=(\d+) drain: `)
+		row := programtest.Find(t, stdout, `^`+m.name+
+			` +upgrades=(\d+) requests=(\d+) failed=(\d+) handled=(\d+)`+
+			` reconnects: HTTP/1=(\d+) TLS=(\d+) HTTP/2=(\d+) drain: `)
 		upgrades, requests, failed, handled := row[0], row[1], row[2], row[3]
 		if upgrades != lineage.WarmUps+3 || requests < 100*upgrades || handled == 0 {
-			t.Errorf("%s: %d upgrades, %d requests, %d handled", m.name, upgrades, requests, handled)
+			t.Errorf("%s: %d upgrades, %d requests, %d handled",
+				m.name, upgrades, requests, handled)
 		}
-		if (failed > 0) != m.alone || handled != requests && !m.alone {
-			t.Errorf("%s: %d of %d requests have failed, %d were handled", m.name, failed, requests, handled)
+		if (failed > 0) != m.shutdownOnly || handled != requests && !m.shutdownOnly {
+			t.Errorf("%s: %d of %d requests failed, %d were handled",
+				m.name, failed, requests, handled)
 		}
 		for i, reconnects := range row[4:] {
-			if (reconnects == 0) != (m.keeps && i == 0) {
+			if (reconnects == 0) != (m.keepsIdle && i == 0) {
 				t.Errorf("%s: reconnects %d", m.name, row[4:])
 			}
 		}
@@ -50,21 +54,23 @@ func TestOneModeInterrupted(t *testing.T) {
 	programtest.Find(t, stdout, `^polite +upgrades=(\d+) `)
 }
 
-// A killed soak cannot end its service, which ends all the same.
+// A soak that is killed cannot end its service, which ends nevertheless.
 func TestSoakKilled(t *testing.T) {
 	r := programtest.Start(t, "-upgrades=1000000", "-mode=shutdown")
 	r.AwaitLine("draining")
 	r.Signal(syscall.SIGKILL)
 	if _, _, err := r.End(); err == nil {
-		t.Error("a killed soak is content")
+		t.Error("a killed soak succeeds")
 	}
 }
 
 func TestArguments(t *testing.T) {
 	for _, args := range [][]string{
-		{"-upgrades=0"}, {"-copies=-1"}, {"-pause=0"}, {"-mode=rude"}, {"more"}, {"serve"}, {"serve", "rudely", "dir"},
+		{"-upgrades=0"}, {"-copies=-1"}, {"-pause=0"}, {"-mode=rude"}, {"more"}, {"serve"},
+		{"serve", "rudely", "dir"},
 	} {
-		if _, stderr, err := programtest.Start(t, args...).End(); err == nil || !strings.HasPrefix(stderr, "httpsoak: ") {
+		_, stderr, err := programtest.Start(t, args...).End()
+		if err == nil || !strings.HasPrefix(stderr, "httpsoak: ") {
 			t.Errorf("%q: %v: %q", args, err, stderr)
 		}
 	}

@@ -14,41 +14,46 @@ import (
 
 // mode is what an old process does with its connections.
 type mode struct {
-	name    string
-	alone   bool               // http.Server.Shutdown is all that is done: it may lose requests
-	options []gracehttp.Option // of gracehttp, besides the idle grace
-	keeps   bool               // idle connections in plaintext, which clients go on to use
+	name         string
+	shutdownOnly bool               // it calls http.Server.Shutdown alone, and may lose requests
+	options      []gracehttp.Option // of gracehttp, besides the idle grace
+	keepsIdle    bool               // clients of plaintext HTTP/1 keep their idle connections
 }
 
 var modes = []mode{
-	{name: "shutdown", alone: true},
+	{name: "shutdown", shutdownOnly: true},
 	{name: "polite"},
-	{name: "handover", options: []gracehttp.Option{gracehttp.WithIdleHandover()}, keeps: true},
+	{
+		name:    "handover",
+		options: []gracehttp.Option{gracehttp.WithIdleHandover()}, keepsIdle: true,
+	},
 }
 
-// sockets are those of the service.
+// sockets are the sockets of the service.
 type sockets struct {
 	tcp, unix, tls net.Listener
 }
 
 // serve serves the sockets.
-func (d mode) serve(m *grace.Manager, srv *http.Server, s sockets, cert, key string) error {
-	if d.alone {
-		m.Append(grace.Hook{Name: "servers", OnDrain: func(ctx context.Context) error { return shutDown(ctx, srv) }})
-		m.Go(func() error { return unlessShutDown(srv.Serve(s.tcp)) })
-		m.Go(func() error { return unlessShutDown(srv.Serve(s.unix)) })
-		m.Go(func() error { return unlessShutDown(srv.ServeTLS(s.tls, cert, key)) })
+func (m mode) serve(mgr *grace.Manager, srv *http.Server, s sockets, cert, key string) error {
+	if m.shutdownOnly {
+		drain := func(ctx context.Context) error { return shutDown(ctx, srv) }
+		mgr.Append(grace.Hook{Name: "servers", OnDrain: drain})
+		mgr.Go(func() error { return unlessShutDown(srv.Serve(s.tcp)) })
+		mgr.Go(func() error { return unlessShutDown(srv.Serve(s.unix)) })
+		mgr.Go(func() error { return unlessShutDown(srv.ServeTLS(s.tls, cert, key)) })
 		return nil
 	}
-	opts := append(slices.Clone(d.options), gracehttp.WithIdleGrace(idleGrace))
+	opts := append(slices.Clone(m.options), gracehttp.WithIdleGrace(idleGrace))
 	return errors.Join(
-		gracehttp.Serve(m, srv, s.tcp, opts...),
-		gracehttp.Serve(m, srv, s.unix, opts...),
-		gracehttp.ServeTLS(m, srv, s.tls, cert, key, opts...),
+		gracehttp.Serve(mgr, srv, s.tcp, opts...),
+		gracehttp.Serve(mgr, srv, s.unix, opts...),
+		gracehttp.ServeTLS(mgr, srv, s.tls, cert, key, opts...),
 	)
 }
 
-// shutdownTimeout is for Shutdown, which may wait for ever: it does not tell HTTP/2 connections that come up while it begins.
+// shutdownTimeout bounds Shutdown, which may wait forever: it misses HTTP/2 connections that are
+// being set up when it is called.
 const shutdownTimeout = 10 * time.Second
 
 func shutDown(ctx context.Context, srv *http.Server) error {

@@ -12,23 +12,27 @@ import (
 	"github.com/go-grace/grace/internal/test/httpload"
 )
 
-// outcome is how a mode went.
+// outcome is the result of a mode.
 type outcome struct {
 	*lineage.Outcome
 	mode    mode
-	seen    httpload.Result // by the clients
+	seen    httpload.Result // what the clients saw
 	handled int64           // requests, by all processes
 	drains  []time.Duration
 }
 
-// String is a line for the outcome, and some for what has failed.
+// String returns a line for the outcome, and more for failures.
 func (o *outcome) String() string {
-	again := o.seen.Reconnects
-	median, longest := o.drainTimes()
 	var b strings.Builder
-	fmt.Fprintf(&b, "%-8s upgrades=%d requests=%d failed=%d handled=%d reconnects: HTTP/1=%d TLS=%d HTTP/2=%d drain: median=%v max=%v p99=%v",
-		o.mode.name, o.Upgrades, o.seen.Requests, o.seen.Failed, o.handled, again.HTTP1, again.TLS, again.HTTP2,
-		median.Round(time.Millisecond), longest.Round(time.Millisecond), o.seen.Latencies.Quantile(0.99).Round(100*time.Microsecond))
+	fmt.Fprintf(&b, "%-8s upgrades=%d requests=%d failed=%d handled=%d ",
+		o.mode.name, o.Upgrades, o.seen.Requests, o.seen.Failed, o.handled)
+	reconnects := o.seen.Reconnects
+	fmt.Fprintf(&b, "reconnects: HTTP/1=%d TLS=%d HTTP/2=%d ",
+		reconnects.HTTP1, reconnects.TLS, reconnects.HTTP2)
+	median, longest := o.drainTimes()
+	fmt.Fprintf(&b, "drain: median=%v max=%v p99=%v",
+		median.Round(time.Millisecond), longest.Round(time.Millisecond),
+		o.seen.Latencies.Quantile(0.99).Round(100*time.Microsecond))
 	if o.seen.Failed > 0 {
 		fmt.Fprintf(&b, "\n  failed: %s", o.byKind(func(t httpload.Tally) int { return t.Failed }))
 	}
@@ -38,7 +42,7 @@ func (o *outcome) String() string {
 	return b.String()
 }
 
-// byKind tells which kinds of clients have counted something.
+// byKind lists the kinds of clients whose count is not zero.
 func (o *outcome) byKind(count func(httpload.Tally) int) string {
 	var counts []string
 	for _, kind := range slices.Sorted(maps.Keys(o.seen.Kinds)) {
@@ -57,25 +61,25 @@ func (o *outcome) drainTimes() (median, longest time.Duration) {
 	return sorted[len(sorted)/2], sorted[len(sorted)-1]
 }
 
-// verdict is nil if the mode has kept what it promises, and was put to the test.
+// verdict returns nil if the mode kept its promises, and the load was enough to tell.
 func (o *outcome) verdict() error {
 	errs := []error{o.Verdict()}
 	for kind, seen := range o.seen.Kinds {
 		if seen.Requests == 0 {
-			errs = append(errs, fmt.Errorf("%s has made no request", kind))
+			errs = append(errs, fmt.Errorf("%s made no request", kind))
 		}
 	}
 	if len(o.seen.Kinds) == 0 {
 		errs = append(errs, errors.New("there was no load"))
 	}
-	if n := o.seen.Failed; n > 0 && !o.mode.alone {
-		errs = append(errs, fmt.Errorf("%d of %d requests have failed", n, o.seen.Requests))
+	if n := o.seen.Failed; n > 0 && !o.mode.shutdownOnly {
+		errs = append(errs, fmt.Errorf("%d of %d requests failed", n, o.seen.Requests))
 	}
-	if n := int64(o.seen.Requests); n != o.handled && !o.mode.alone {
+	if n := int64(o.seen.Requests); n != o.handled && !o.mode.shutdownOnly {
 		errs = append(errs, fmt.Errorf("%d requests were sent, and %d handled", n, o.handled))
 	}
-	if n := o.seen.Reconnects.HTTP1; n > 0 && o.mode.keeps {
-		errs = append(errs, fmt.Errorf("clients of HTTP/1 in plaintext had to connect anew: %s",
+	if n := o.seen.Reconnects.HTTP1; n > 0 && o.mode.keepsIdle {
+		errs = append(errs, fmt.Errorf("clients of plaintext HTTP/1 had to reconnect: %s",
 			o.byKind(func(t httpload.Tally) int { return t.Reconnects.HTTP1 })))
 	}
 	return errors.Join(errs...)

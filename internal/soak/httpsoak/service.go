@@ -18,14 +18,14 @@ import (
 	"github.com/go-grace/grace/internal/test/httpload"
 )
 
-// The sockets of the service, by their names.
+// The names of the service's sockets.
 const (
 	plainSocket = "plain"
 	unixSocket  = "unix"
 	tlsSocket   = "tls"
 )
 
-// The files of the service, in the directory that the driver has made.
+// The files of the service, in the directory that the driver made.
 const (
 	unixFile  = "socket"
 	largeFile = "file"
@@ -34,30 +34,33 @@ const (
 )
 
 const (
-	idleGrace    = gracehttp.DefaultIdleGrace // longer than any client is idle, unless connections are handed over
+	// idleGrace is longer than any client is idle, unless connections are handed over.
+	idleGrace = gracehttp.DefaultIdleGrace
+
 	drainTimeout = time.Minute
 	censusPath   = "/census"
 )
 
-// serveAs runs the service, as the driver has asked for it: with a mode, and a directory.
+// serveAs runs the service with the arguments of the driver: a mode and a directory.
 func serveAs(ctx context.Context, args []string) error {
 	if len(args) != 2 {
 		return fmt.Errorf("the service takes a mode and a directory, not %q", args)
 	}
 	i := slices.IndexFunc(modes, func(m mode) bool { return m.name == args[0] })
 	if i < 0 {
-		return fmt.Errorf("there is no mode %q", args[0])
+		return fmt.Errorf("no mode %q", args[0])
 	}
 	return serve(ctx, modes[i], args[1])
 }
 
-// serve runs the service in this process, until another one has taken over or it is to end.
-func serve(ctx context.Context, d mode, dir string) error {
+// serve runs the service in this process, until another one has taken over or the context ends.
+func serve(ctx context.Context, mode mode, dir string) error {
 	m, err := grace.New(
 		grace.WithObserver(grace.ObserverFunc(lineage.Observe)),
 		grace.WithDrainTimeout(drainTimeout),
-		grace.WithShutdownSignals(),
-		grace.WithMaxDraining(2*lineage.MaxDraining), // the driver keeps to half of it, but a process says that it leaves before it does
+		grace.WithShutdownSignals(), // none: the driver ends the context
+		// The driver allows half as many, but a process sends its last report before it exits.
+		grace.WithMaxDraining(2*lineage.MaxDraining),
 	)
 	if err != nil {
 		return err
@@ -65,7 +68,8 @@ func serve(ctx context.Context, d mode, dir string) error {
 	load := &httpload.Handler{File: filepath.Join(dir, largeFile)}
 	sockets, err := listen(ctx, m, filepath.Join(dir, unixFile))
 	if err == nil {
-		err = d.serve(m, newServer(load), sockets, filepath.Join(dir, certFile), filepath.Join(dir, keyFile))
+		cert, key := filepath.Join(dir, certFile), filepath.Join(dir, keyFile)
+		err = mode.serve(m, newServer(load), sockets, cert, key)
 	}
 	if err != nil {
 		return errors.Join(err, m.Shutdown(ctx))
@@ -74,7 +78,9 @@ func serve(ctx context.Context, d mode, dir string) error {
 	m.Append(lineage.ReportReady(generation))
 	err = m.Run(ctx)
 	if err == nil {
-		lineage.Send(lineage.Report{What: lineage.Left, Generation: generation, Handled: load.Handled()})
+		lineage.Send(lineage.Report{
+			What: lineage.Left, Generation: generation, Handled: load.Handled(),
+		})
 	}
 	return err
 }
@@ -92,7 +98,7 @@ func listen(ctx context.Context, m *grace.Manager, path string) (s sockets, err 
 
 const anyPort = "127.0.0.1:0"
 
-// newServer answers the clients, and the driver.
+// newServer returns a server that answers the clients and the driver.
 func newServer(load *httpload.Handler) *http.Server {
 	mux := http.NewServeMux()
 	mux.Handle("/", load)
@@ -100,7 +106,8 @@ func newServer(load *httpload.Handler) *http.Server {
 		_ = json.NewEncoder(w).Encode(lineage.TakeCensus())
 	})
 	srv := &http.Server{Handler: mux, Protocols: new(http.Protocols)}
-	srv.ErrorLog = log.New(io.Discard, "", 0) // it tells of TLS handshakes that are broken off: by Shutdown, or by clients that dial in advance
+	// It would log each TLS handshake cut by Shutdown, or by a client that dials in advance.
+	srv.ErrorLog = log.New(io.Discard, "", 0)
 	srv.Protocols.SetHTTP1(true)
 	srv.Protocols.SetHTTP2(true)
 	srv.Protocols.SetUnencryptedHTTP2(true)

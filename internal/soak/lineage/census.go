@@ -12,36 +12,41 @@ import (
 	"time"
 )
 
-// Census counts what must not grow in a process. What the system does not tell, having no /proc, is missing.
+// Census counts the things in a process that must not grow. What only /proc shows is missing, and
+// Descriptors nil, on a system without it.
 type Census struct {
-	Descriptors map[string]int `json:"descriptors,omitempty"` // by what they are, such as "socket"; nil if not measured
+	Descriptors map[string]int `json:"descriptors,omitempty"` // by kind, such as "socket"
 	Goroutines  int            `json:"goroutines"`
 	Resident    int64          `json:"resident,omitempty"` // memory in bytes; 0 if not measured
 }
 
 // TakeCensus counts this process.
 func TakeCensus() *Census {
-	return &Census{Descriptors: descriptors(), Goroutines: runtime.NumGoroutine(), Resident: residentMemory()}
+	return &Census{
+		Descriptors: descriptors(), Goroutines: runtime.NumGoroutine(), Resident: residentMemory(),
+	}
 }
 
-// SettledCensus waits until what is about to end has ended: until five censuses in a row are the same, and tell of no other
-// generation.
-func SettledCensus(ctx context.Context, interval time.Duration, take func() (*Census, error)) (*Census, error) {
+// SettledCensus takes censuses until five in a row are equal and none of them shows a link to
+// another generation. By then, everything that was about to end has ended.
+func SettledCensus(
+	ctx context.Context, interval time.Duration, take func() (*Census, error),
+) (*Census, error) {
 	const enough = 5
 	var last *Census
-	for same := 0; same < enough; time.Sleep(interval) {
+	for equal := 0; equal < enough; time.Sleep(interval) {
 		c, err := take()
 		switch {
 		case err != nil:
 			return nil, err
 		case ctx.Err() != nil:
-			return nil, fmt.Errorf("it does not come to rest: %w: %v", context.Cause(ctx), c)
-		case c.relatives() > 0:
-			same = 0
-		case last != nil && c.same(last):
-			same++
+			return nil, fmt.Errorf("the process does not settle: %w: %v", context.Cause(ctx), c)
+		case c.links() > 0:
+			equal = 0
+		case last != nil && c.equal(last):
+			equal++
 		default:
-			same = 1
+			equal = 1
 		}
 		last = c
 	}
@@ -59,7 +64,7 @@ func descriptors() map[string]int {
 	for _, e := range entries {
 		target, err := os.Readlink(dir + e.Name())
 		switch {
-		case err != nil, passing(target): // an error is that of ReadDir's own
+		case err != nil, transient(target): // the one that fails is ReadDir's own, now closed
 		case pairs[target]:
 			count[pair]++
 		default:
@@ -69,17 +74,19 @@ func descriptors() map[string]int {
 	return count
 }
 
-// The kinds of descriptor by which a process is connected to other generations: to its parent, and to each of those that were
-// draining already when that one was replaced. How many these are is a matter of chance.
+// The kinds of descriptors that link a process to other generations: to its parent, and to each
+// generation that was already draining when the parent was replaced. Their number is a matter of
+// chance.
 const (
 	pair  = "socket pair"
-	pidfd = "pidfd" // each with a goroutine that waits for the end of the process
+	pidfd = "pidfd" // each has a goroutine that waits for the end of the process
 )
 
-func (c *Census) relatives() int { return c.Descriptors[pair] + c.Descriptors[pidfd] }
+// links returns the number of descriptors that link the process to other generations.
+func (c *Census) links() int { return c.Descriptors[pair] + c.Descriptors[pidfd] }
 
-// WithoutRelatives leaves out what depends on the number of older generations.
-func (c *Census) WithoutRelatives() *Census {
+// WithoutLinks returns a copy without everything that depends on the number of older generations.
+func (c *Census) WithoutLinks() *Census {
 	rest := *c
 	rest.Goroutines -= c.Descriptors[pidfd]
 	rest.Descriptors = maps.Clone(c.Descriptors)
@@ -88,12 +95,12 @@ func (c *Census) WithoutRelatives() *Census {
 	return &rest
 }
 
-// socketPairs gives the connected unix sockets that have no name, in the form of the links in /proc/self/fd. A connection that
-// a server has accepted has the name of its listener.
+// socketPairs returns the connected unix sockets that have no name, as the links in /proc/self/fd
+// show them. A connection that a server accepted has the name of its listener.
 func socketPairs() map[string]bool {
 	const connected = "03"
 	pairs := make(map[string]bool)
-	table, _ := os.ReadFile("/proc/self/net/unix") // none: they count as sockets
+	table, _ := os.ReadFile("/proc/self/net/unix") // without it they count as sockets
 	for line := range strings.Lines(string(table)) {
 		if f := strings.Fields(line); len(f) == 7 && f[5] == connected {
 			pairs["socket:["+f[6]+"]"] = true
@@ -102,13 +109,14 @@ func socketPairs() map[string]bool {
 	return pairs
 }
 
-// passing reports whether a descriptor is one of those that the runtime and the C library open at any moment, to learn how
-// many processors there are, and close again soon. Neither a service nor the library has one there.
-func passing(target string) bool {
+// transient reports whether a descriptor is one that the runtime or the C library opens for a
+// moment, for instance to count the processors. The service and the library open none there.
+func transient(target string) bool {
 	return strings.HasPrefix(target, "/sys/") || strings.HasPrefix(target, "/proc/")
 }
 
-// descriptorKind is "socket" for socket:[4711], "pidfd" for anon_inode:[pidfd], and the path for an open file.
+// descriptorKind returns "socket" for socket:[4711], "pidfd" for anon_inode:[pidfd], and the path
+// for an open file.
 func descriptorKind(target string) string {
 	kind, detail, found := strings.Cut(target, ":")
 	switch {
@@ -120,7 +128,7 @@ func descriptorKind(target string) string {
 	return kind
 }
 
-// residentMemory is the VmRSS of proc_pid_status(5).
+// residentMemory returns the VmRSS of proc_pid_status(5) in bytes, or 0 without /proc.
 func residentMemory() int64 {
 	status, err := os.ReadFile("/proc/self/status")
 	if err != nil {
@@ -128,19 +136,20 @@ func residentMemory() int64 {
 	}
 	for line := range strings.Lines(string(status)) {
 		if value, found := strings.CutPrefix(line, "VmRSS:"); found {
-			kilobytes, _ := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(value), " kB"), 10, 64) // 0: not measured
+			number := strings.TrimSuffix(strings.TrimSpace(value), " kB")
+			kilobytes, _ := strconv.ParseInt(number, 10, 64) // 0: not measured
 			return kilobytes << 10
 		}
 	}
 	return 0
 }
 
-// same reports whether what is counted exactly has not changed.
-func (c *Census) same(as *Census) bool {
-	return c.Goroutines == as.Goroutines && maps.Equal(c.Descriptors, as.Descriptors)
+// equal compares everything but the memory, which is never exactly the same.
+func (c *Census) equal(other *Census) bool {
+	return c.Goroutines == other.Goroutines && maps.Equal(c.Descriptors, other.Descriptors)
 }
 
-// open counts the descriptors.
+// open returns the number of descriptors.
 func (c *Census) open() int {
 	n := 0
 	for _, count := range c.Descriptors {

@@ -13,7 +13,8 @@ import (
 
 func TestDescriptorKind(t *testing.T) {
 	for target, want := range map[string]string{
-		"socket:[4711]": "socket", "pipe:[12]": "pipe", "anon_inode:[pidfd]": "pidfd", "/dev/null": "/dev/null", "/a:[b]": "/a:[b]",
+		"socket:[4711]": "socket", "pipe:[12]": "pipe", "anon_inode:[pidfd]": "pidfd",
+		"/dev/null": "/dev/null", "/a:[b]": "/a:[b]",
 	} {
 		if got := descriptorKind(target); got != want {
 			t.Errorf("%s is a %s, not a %s", target, got, want)
@@ -21,11 +22,12 @@ func TestDescriptorKind(t *testing.T) {
 	}
 }
 
-// TestCensusCountsWhatIsOpen opens a file that counts, and one that does not.
-func TestCensusCountsWhatIsOpen(t *testing.T) {
+// TestCensusCountsOpenFiles opens a file that counts, and one that does not.
+func TestCensusCountsOpenFiles(t *testing.T) {
 	const uncounted = "/proc/self/status"
 	if _, err := os.Stat(uncounted); err != nil {
-		if c := TakeCensus(); c.openOrUnknown() != notMeasured || megabytes(c.Resident) != notMeasured {
+		c := TakeCensus()
+		if c.descriptorCount() != notMeasured || megabytes(c.Resident) != notMeasured {
 			t.Errorf("without /proc, the census is %v, %d bytes of memory", c, c.Resident)
 		}
 		return
@@ -52,27 +54,41 @@ func TestCensusCountsWhatIsOpen(t *testing.T) {
 	}
 }
 
-// TestSettledCensus counts a process in which something ends only after a while, and one that never comes to rest.
+// A census settles once everything that was about to end has ended.
 func TestSettledCensus(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := 20
 		c, err := SettledCensus(t.Context(), time.Second, func() (*Census, error) {
 			n--
-			relatives := max(n-3, 0) // the last ones end without a trace in the number of goroutines
-			return &Census{Goroutines: max(n, 9), Descriptors: map[string]int{pidfd: relatives}}, nil
+			links := max(n-3, 0) // the last ones end after the number of goroutines has settled
+			return &Census{Goroutines: max(n, 9), Descriptors: map[string]int{pidfd: links}}, nil
 		})
 		if err != nil || c.Goroutines != 9 || c.Descriptors[pidfd] != 0 {
 			t.Errorf("%v, %v", c, err)
 		}
+	})
+}
 
-		ctx, cancel := context.WithTimeoutCause(t.Context(), time.Hour, errors.New("an hour is over"))
+func TestCensusThatNeverSettles(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		hour := errors.New("an hour is over")
+		ctx, cancel := context.WithTimeoutCause(t.Context(), time.Hour, hour)
 		defer cancel()
-		if _, err = SettledCensus(ctx, time.Second, func() (*Census, error) { n--; return &Census{Goroutines: n}, nil }); !errors.Is(err, context.Cause(ctx)) || err == nil {
-			t.Errorf("without rest: %v", err)
-		}
-		broken := errors.New("no census")
-		if _, err = SettledCensus(t.Context(), time.Second, func() (*Census, error) { return nil, broken }); !errors.Is(err, broken) {
-			t.Errorf("without a census: %v", err)
+		n := 0
+		_, err := SettledCensus(ctx, time.Second, func() (*Census, error) {
+			n++
+			return &Census{Goroutines: n}, nil
+		})
+		if !errors.Is(err, hour) {
+			t.Errorf("got %v", err)
 		}
 	})
+}
+
+func TestCensusThatFails(t *testing.T) {
+	broken := errors.New("no census")
+	take := func() (*Census, error) { return nil, broken }
+	if _, err := SettledCensus(t.Context(), time.Second, take); !errors.Is(err, broken) {
+		t.Errorf("got %v", err)
+	}
 }

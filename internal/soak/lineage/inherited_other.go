@@ -2,4 +2,4 @@
 
 package lineage
 
-func keepInherited() {} // descriptors are not counted
+func closeInheritedOnExec() {} // descriptors are not counted

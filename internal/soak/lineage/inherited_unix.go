@@ -8,9 +8,9 @@ import (
 	"syscall"
 )
 
-// keepInherited sees that the service has only the descriptors that it is given. What a shell has left open in this process would be
-// counted in some generations, until it gives way to a socket that has to have its number.
-func keepInherited() {
+// closeInheritedOnExec keeps the descriptors that a shell left open in this process out of the
+// service. They would show up in the census of some generations, until a socket takes their number.
+func closeInheritedOnExec() {
 	entries, _ := os.ReadDir("/proc/self/fd") // nothing to read: descriptors are not counted
 	for _, e := range entries {
 		if fd, err := strconv.Atoi(e.Name()); err == nil && fd > 2 {

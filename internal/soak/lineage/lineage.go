@@ -1,8 +1,8 @@
-// Package lineage starts a service, has it replaced again and again under load, and tells whether anything grows with its
-// generations.
+// Package lineage starts a service, upgrades it again and again under load, and reports whether
+// anything grows from one generation to the next.
 //
-// The service is the same program as its driver ([Main]), and stays no longer than that. It observes itself by [Observe], and is put
-// through its paces by [Lineage.Soak].
+// The service is the same program as its driver (see [Main]), and ends with it. It reports its
+// events through [Observe]. [Lineage.Soak] upgrades it.
 package lineage
 
 import (
@@ -21,37 +21,40 @@ import (
 // How long the driver waits for the service, on a machine that is busy with something else.
 const (
 	stepTimeout = 2 * time.Minute
-	killTimeout = 5 * time.Second // until those have ended that had to be killed
+	killTimeout = 5 * time.Second // until the processes that it killed have ended
 )
 
-// Lineage is the service as the driver sees it: a process with those that succeed it. Except for Stop, its methods are for one
-// goroutine.
+// Lineage is the driver's view of the service: its first process and all successors. Except for
+// Stop, its methods are for one goroutine.
 type Lineage struct {
 	Outcome
 	Addrs   map[string]string // by the names of the sockets
-	Serving Report            // of the process that has taken over last
+	Serving Report            // of the process that took over last
 
 	drainTimeout time.Duration
 	first        *exec.Cmd
-	leash        *os.File      // the other end is the standard input of the processes, which end when we close ours
-	reports      <-chan Report // closed when all of them have ended, and so their standard output
-	exited       chan struct{} // closed when the first process was waited for
-	firstErr     error         // how it ended; set before
-	inspect      func(Report)
-	alive        map[int]bool // the process ids
-	stop         func() error // only the first call does
+	lifeline     *os.File      // the processes read its other end, and shut down when it is closed
+	reports      <-chan Report // closed when the last process has ended
+	exited       chan struct{} // closed when the first process has ended
+	firstErr     error         // how it ended; set before exited is closed
+	onReport     func(Report)
+	alive        map[int]bool // by process id
+	stop         func() error // only the first call has an effect
 }
 
-// Start starts this program as the service, with these arguments, and waits until it serves. A drain takes no longer than its
-// timeout. The reports are shown to inspect.
-func Start(ctx context.Context, drainTimeout time.Duration, inspect func(Report), args ...string) (*Lineage, error) {
+// Start starts this program as the service, with args, and waits until it serves. A drain must not
+// take longer than drainTimeout. Every report is passed to onReport.
+func Start(
+	ctx context.Context, drainTimeout time.Duration, onReport func(Report), args ...string,
+) (*Lineage, error) {
 	l, err := launch(args)
 	if err != nil {
 		return nil, err
 	}
-	l.drainTimeout, l.inspect, l.Addrs = drainTimeout, inspect, make(map[string]string)
+	l.drainTimeout, l.onReport, l.Addrs = drainTimeout, onReport, make(map[string]string)
 	l.stop = sync.OnceValue(func() error { return l.end(drainTimeout) })
-	ctx, cancel := context.WithTimeoutCause(ctx, stepTimeout, fmt.Errorf("it does not serve within %v", stepTimeout))
+	timedOut := fmt.Errorf("not serving within %v", stepTimeout)
+	ctx, cancel := context.WithTimeoutCause(ctx, stepTimeout, timedOut)
 	defer cancel()
 	if err := l.Await(ctx, func() bool { return l.Serving.PID != 0 }, nil); err != nil {
 		return nil, errors.Join(fmt.Errorf("wait for the service: %w", err), l.Stop())
@@ -59,7 +62,7 @@ func Start(ctx context.Context, drainTimeout time.Duration, inspect func(Report)
 	return l, nil
 }
 
-// Stop ends the processes, which drain, and waits for them. Later calls give the same.
+// Stop has the processes drain, and waits until they have ended. Later calls return the same error.
 func (l *Lineage) Stop() error { return l.stop() }
 
 func launch(args []string) (*Lineage, error) {
@@ -67,36 +70,43 @@ func launch(args []string) (*Lineage, error) {
 	if err != nil {
 		return nil, err
 	}
-	stdin, leash, err := os.Pipe() // not cmd.StdinPipe: that is closed when the first process ends, and it has successors
+	// Not cmd.StdinPipe: that is closed at the end of the first process, which has successors.
+	stdin, lifeline, err := os.Pipe()
 	if err != nil {
 		return nil, err
 	}
 	defer stdin.Close() //nolint:errcheck // the service has its own
 	out, stdout, err := os.Pipe()
 	if err != nil {
-		return nil, errors.Join(err, leash.Close())
+		return nil, errors.Join(err, lifeline.Close())
 	}
 	defer stdout.Close() //nolint:errcheck // as above
 	cmd := exec.Command(self, append([]string{serveCommand}, args...)...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = stdin, stdout, os.Stderr
-	keepInherited()
+	closeInheritedOnExec()
 	if err := cmd.Start(); err != nil {
-		return nil, errors.Join(err, leash.Close(), out.Close())
+		return nil, errors.Join(err, lifeline.Close(), out.Close())
 	}
+	return follow(cmd, lifeline, out), nil
+}
+
+// follow takes the driver's ends of the pipes of a process that has just been started.
+func follow(cmd *exec.Cmd, lifeline, out *os.File) *Lineage {
 	l := &Lineage{
-		first: cmd, leash: leash, reports: receive(out), exited: make(chan struct{}), alive: map[int]bool{cmd.Process.Pid: true},
+		first: cmd, lifeline: lifeline, reports: receive(out), exited: make(chan struct{}),
+		alive: map[int]bool{cmd.Process.Pid: true},
 	}
 	go func() { // ends with the first process
 		l.firstErr = cmd.Wait()
 		close(l.exited)
 	}()
-	return l, nil
+	return l
 }
 
-// receive reads reports until the last process that could write one has ended. It takes the file.
+// receive reads reports until the last process that could write one has ended. It takes f.
 func receive(f io.ReadCloser) <-chan Report {
 	reports := make(chan Report, 64)
-	go func() { // ends with the processes; the reader of the channel is in Await or in Stop, which reads to the last
+	go func() { // ends with the processes: Await and Stop read the channel until it is closed
 		defer close(reports)
 		defer f.Close() //nolint:errcheck // only read
 		lines := json.NewDecoder(f)
@@ -111,17 +121,19 @@ func receive(f io.ReadCloser) <-chan Report {
 	return reports
 }
 
-// Draining counts the older generations that are still alive.
+// Draining returns the number of older generations that are still alive.
 func (l *Lineage) Draining() int { return len(l.alive) - 1 }
 
-// upgrade has the serving process replaced, or fail to be.
-func (l *Lineage) upgrade(ctx context.Context) error {
+// Upgrade has the serving process replace itself. An upgrade that fails is in l.Failures, and is
+// not an error.
+func (l *Lineage) Upgrade(ctx context.Context) error {
 	old, failed, done := l.Serving, len(l.Failures), l.Upgrades+len(l.Failures)+1
 	if err := signalTo(old.PID, syscall.SIGHUP); err != nil {
 		return err
 	}
 	return l.Await(ctx, func() bool {
-		tookOver := l.Serving.Generation > old.Generation // reported by the one process, and the end of the upgrade by the other
+		// The new process reports that it serves, and the old one that the upgrade has finished.
+		tookOver := l.Serving.Generation > old.Generation
 		return l.Upgrades+len(l.Failures) == done && (tookOver || len(l.Failures) > failed)
 	}, nil)
 }
@@ -137,23 +149,23 @@ func signalTo(pid int, sig os.Signal) error {
 	return p.Release()
 }
 
-// Why the driver stops to wait.
+// Why the driver stops waiting.
 var (
-	errEnded   = errors.New("the service has ended")
-	errTrouble = errors.New("the service is in trouble") // the verdict says which
+	errEnded  = errors.New("the service has ended")
+	errWarned = errors.New("the service has sent a warning") // which is in the verdict
 )
 
-// Await follows what happens until something is true, or should not have happened.
-func (l *Lineage) Await(ctx context.Context, done func() bool, look <-chan struct{}) error {
-	err := l.follow(ctx, func() bool { return done() || len(l.Troubles) > 0 }, look)
-	if err == nil && len(l.Troubles) > 0 {
-		return errTrouble
+// Await takes reports until done returns true. It fails if the service warns of something. done is
+// called after each report, and after each value from wake.
+func (l *Lineage) Await(ctx context.Context, done func() bool, wake <-chan struct{}) error {
+	err := l.take(ctx, func() bool { return done() || len(l.Warnings) > 0 }, wake)
+	if err == nil && len(l.Warnings) > 0 {
+		return errWarned
 	}
 	return err
 }
 
-// follow takes reports until something is true. It looks after each report, and after each word from the channel.
-func (l *Lineage) follow(ctx context.Context, done func() bool, look <-chan struct{}) error {
+func (l *Lineage) take(ctx context.Context, done func() bool, wake <-chan struct{}) error {
 	for !done() {
 		select {
 		case r, ok := <-l.reports:
@@ -161,7 +173,7 @@ func (l *Lineage) follow(ctx context.Context, done func() bool, look <-chan stru
 				return errEnded
 			}
 			l.note(r)
-		case <-look:
+		case <-wake:
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
@@ -169,16 +181,16 @@ func (l *Lineage) follow(ctx context.Context, done func() bool, look <-chan stru
 	return nil
 }
 
-// Pause lets some time pass. The next upgrade notices it if the service ends.
+// Pause takes reports for d. If the service ends, the next upgrade notices it.
 func (l *Lineage) Pause(ctx context.Context, d time.Duration) {
 	ctx, cancel := context.WithTimeout(ctx, d)
 	defer cancel()
-	_ = l.follow(ctx, never, nil)
+	_ = l.take(ctx, never, nil)
 }
 
 func never() bool { return false }
 
-// note remembers a report.
+// note records a report.
 func (l *Lineage) note(r Report) {
 	switch r.What {
 	case Listening:
@@ -192,18 +204,18 @@ func (l *Lineage) note(r Report) {
 	case Failed:
 		delete(l.alive, r.Successor)
 		l.Failures = append(l.Failures, fmt.Errorf("generation %d: %s", r.Generation, r.Error))
-	case Troubled:
-		l.Troubles = append(l.Troubles, fmt.Errorf("generation %d: %s", r.Generation, r.Error))
+	case Warned:
+		l.Warnings = append(l.Warnings, fmt.Errorf("generation %d: %s", r.Generation, r.Error))
 	case Left:
 		delete(l.alive, r.PID)
 	}
 	l.Growth.add(r)
-	l.inspect(r)
+	l.onReport(r)
 }
 
-// end is Stop. The processes drain when they lose the leash.
+// end implements Stop.
 func (l *Lineage) end(timeout time.Duration) error {
-	_ = l.leash.Close()
+	_ = l.lifeline.Close()
 	if err := l.awaitEnd(timeout); err != nil {
 		for pid := range l.alive {
 			_ = signalTo(pid, os.Kill)
@@ -213,16 +225,16 @@ func (l *Lineage) end(timeout time.Duration) error {
 	<-l.exited
 	errs := []error{l.firstErr}
 	for pid := range l.alive {
-		errs = append(errs, fmt.Errorf("process %d has ended without saying so", pid))
+		errs = append(errs, fmt.Errorf("process %d ended without its last report", pid))
 	}
 	return errors.Join(errs...)
 }
 
-// awaitEnd follows what happens until the last process has ended.
+// awaitEnd takes reports until the last process has ended.
 func (l *Lineage) awaitEnd(timeout time.Duration) error {
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
-	if err := l.follow(ctx, never, nil); !errors.Is(err, errEnded) {
+	if err := l.take(ctx, never, nil); !errors.Is(err, errEnded) {
 		return fmt.Errorf("%d processes have not ended within %v", len(l.alive), timeout)
 	}
 	return nil

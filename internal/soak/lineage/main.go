@@ -10,20 +10,22 @@ import (
 	"syscall"
 )
 
-// serveCommand is how the driver starts its program as the service.
+// serveCommand is the first argument with which the driver starts its program as the service.
 const serveCommand = "serve"
 
-// Main is the main function of a program that is a driver, or the service if the driver has started it. An interrupt ends the context
-// of the driver, and the end of the driver that of the service. An error ends the program with status 1.
+// Main is the main function of a program that is a driver, or the service if a driver started it.
+// An interrupt ends the context of the driver, and the end of the driver ends that of the service.
+// An error ends the program with status 1.
 func Main(name string, drive, serve func(ctx context.Context, args []string) error) {
 	var err error
 	if args := os.Args[1:]; len(args) > 0 && args[0] == serveCommand {
-		signal.Ignore(os.Interrupt, syscall.SIGTERM) // which a terminal or timeout(1) sends to all of us: the driver decides
-		err = serve(leashed(), args[1:])
+		// A terminal or timeout(1) signals all processes of the program: the driver decides.
+		signal.Ignore(os.Interrupt, syscall.SIGTERM)
+		err = serve(untilDriverEnds(), args[1:])
 	} else {
 		ctx, restore := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 		defer restore()
-		context.AfterFunc(ctx, restore) // who interrupts twice does not want to see the outcome
+		context.AfterFunc(ctx, restore) // a second interrupt kills the program
 		err = drive(ctx, args)
 	}
 	if err != nil {
@@ -32,12 +34,12 @@ func Main(name string, drive, serve func(ctx context.Context, args []string) err
 	}
 }
 
-// ErrDriverEnded is why the context of a service ends.
+// ErrDriverEnded is the cause with which the context of a service ends.
 var ErrDriverEnded = errors.New("the driver has ended")
 
-// leashed gives a context that ends when the driver lets go of our standard input, in whichever way it ends: no process is
-// left behind.
-func leashed() context.Context {
+// untilDriverEnds returns a context that ends when the driver closes our standard input, which it
+// also does if it is killed: no process is left behind.
+func untilDriverEnds() context.Context {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	go func() { // ends with the process
 		_, _ = io.Copy(io.Discard, os.Stdin)

@@ -10,8 +10,8 @@ import (
 	"github.com/go-grace/grace"
 )
 
-// Report is what a process of the service tells the driver, as a line of JSON on its standard output. Generations share it;
-// lines as short as these are written in one piece.
+// Report is a line of JSON in which a process of the service tells the driver what happened. All
+// generations write to the same standard output; lines as short as these are written in one piece.
 type Report struct {
 	What       What          `json:"what"`
 	PID        int           `json:"pid"` // of the process that reports
@@ -28,33 +28,35 @@ type Report struct {
 // What is the kind of a [Report].
 type What string
 
-// Observe reports most of them; the service has to say when it is Ready, and that it has Left.
+// The kinds of reports. [Observe] sends most of them; the service sends Ready and Left itself.
 const (
 	Listening What = "listening"
 	Ready     What = "ready"    // about to take over, with a census before the first client
 	Serving   What = "serving"  // has taken over
 	Started   What = "started"  // a successor
-	Upgraded  What = "upgraded" // the successor serves
+	Upgraded  What = "upgraded" // the successor serves; with the duration of the upgrade
 	Failed    What = "failed"   // an upgrade
 	Draining  What = "draining" // with a census after the service
-	Drained   What = "drained"  // with the time that it took
-	Troubled  What = "troubled" // by something that should not happen
+	Drained   What = "drained"  // with the duration of the drain
+	Warned    What = "warned"   // of something that must not happen
 	Left      What = "left"     // the last report of a process
 )
 
 // Send reports to the driver.
 func Send(r Report) {
 	r.PID = os.Getpid()
-	_ = json.NewEncoder(os.Stdout).Encode(r) // if the driver is gone, so is the one to be told
+	_ = json.NewEncoder(os.Stdout).Encode(r) // it fails if the driver is gone, and nobody listens
 }
 
-// Observe tells the driver what happens. A service would rather write a log: see [grace.WithLogger].
+// Observe reports the events of a Manager to the driver. A service would rather log them: see
+// [grace.WithLogger].
 func Observe(r grace.Record) {
 	switch e := r.Event.(type) {
 	case grace.SocketOpened:
-		Send(Report{What: Listening, Generation: r.Generation, Socket: e.Name, Addr: e.Addr.String()})
+		addr := e.Addr.String()
+		Send(Report{What: Listening, Generation: r.Generation, Socket: e.Name, Addr: addr})
 	case grace.ReadyFinished:
-		if e.Err == nil { // else the upgrade fails, and the old process reports it
+		if e.Err == nil { // otherwise the upgrade fails, and the old process reports it
 			Send(Report{What: Serving, Generation: r.Generation})
 		}
 	case grace.SuccessorStarted:
@@ -65,39 +67,42 @@ func Observe(r grace.Record) {
 		Send(Report{What: Draining, Generation: r.Generation, Census: TakeCensus()})
 	case grace.DrainFinished:
 		Send(Report{What: Drained, Generation: r.Generation, Took: e.Duration})
-		trouble(r.Generation, e.Err)
+		warn(r.Generation, e.Err)
 	case grace.ParentExited:
 		if !e.Drained {
-			trouble(r.Generation, fmt.Errorf("generation %d has ended without finishing its drain", e.Generation))
+			err := fmt.Errorf("generation %d exited before its drain finished", e.Generation)
+			warn(r.Generation, err)
 		}
-	case grace.Warned: // such as an upgrade that this process has refused to begin
-		trouble(r.Generation, e.Err)
+	case grace.Warned: // such as an upgrade that this process refused to begin
+		warn(r.Generation, e.Err)
 	}
 }
 
 func observeUpgrade(generation int, e grace.UpgradeFinished) {
+	r := Report{What: Upgraded, Generation: generation, Successor: e.Successor, Took: e.Duration}
 	if e.Err != nil {
-		Send(Report{What: Failed, Generation: generation, Successor: e.Successor, Error: e.Err.Error()})
-		return
+		r.What, r.Error = Failed, e.Err.Error()
 	}
-	Send(Report{What: Upgraded, Generation: generation, Successor: e.Successor})
+	Send(r)
 }
 
-func trouble(generation int, err error) {
+func warn(generation int, err error) {
 	if err != nil {
-		Send(Report{What: Troubled, Generation: generation, Error: err.Error()})
+		Send(Report{What: Warned, Generation: generation, Error: err.Error()})
 	}
 }
 
-// readyInterval is that of the censuses before a process takes over: on a busy machine, a goroutine may need some milliseconds to end.
+// readyInterval is the time between two censuses of a process that is about to take over. On a busy
+// machine, a goroutine may need some milliseconds to end.
 const readyInterval = 5 * time.Millisecond
 
-// ReportReady is a hook that reports that the process is about to take over.
+// ReportReady returns a hook which reports that the process is about to take over.
 func ReportReady(generation int) grace.Hook {
+	take := func() (*Census, error) { return TakeCensus().WithoutLinks(), nil }
 	return grace.Hook{
 		Name: "census",
 		OnReady: func(ctx context.Context) error {
-			c, err := SettledCensus(ctx, readyInterval, func() (*Census, error) { return TakeCensus().WithoutRelatives(), nil })
+			c, err := SettledCensus(ctx, readyInterval, take)
 			if err == nil {
 				Send(Report{What: Ready, Generation: generation, Census: c})
 			}

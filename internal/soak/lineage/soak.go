@@ -7,50 +7,58 @@ import (
 )
 
 const (
-	// WarmUps is how many upgrades come before the first census: the first process differs from its successors, which have
-	// inherited their sockets.
+	// WarmUps is the number of upgrades before the first census. The first process differs from
+	// its successors, whose sockets are inherited.
 	WarmUps = 5
 
 	// MaxDraining is how many older generations may drain at a time.
 	MaxDraining = 4
 
-	// drainSpare is what is waited for a drain on top of its timeout: where the memory is short, all processes may stand still
-	// for half a minute.
-	drainSpare = 2 * time.Minute
+	// drainSlack is added to the drain timeout when the driver waits for a drain: where memory is
+	// short, all processes may stand still for half a minute.
+	drainSlack = 2 * time.Minute
 )
 
-// Driver is what one soak does in another way than others.
+// Driver is what differs from one soak to another.
 type Driver interface {
-	// Load puts load on the service, until stop is called.
+	// Load puts load on the service until stop is called.
 	Load() (stop func(), err error)
 	// Upgraded is called after each upgrade, under load.
 	Upgraded(context.Context) error
-	// Rest lets some time pass before the next upgrade.
-	Rest(context.Context) error
-	// AskCensus asks the serving process, in a way that counts in each census alike.
-	AskCensus() (*Census, error)
+	// Pause lets some time pass before the next upgrade.
+	Pause(context.Context) error
+	// FetchCensus asks the serving process for a census. The request itself must weigh the same in
+	// each census.
+	FetchCensus() (*Census, error)
 }
 
-// Soak has two phases of load, the first one short, and a census without load after each: when all clients have gone and all
-// older generations too, nothing may be there that was not there before. The second phase is over when enough says so, after so
-// many upgrades and so much time. The context ends it early, as if it had been meant to be no longer.
-func (l *Lineage) Soak(ctx context.Context, d Driver, enough func(done int, took time.Duration) bool) (err error) {
-	if err := l.upgradeUnderLoad(ctx, d, func(done int) bool { return done == WarmUps }); err != nil {
+// Soak upgrades the service in two phases of load, the first of them short, and takes a census
+// without load after each. By the second census, everything that the second phase added must be
+// gone. The second phase ends when enough returns true for the number of its upgrades and its
+// duration. The end of the context ends it early, without an error.
+func (l *Lineage) Soak(
+	ctx context.Context, d Driver, enough func(done int, took time.Duration) bool,
+) (err error) {
+	warm := func(done int) bool { return done == WarmUps }
+	if err := l.upgradeUnderLoad(ctx, d, warm); err != nil {
 		return err
 	}
-	if l.before, err = l.censusAtRest(d); err != nil {
+	if l.before, err = l.idleCensus(d); err != nil {
 		return err
 	}
 	began := time.Now()
-	if err := l.upgradeUnderLoad(ctx, d, func(done int) bool { return enough(done, time.Since(began)) }); err != nil {
+	soaked := func(done int) bool { return enough(done, time.Since(began)) }
+	if err := l.upgradeUnderLoad(ctx, d, soaked); err != nil {
 		return err
 	}
-	l.after, err = l.censusAtRest(d)
+	l.after, err = l.idleCensus(d)
 	return err
 }
 
-// upgradeUnderLoad upgrades until it is enough. After an interrupt, one upgrade is.
-func (l *Lineage) upgradeUnderLoad(ctx context.Context, d Driver, enough func(done int) bool) error {
+// upgradeUnderLoad upgrades until enough returns true. After an interrupt, one upgrade is enough.
+func (l *Lineage) upgradeUnderLoad(
+	ctx context.Context, d Driver, enough func(done int) bool,
+) error {
 	stop, err := d.Load()
 	if err != nil {
 		return err
@@ -63,51 +71,52 @@ func (l *Lineage) upgradeUnderLoad(ctx context.Context, d Driver, enough func(do
 		if enough(done) || ctx.Err() != nil {
 			return nil
 		}
-		if err := d.Rest(ctx); err != nil {
+		if err := d.Pause(ctx); err != nil {
 			return err
 		}
 	}
 }
 
-// upgradeOnce has the service replaced.
 func (l *Lineage) upgradeOnce(d Driver) error {
 	if err := l.AwaitDrains(MaxDraining - 1); err != nil {
 		return err
 	}
 	ctx, cancel := within(stepTimeout)
 	defer cancel()
-	if err := l.upgrade(ctx); err != nil {
+	if err := l.Upgrade(ctx); err != nil {
 		return fmt.Errorf("upgrade %d: %w", l.Upgrades+1, err)
 	}
 	return d.Upgraded(ctx)
 }
 
-// AwaitDrains waits until no more than so many older generations drain: an upgrade that leads to more than is allowed fails.
-func (l *Lineage) AwaitDrains(most int) error {
-	ctx, cancel := within(l.drainTimeout + drainSpare)
+// AwaitDrains waits until at most n older generations drain. An upgrade that leads to more than the
+// service allows fails.
+func (l *Lineage) AwaitDrains(n int) error {
+	ctx, cancel := within(l.drainTimeout + drainSlack)
 	defer cancel()
-	if err := l.Await(ctx, func() bool { return l.Draining() <= most }, nil); err != nil {
-		return fmt.Errorf("%d generations drain, wait for all but %d to end: %w", l.Draining(), most, err)
+	if err := l.Await(ctx, func() bool { return l.Draining() <= n }, nil); err != nil {
+		return fmt.Errorf("%d generations drain, wait for at most %d: %w", l.Draining(), n, err)
 	}
 	return nil
 }
 
 func within(d time.Duration) (context.Context, context.CancelFunc) {
-	return context.WithTimeoutCause(context.Background(), d, fmt.Errorf("it took more than %v", d))
+	timedOut := fmt.Errorf("it took more than %v", d)
+	return context.WithTimeoutCause(context.Background(), d, timedOut)
 }
 
-// censusAtRest waits until the load and the older generations are gone, and what they have left in the one that serves has
-// ended too.
-func (l *Lineage) censusAtRest(d Driver) (*rest, error) {
+// idleCensus waits until the older generations are gone, and everything that they and the load left
+// in the serving process has ended.
+func (l *Lineage) idleCensus(d Driver) (*snapshot, error) {
 	if err := l.AwaitDrains(0); err != nil {
 		return nil, err
 	}
 	ctx, cancel := within(stepTimeout)
 	defer cancel()
-	// The last one to drain has said good-bye, and is yet to exit.
-	c, err := SettledCensus(ctx, 50*time.Millisecond, d.AskCensus)
+	// The last process to drain has sent its last report, and has yet to exit.
+	c, err := SettledCensus(ctx, 50*time.Millisecond, d.FetchCensus)
 	if err != nil {
 		return nil, fmt.Errorf("census of the service without load: %w", err)
 	}
-	return &rest{Census: c, alive: len(l.alive)}, nil
+	return &snapshot{Census: c, alive: len(l.alive)}, nil
 }

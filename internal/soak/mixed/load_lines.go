@@ -9,10 +9,10 @@ import (
 	"time"
 )
 
-// lineClient speaks the line protocol. It opens a connection for each request, or keeps one until the server says that it has
-// given its last answer.
+// lineClient speaks the line protocol. It opens a connection for each request, or keeps one until
+// the server marks an answer as the last one.
 type lineClient struct {
-	who
+	identity
 	kind      *kind
 	network   string
 	addr      string
@@ -49,15 +49,15 @@ func (c *lineClient) ask(text string) (a answer, err error) {
 	return a, a.check(text)
 }
 
-// check reports an answer to another request.
+// check returns an error if a is the answer to another request.
 func (a answer) check(text string) error {
 	if a.Text != text {
-		return fmt.Errorf("asked %.60q, and got the answer to %.60q", text, a.Text)
+		return fmt.Errorf("asked %.60q, got the answer to %.60q", text, a.Text)
 	}
 	return nil
 }
 
-// broken makes an end of file, where an answer was expected, the error that it is.
+// broken turns an end of file, where an answer is expected, into an error that says so.
 func broken(err error) error {
 	if errors.Is(err, io.EOF) {
 		return io.ErrUnexpectedEOF
@@ -67,7 +67,7 @@ func broken(err error) error {
 
 func (c *lineClient) hangUp() {
 	if c.conn != nil {
-		_ = c.conn.Close() // all that we wanted from it we have, or never will
+		_ = c.conn.Close() // its last answer has come, or never will
 		c.conn = nil
 	}
 }

@@ -6,10 +6,10 @@ import (
 	"time"
 )
 
-// packetClient sends datagrams, and expects an answer to each before it sends the next. Nothing else sends so many over the
-// loopback network that it would have to drop one: what has no answer was lost by the service.
+// packetClient sends datagrams, and waits for the answer to each before it sends the next. The
+// loopback network is far from dropping any: a missing answer was lost by the service.
 type packetClient struct {
-	who
+	identity
 	kind *kind
 	addr string
 
@@ -27,7 +27,7 @@ func (c *packetClient) request(n int) (int, error) {
 	}
 	a, err := c.ask(c.compose(n))
 	if err != nil {
-		c.hangUp() // an answer that comes after all must not be taken for that to the next request
+		c.hangUp() // a late answer must not count as that to the next request
 	}
 	return a.Generation, err
 }
@@ -51,7 +51,7 @@ func (c *packetClient) ask(text string) (a answer, err error) {
 
 func (c *packetClient) hangUp() {
 	if c.conn != nil {
-		_ = c.conn.Close() // as that of lineClient
+		_ = c.conn.Close() // its last answer has come, or never will
 		c.conn = nil
 	}
 }

@@ -9,10 +9,10 @@ import (
 	"time"
 )
 
-// streamClient asks for one stream after the other. Each comes from the generation that has accepted its connection, to its
-// end, which may be many upgrades later.
+// streamClient asks for one stream after another. Each stream comes to its end from the generation
+// that accepted its connection, even many upgrades later.
 type streamClient struct {
-	who
+	identity
 	kind    *kind
 	addr    string
 	longest time.Duration
@@ -25,7 +25,7 @@ func (c *streamClient) request(n int) (int, error) {
 	}
 	defer conn.Close() //nolint:errcheck // it is read to its end
 	most := int(c.longest / tickInterval)
-	r := streamRequest{ID: c.id(n), Ticks: most/2 + c.chance.IntN(most-most/2) + 1}
+	r := streamRequest{ID: c.id(n), Ticks: most/2 + c.random.IntN(most-most/2) + 1}
 	if err := json.NewEncoder(conn).Encode(r); err != nil {
 		return 0, err
 	}
@@ -34,7 +34,8 @@ func (c *streamClient) request(n int) (int, error) {
 
 func (c *streamClient) hangUp() {}
 
-// follow reads a stream to its end. It must have all ticks in their order, from one generation, and nothing after them.
+// follow reads a stream to its end. All ticks must come in order and from one generation, and
+// nothing after them.
 func (c *streamClient) follow(conn net.Conn, r streamRequest) (generation int, err error) {
 	in := json.NewDecoder(conn)
 	for n := 1; n <= r.Ticks; n++ {

@@ -17,12 +17,14 @@ import (
 // The tests of this file prove that "failed 0" means something.
 
 func newKind(patience time.Duration) *kind {
-	return &kind{patience: patience, serving: new(atomic.Int64), news: make(chan struct{}, 1)}
+	return &kind{
+		patience: patience, serving: new(atomic.Int64), newGeneration: make(chan struct{}, 1),
+	}
 }
 
-func newWho() who { return who{name: "test", chance: rand.New(rand.NewPCG(1, 1))} }
+func newIdentity() identity { return identity{"test", rand.New(rand.NewPCG(1, 1))} }
 
-// brokenServer serves each connection in its own way, and hangs up.
+// brokenServer reads a line of each connection, calls serve, and hangs up.
 func brokenServer(t *testing.T, serve func(request string, c net.Conn)) string {
 	t.Helper()
 	ln, err := net.Listen("tcp", anyPort)
@@ -56,11 +58,16 @@ func TestLineClientNoticesFailures(t *testing.T) {
 		"no answer":      {"", io.ErrUnexpectedEOF, ""},
 		"cut short":      {`{"text": "te`, io.ErrUnexpectedEOF, ""},
 		"another answer": {`{"text": "somebody's", "generation": 1}`, nil, "the answer to"},
-		"no answer's":    {"SSH-2.0\n", nil, "invalid character"},
+		"not an answer":  {"SSH-2.0\n", nil, "invalid character"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			addr := brokenServer(t, func(_ string, c net.Conn) { _, _ = io.WriteString(c, test.answer) })
-			c := &lineClient{who: newWho(), kind: newKind(time.Minute), network: "tcp", addr: addr, keepAlive: true}
+			addr := brokenServer(t, func(_ string, c net.Conn) {
+				_, _ = io.WriteString(c, test.answer)
+			})
+			c := &lineClient{
+				identity: newIdentity(), kind: newKind(time.Minute),
+				network: "tcp", addr: addr, keepAlive: true,
+			}
 			defer c.hangUp()
 			_, err := c.request(1)
 			expectError(t, err, test.want, test.text)
@@ -73,7 +80,10 @@ func TestLineClientObeysTheLastAnswer(t *testing.T) {
 		_ = json.NewEncoder(c).Encode(answer{Text: request, Generation: 7, Last: true})
 	})
 	k := newKind(time.Minute)
-	c := &lineClient{who: newWho(), kind: k, network: "tcp", addr: addr, keepAlive: true}
+	c := &lineClient{
+		identity: newIdentity(), kind: k,
+		network: "tcp", addr: addr, keepAlive: true,
+	}
 	defer c.hangUp()
 	for n := range 3 {
 		if generation, err := c.request(n); err != nil || generation != 7 {
@@ -94,7 +104,9 @@ func TestLineClientIsRefused(t *testing.T) {
 	if err := ln.Close(); err != nil {
 		t.Fatal(err)
 	}
-	c := &lineClient{who: newWho(), kind: newKind(time.Minute), network: "tcp", addr: addr}
+	c := &lineClient{
+		identity: newIdentity(), kind: newKind(time.Minute), network: "tcp", addr: addr,
+	}
 	if _, err := c.request(1); err == nil {
 		t.Error("an answer from nobody")
 	}
@@ -106,9 +118,12 @@ func TestPacketClientNoticesFailures(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer server.Close()
-	c := &packetClient{who: newWho(), kind: newKind(10 * time.Millisecond), addr: server.LocalAddr().String()}
+	c := &packetClient{
+		identity: newIdentity(), kind: newKind(10 * time.Millisecond),
+		addr: server.LocalAddr().String(),
+	}
 	defer c.hangUp()
-	_, err = c.request(1) // lies in the socket
+	_, err = c.request(1) // stays in the socket
 	expectError(t, err, os.ErrDeadlineExceeded, "")
 
 	c.kind.patience = time.Minute
@@ -130,13 +145,18 @@ func TestStreamClientNoticesFailures(t *testing.T) {
 		want   error
 		text   string
 	}{
-		"broken off":         {func(s []tick) []tick { return s[:2] }, io.ErrUnexpectedEOF, "tick 3 of"},
-		"skipped":            {func(s []tick) []tick { return append(s[:1], s[2:]...) }, nil, "Number:3"},
-		"repeated":           {func(s []tick) []tick { s[1].Number = 1; return s }, nil, "Number:1"},
-		"too long":           {func(s []tick) []tick { return append(s, tick{Number: len(s) + 1}) }, nil, "expected the end"},
-		"somebody else's":    {func(s []tick) []tick { s[1].ID = "else"; return s }, nil, "ID:else"},
-		"another generation": {func(s []tick) []tick { s[3].Generation = 8; return s }, nil, "Generation:8"},
-		"good":               {func(s []tick) []tick { return s }, nil, ""},
+		"broken off": {func(s []tick) []tick { return s[:2] }, io.ErrUnexpectedEOF, "tick 3 of"},
+		"skipped":    {func(s []tick) []tick { return append(s[:1], s[2:]...) }, nil, "Number:3"},
+		"repeated":   {func(s []tick) []tick { s[1].Number = 1; return s }, nil, "Number:1"},
+		"too long": {
+			func(s []tick) []tick { return append(s, tick{Number: len(s) + 1}) },
+			nil, "expected the end",
+		},
+		"somebody else's": {func(s []tick) []tick { s[1].ID = "else"; return s }, nil, "ID:else"},
+		"another generation": {
+			func(s []tick) []tick { s[3].Generation = 8; return s }, nil, "Generation:8",
+		},
+		"good": {func(s []tick) []tick { return s }, nil, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			addr := brokenServer(t, func(request string, c net.Conn) {
@@ -152,7 +172,10 @@ func TestStreamClientNoticesFailures(t *testing.T) {
 					_ = json.NewEncoder(c).Encode(tick)
 				}
 			})
-			c := &streamClient{who: newWho(), kind: newKind(time.Minute), addr: addr, longest: 10 * tickInterval}
+			c := &streamClient{
+				identity: newIdentity(), kind: newKind(time.Minute),
+				addr: addr, longest: 10 * tickInterval,
+			}
 			generation, err := c.request(1)
 			if name != "good" {
 				expectError(t, err, test.want, test.text)

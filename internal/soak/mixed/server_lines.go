@@ -12,7 +12,7 @@ import (
 	"github.com/go-grace/grace/internal/soak/lineage"
 )
 
-// A request that ends in slowMark takes a while: drains find some in progress.
+// A request that ends in slowMark takes a while, so that drains find some in progress.
 const (
 	slowMark   = " slow"
 	slowAnswer = 20 * time.Millisecond
@@ -21,16 +21,16 @@ const (
 // censusRequest asks for a census of the process.
 const censusRequest = "census"
 
-// answer is what the service says to a request, as a line or a datagram of JSON.
+// answer is the answer to a request, as a line or a datagram of JSON.
 type answer struct {
 	Text       string          `json:"text"`           // of the request
 	Generation int             `json:"generation"`     // of the process that answers
-	Last       bool            `json:"last,omitempty"` // on this connection: the next request needs another one
+	Last       bool            `json:"last,omitempty"` // on this connection
 	Census     *lineage.Census `json:"census,omitempty"`
 }
 
-// lineServer answers each line that it gets, over a connection that the client may keep. While it drains, each answer is the
-// last one on its connection: clients move to the successor between two requests.
+// lineServer answers each line, over a connection that the client may keep. While it drains, each
+// answer is marked as the last on its connection, and the client moves to the successor.
 type lineServer struct {
 	connServer
 	generation int
@@ -48,7 +48,8 @@ func (s *lineServer) drain(ctx context.Context) error {
 	return s.connServer.drain(ctx)
 }
 
-// converse answers until the client hangs up. It does so also after the last answer: one who hung up first could cut it off.
+// converse answers until the client hangs up, even after the last answer: by hanging up first, the
+// server could cut that off.
 func (s *lineServer) converse(c net.Conn) {
 	out := json.NewEncoder(c)
 	for in := bufio.NewScanner(c); in.Scan(); {

@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// packetServer answers each datagram. During a handoff two processes read from the socket, and whoever has taken a datagram
-// is the only one that can answer it.
+// packetServer answers each datagram. During a handoff two processes read from the socket, and only
+// the one that has read a datagram can answer it.
 type packetServer struct {
 	conn       net.PacketConn
 	generation int
@@ -44,13 +44,13 @@ func (s *packetServer) answer(client net.Addr, text string) {
 	}
 	b, err := json.Marshal(answer{Text: text, Generation: s.generation})
 	if err != nil {
-		return // an answer can always be written
+		return // an answer can always be encoded
 	}
-	_, _ = s.conn.WriteTo(b, client) // one that is gone will not miss it
+	_, _ = s.conn.WriteTo(b, client) // fails if the client is gone
 }
 
-// drain ends the reads, and only them: if the socket were closed now, what has been read could not be answered any more. What
-// waits in the socket is the successor's.
+// drain ends the reads, and closes the socket once everything that was read is answered. Datagrams
+// that wait in the socket belong to the successor.
 func (s *packetServer) drain(ctx context.Context) error {
 	err := s.conn.SetReadDeadline(time.Now())
 	return errors.Join(err, await(ctx, &s.work), s.conn.Close())

@@ -15,14 +15,14 @@ type streamRequest struct {
 	Ticks int    `json:"ticks"`
 }
 
-// tick is one message of a stream. The numbers begin with 1; after the last one the server hangs up.
+// tick is one message of a stream. The numbers begin at 1. The server hangs up after the last one.
 type tick struct {
 	ID         string `json:"id"`
 	Number     int    `json:"number"`
 	Generation int    `json:"generation"`
 }
 
-// streamServer sends streams. While it drains, those that have begun go on to their end.
+// streamServer sends streams. While it drains, those that have begun continue to their end.
 type streamServer struct {
 	connServer
 	generation int

@@ -13,7 +13,7 @@ import (
 	"github.com/go-grace/grace/internal/soak/lineage"
 )
 
-// The sockets of the service, by their names.
+// The names of the service's sockets.
 const (
 	tcpLines  = "lines"
 	unixLines = "lines-unix"
@@ -25,18 +25,19 @@ const anyPort = "127.0.0.1:0"
 
 // server is one protocol of the service.
 type server interface {
-	// start begins to serve, and calls fail if that ends before drain is called.
+	// start starts to serve. It calls fail if that ends before drain is called.
 	start(fail func(error))
-	// drain stops taking on work at once, and waits for what is in progress.
+	// drain stops taking on work at once, and waits for the work in progress.
 	drain(context.Context) error
 }
 
-// service is all of them.
+// service is all servers.
 type service struct {
 	servers []server
 }
 
-// serveAs runs the service, as the driver has asked for it: with the directory of its unix socket, and its drain timeout.
+// serveAs runs the service with the arguments of the driver: the directory of its unix socket, and
+// its drain timeout.
 func serveAs(ctx context.Context, args []string) error {
 	if len(args) != 2 {
 		return fmt.Errorf("the service takes a directory and a drain timeout, not %q", args)
@@ -48,13 +49,15 @@ func serveAs(ctx context.Context, args []string) error {
 	return serve(ctx, args[0], drainTimeout)
 }
 
-// serve runs the service in this process, until another one has taken over or it is to end. Its unix socket is in dir.
+// serve runs the service in this process, until another one has taken over or the context ends. Its
+// unix socket is in dir.
 func serve(ctx context.Context, dir string, drainTimeout time.Duration) error {
 	m, err := grace.New(
 		grace.WithObserver(grace.ObserverFunc(lineage.Observe)),
 		grace.WithDrainTimeout(drainTimeout), // longer than any stream
-		grace.WithShutdownSignals(),
-		grace.WithMaxDraining(2*lineage.MaxDraining), // the driver keeps to half of it, but a process says that it leaves before it does
+		grace.WithShutdownSignals(),          // none: the driver ends the context
+		// The driver allows half as many, but a process sends its last report before it exits.
+		grace.WithMaxDraining(2*lineage.MaxDraining),
 	)
 	if err != nil {
 		return err
@@ -69,8 +72,9 @@ func serve(ctx context.Context, dir string, drainTimeout time.Duration) error {
 
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	s.start(cancel)                    // the servers wait until the handoff is committed
-	if err := m.Run(ctx); err != nil { // says that we are ready, upgrades on SIGHUP, returns when all is drained
+	s.start(cancel) // the servers wait until the handoff is committed
+	// Run reports that we are ready, upgrades on SIGHUP, and returns after the drain.
+	if err := m.Run(ctx); err != nil {
 		return err
 	}
 	if err := context.Cause(ctx); err != nil && !errors.Is(err, lineage.ErrDriverEnded) {
@@ -80,7 +84,7 @@ func serve(ctx context.Context, dir string, drainTimeout time.Duration) error {
 	return nil
 }
 
-// newService opens the sockets: the first process binds them, and those that follow take them over.
+// newService opens the sockets: the first process binds them, and its successors take them over.
 func newService(ctx context.Context, m *grace.Manager, path string) (*service, error) {
 	generation := m.Status().Generation
 	lines, err := m.Listen(ctx, "tcp", anyPort, grace.Name(tcpLines))
@@ -107,15 +111,15 @@ func newService(ctx context.Context, m *grace.Manager, path string) (*service, e
 	}}, nil
 }
 
-// start starts all servers. One that fails ends the process: it must not stay with the others alone.
+// start starts all servers. If one fails, the process ends: the others must not serve alone.
 func (s *service) start(fail func(error)) {
 	for _, srv := range s.servers {
 		srv.start(fail)
 	}
 }
 
-// drain is the OnDrain hook. The servers drain side by side: each has to stop taking on work now, which it would not if it
-// had a hook of its own and another one that waits for its streams were called first.
+// drain is the OnDrain hook. The servers drain side by side, because each must stop taking on work
+// now. With a hook for each, one that waits for its streams would hold up those after it.
 func (s *service) drain(ctx context.Context) error {
 	errs := make([]error, len(s.servers))
 	var all sync.WaitGroup
@@ -126,7 +130,7 @@ func (s *service) drain(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// await waits for work to end, for as long as the context lasts.
+// await waits until the work or the context ends.
 func await(ctx context.Context, work *sync.WaitGroup) error {
 	done := make(chan struct{})
 	go func() { // ends with the work, or the process
@@ -141,7 +145,7 @@ func await(ctx context.Context, work *sync.WaitGroup) error {
 	}
 }
 
-// connServer accepts connections, and handles each in a goroutine. Several protocols are built on it.
+// connServer accepts connections, and handles each in a goroutine.
 type connServer struct {
 	listener net.Listener
 	handle   func(net.Conn)
@@ -159,14 +163,15 @@ func (s *connServer) start(fail func(error)) {
 				return
 			}
 			s.work.Go(func() { // ends with the connection
-				defer c.Close() //nolint:errcheck // all that was to be said was said
+				defer c.Close() //nolint:errcheck // everything has been sent
 				s.handle(c)
 			})
 		}
 	})
 }
 
-// drain closes the listener: clients that connect from now on get to the successor, and so do those that wait in the queue.
+// drain closes the listener: the successor gets the clients that connect from now on, and those
+// that wait in the queue.
 func (s *connServer) drain(ctx context.Context) error {
 	return errors.Join(s.listener.Close(), await(ctx, &s.work))
 }
