@@ -18,7 +18,8 @@ import (
 	"github.com/gobwas/ws"
 )
 
-// Twenty people talk through ten upgrades. Each hears every message once, in the same order, over the one connection that it has.
+// Twenty people talk through ten upgrades. Each hears every message once, in the same order, over a
+// single connection.
 func TestNobodyNoticesUpgrades(t *testing.T) {
 	s := start(t)
 	talk := startTalk(t, s, 20)
@@ -26,7 +27,7 @@ func TestNobodyNoticesUpgrades(t *testing.T) {
 		talk.awaitAll(t)
 		n, _ := s.Newest()
 		s.Upgrade()
-		s.Upgrade() // at once: some clients come from the process before, and have to go on
+		s.Upgrade() // at once: some clients still come from the previous process
 		s.awaitDrained(n)
 		s.awaitDrained(n + 1)
 		talk.pauseAgain()
@@ -42,12 +43,14 @@ func TestNobodyNoticesUpgrades(t *testing.T) {
 	s.AwaitCleanEnd()
 }
 
-// Another program is installed in place of the chat, and serves from the upgrade on. It does not know what to do with the connections.
+// Another program, which does not handle the connections, is installed in place of the chat, and
+// serves after the upgrade.
 func TestSuccessorThatTakesNoClients(t *testing.T) {
 	s := start(t)
 	people := []*person{meet(t, s, "anna"), meet(t, s, "otto")}
 	other := filepath.Join(t.TempDir(), "http")
-	if out, err := exec.Command("go", "build", "-o", other, "github.com/go-grace/grace/examples/http").CombinedOutput(); err != nil {
+	const pkg = "github.com/go-grace/grace/examples/http"
+	if out, err := exec.Command("go", "build", "-o", other, pkg).CombinedOutput(); err != nil {
 		t.Fatalf("build: %v\n%s", err, out)
 	}
 	if err := whole(people[0], nil); err != nil {
@@ -60,7 +63,7 @@ func TestSuccessorThatTakesNoClients(t *testing.T) {
 			t.Error(err)
 		}
 		if len(p.heard) != 1 {
-			t.Errorf("%s has heard %q", p.nick, p.heard)
+			t.Errorf("%s heard %q", p.nick, p.heard)
 		}
 	}
 	s.awaitDrained(1)
@@ -96,46 +99,62 @@ func get(t *testing.T, url string) string {
 	return string(body)
 }
 
-// Who sends what is not allowed is told so, whatever else is on its way; the others stay.
+// longest is the longest text that is allowed.
+var longest = strings.Repeat("x", maxText)
+
+var violations = map[string]struct {
+	frames []byte
+	code   ws.StatusCode
+}{
+	"long frame": {frame(ws.OpText, true, longest+"x"), ws.StatusMessageTooBig},
+	"huge frame": {
+		append([]byte{0x81, 0xff, 0, 0, 0, 0, 0x7f}, make([]byte, 1<<20)...),
+		ws.StatusMessageTooBig,
+	},
+	"negative frame": {
+		append([]byte{0x81, 0xff, 0xff}, make([]byte, 1<<20)...), ws.StatusProtocolError,
+	},
+	"long message": {
+		append(frame(ws.OpText, false, longest), frame(ws.OpContinuation, true, "x")...),
+		ws.StatusMessageTooBig,
+	},
+	"binary":   {frame(ws.OpBinary, true, "x"), ws.StatusUnsupportedData},
+	"no UTF-8": {frame(ws.OpText, true, "\xff"), ws.StatusInvalidFramePayloadData},
+	"not masked": {
+		ws.MustCompileFrame(ws.NewTextFrame([]byte("x"))), ws.StatusProtocolError,
+	},
+	"continuation": {frame(ws.OpContinuation, true, "x"), ws.StatusProtocolError},
+	"no continuation": {
+		append(frame(ws.OpText, false, ""), frame(ws.OpText, true, "x")...),
+		ws.StatusProtocolError,
+	},
+	"long ping": {frame(ws.OpPing, true, longest), ws.StatusProtocolError},
+}
+
+// A client that breaks the rules is told why, whatever else is on its way. The others stay.
 func TestRules(t *testing.T) {
 	s := start(t)
 	witness := meet(t, s, "witness")
-	long := strings.Repeat("x", maxText)
-	for name, c := range map[string]struct {
-		frames []byte
-		code   ws.StatusCode
-	}{
-		"long frame":     {frame(ws.OpText, true, long+"x"), ws.StatusMessageTooBig},
-		"huge frame":     {append([]byte{0x81, 0xff, 0, 0, 0, 0, 0x7f}, make([]byte, 1<<20)...), ws.StatusMessageTooBig},
-		"negative frame": {append([]byte{0x81, 0xff, 0xff}, make([]byte, 1<<20)...), ws.StatusProtocolError},
-		"long message": {
-			append(frame(ws.OpText, false, long), frame(ws.OpContinuation, true, "x")...), ws.StatusMessageTooBig,
-		},
-		"binary":          {frame(ws.OpBinary, true, "x"), ws.StatusUnsupportedData},
-		"no UTF-8":        {frame(ws.OpText, true, "\xff"), ws.StatusInvalidFramePayloadData},
-		"not masked":      {ws.MustCompileFrame(ws.NewTextFrame([]byte("x"))), ws.StatusProtocolError},
-		"continuation":    {frame(ws.OpContinuation, true, "x"), ws.StatusProtocolError},
-		"no continuation": {append(frame(ws.OpText, false, ""), frame(ws.OpText, true, "x")...), ws.StatusProtocolError},
-		"long ping":       {frame(ws.OpPing, true, long), ws.StatusProtocolError},
-	} {
+	for name, c := range violations {
 		t.Run(name, func(t *testing.T) {
 			p := meet(t, s, "villain")
-			_ = p.write(c.frames) // the server may not read them all
+			_ = p.write(c.frames) // the server may close before it has read them all
 			if err := p.awaitClose(c.code); err != nil {
 				t.Error(err)
 			}
 		})
 	}
 	p := meet(t, s, "talker")
-	if err := p.write(frame(ws.OpText, true, long)); err != nil {
+	if err := p.write(frame(ws.OpText, true, longest)); err != nil {
 		t.Fatal(err)
 	}
-	if err := witness.await(func() bool { return len(witness.heard) == 1 }); err != nil || witness.heard[0] != "1 talker: "+long {
-		t.Errorf("the witness has heard %.60q, %v", witness.heard, err)
+	err := witness.await(func() bool { return len(witness.heard) == 1 })
+	if err != nil || witness.heard[0] != "1 talker: "+longest {
+		t.Errorf("the witness heard %.60q, %v", witness.heard, err)
 	}
 }
 
-// What a client sends together with its request is not lost.
+// A message that a client sends right behind its request is not lost.
 func TestMessageBehindTheRequest(t *testing.T) {
 	s := start(t)
 	conn, err := net.DialTimeout("tcp", s.addr, patience)
@@ -146,8 +165,10 @@ func TestMessageBehindTheRequest(t *testing.T) {
 	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
 		t.Fatal(err)
 	}
-	_, err = io.WriteString(conn, "GET /ws?nick=anna HTTP/1.1\r\nHost: chat\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"+
-		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"+string(frame(ws.OpText, true, "hello")))
+	_, err = io.WriteString(conn, "GET /ws?nick=anna HTTP/1.1\r\nHost: chat\r\n"+
+		"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"+
+		"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"+
+		string(frame(ws.OpText, true, "hello")))
 	if err != nil {
 		t.Fatal(err)
 	}

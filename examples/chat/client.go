@@ -15,35 +15,35 @@ import (
 )
 
 const (
-	maxText      = 4 << 10         // bytes of a message
-	writeTimeout = 5 * time.Second // for a client to take all that was said
+	maxText      = 4 << 10         // bytes in a message
+	writeTimeout = 5 * time.Second // for a client to take everything that it is sent
 	closeTimeout = 2 * time.Second // for a client to close its end
 )
 
-// client is a connection, and what it is about. One goroutine reads, and one writes.
+// client is a connection and its state. One goroutine reads, and one writes.
 type client struct {
 	conn net.Conn
 	state
 	sending sync.Mutex // frames must not mix
 }
 
-// state is what the next process has to know of a client.
+// state is what the next process must know about a client.
 type state struct {
 	Nick   string
-	Last   uint64 // number of the last message that was sent to it
-	Unread []byte // bytes that have come, and were not handled
-	Text   []byte // of a message whose last fragment has not come; nil if there is none
+	Last   uint64 // number of the last message sent to it
+	Unread []byte // bytes received and not yet handled
+	Text   []byte // of a message whose last fragment is missing; nil if there is none
 }
 
-// closing is an error that the client is told, by the status of a close frame.
+// closing is an error that the client receives as the status of a close frame.
 type closing ws.StatusCode
 
 func (c closing) Error() string {
 	return fmt.Sprintf("the connection is closed with status %d", uint16(c))
 }
 
-// stay has the client take part. It returns nil when the room is closed and the client has got all that was said there; then its
-// connection is used no more.
+// stay lets the client talk in the room. It returns nil once the room is closed and the client has
+// all its messages; the connection is no longer used then.
 func (c *client) stay(r *room) error {
 	r.enter()
 	ctx, leave := context.WithCancelCause(context.Background())
@@ -62,7 +62,7 @@ func (c *client) stay(r *room) error {
 	return context.Cause(ctx)
 }
 
-// write sends what is said, until the room is closed.
+// write sends the messages of the room until it is closed.
 func (c *client) write(ctx context.Context, r *room) error {
 	for {
 		frames, more, err := r.after(c.Last)
@@ -91,12 +91,12 @@ func (c *client) send(frames ...[]byte) error {
 	if err := c.conn.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {
 		return err
 	}
-	buffers := net.Buffers(slices.Clone(frames)) // which WriteTo takes apart
+	buffers := net.Buffers(slices.Clone(frames)) // WriteTo changes them
 	_, err := buffers.WriteTo(c.conn)
 	return err
 }
 
-// read handles what comes, until the room is closed or the read is interrupted.
+// read handles frames until the room is closed or the read is interrupted.
 func (c *client) read(r *room) error {
 	for {
 		frame, size, err := c.next()
@@ -114,8 +114,8 @@ func (c *client) read(r *room) error {
 	}
 }
 
-// bye tells the client why its connection is closed, and waits until it closes its end: to close a connection on which something is
-// unread may destroy what was sent.
+// bye tells the client why its connection is closed, and waits until it closes its end. Closing a
+// connection with unread data may destroy data on its way to the client.
 func (c *client) bye(reason closing) {
 	body := ws.NewCloseFrameBody(ws.StatusCode(reason), "")
 	if c.send(ws.MustCompileFrame(ws.NewCloseFrame(body))) != nil {

@@ -21,15 +21,18 @@ import (
 type guest struct {
 	client
 	remote net.Conn
-	left   chan error    // why it stays no more
-	heard  chan []string // all that was sent to it: messages, and the payloads of pongs
+	left   chan error    // the result of stay
+	heard  chan []string // messages, and the payloads of pongs
 }
 
-// enter has a client stay in a room. It takes what it is sent if it is attentive.
+// enter lets a client stay in a room. An attentive client reads its messages.
 func enter(r *room, s state, attentive bool) *guest {
 	conn, remote := net.Pipe()
-	g := &guest{client: client{conn: conn, state: s}, remote: remote, left: make(chan error, 1), heard: make(chan []string, 1)}
-	go func() { // ends with the room, or for another reason
+	g := &guest{
+		client: client{conn: conn, state: s}, remote: remote,
+		left: make(chan error, 1), heard: make(chan []string, 1),
+	}
+	go func() { // ends with the room, or an error
 		err := g.stay(r)
 		g.left <- errors.Join(err, conn.Close())
 	}()
@@ -49,8 +52,8 @@ func hear(c net.Conn) (heard []string) {
 	}
 }
 
-// A client that takes nothing is dropped, and nobody waits for it.
-func TestClientThatTakesNothing(t *testing.T) {
+// A client that reads nothing is dropped, and nobody waits for it.
+func TestClientThatReadsNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRoom()
 		silent, attentive := enter(r, state{}, false), enter(r, state{}, true)
@@ -62,12 +65,12 @@ func TestClientThatTakesNothing(t *testing.T) {
 		r.say("anna", []byte("bye"))
 		r.close()
 		if heard := <-attentive.heard; len(heard) != 2 || <-attentive.left != nil {
-			t.Errorf("the other one has heard %q", heard)
+			t.Errorf("the other one heard %q", heard)
 		}
 	})
 }
 
-// A room keeps a bounded number of messages. Who has missed more is told to go.
+// A room keeps a bounded number of messages. A client that has missed more is dropped.
 func TestClientThatIsFarBehind(t *testing.T) {
 	r := newRoom()
 	r.open(10)
@@ -77,7 +80,8 @@ func TestClientThatIsFarBehind(t *testing.T) {
 	if len(r.frames) != maxBehind {
 		t.Fatalf("%d messages are kept", len(r.frames))
 	}
-	if err := <-enter(r, state{Last: 10 + maxBehind - 1}, true).left; !errors.Is(err, closing(ws.StatusPolicyViolation)) {
+	err := <-enter(r, state{Last: 10 + maxBehind - 1}, true).left
+	if !errors.Is(err, closing(ws.StatusPolicyViolation)) {
 		t.Errorf("got %v", err)
 	}
 	g := enter(r, state{Last: 10 + maxBehind}, true)
@@ -87,12 +91,13 @@ func TestClientThatIsFarBehind(t *testing.T) {
 	}
 }
 
-// Wherever a client is when the room closes, it goes on there in the next one: it has heard all of the first room, and hears all of the
-// second, also if it comes late.
-func TestClientGoesOnInTheNextRoom(t *testing.T) {
+// Wherever the room closes in what a client sends, the client continues there in the next one. It
+// hears everything in both rooms, even if it is late.
+func TestClientContinuesInTheNextRoom(t *testing.T) {
 	sent := slices.Concat(
-		frame(ws.OpText, false, ""), frame(ws.OpContinuation, false, "one"), frame(ws.OpPing, true, "ping"),
-		frame(ws.OpContinuation, true, " two"), frame(ws.OpText, true, "three"),
+		frame(ws.OpText, false, ""), frame(ws.OpContinuation, false, "one"),
+		frame(ws.OpPing, true, "ping"), frame(ws.OpContinuation, true, " two"),
+		frame(ws.OpText, true, "three"),
 	)
 	for cut := range len(sent) + 1 {
 		synctest.Test(t, func(t *testing.T) {
@@ -110,7 +115,8 @@ func TestClientGoesOnInTheNextRoom(t *testing.T) {
 	}
 }
 
-// visit is what a client hears in a room that is closed when it has sent something, and the state that it leaves with.
+// visit lets a client send something in a room that then closes. It returns what the client heard,
+// and its final state.
 func visit(t *testing.T, r *room, s state, sent []byte) ([]string, state) {
 	t.Helper()
 	g := enter(r, s, true)
@@ -126,7 +132,7 @@ func visit(t *testing.T, r *room, s state, sent []byte) ([]string, state) {
 	return <-g.heard, g.state
 }
 
-// checkVisits wants the messages in their order, and one pong.
+// checkVisits expects the messages in order, and one pong.
 func checkVisits(t *testing.T, cut int, heard []string) {
 	t.Helper()
 	messages := slices.DeleteFunc(slices.Clone(heard), func(s string) bool { return s == "ping" })
@@ -139,14 +145,15 @@ func checkVisits(t *testing.T, cut int, heard []string) {
 	}
 	slices.Sort(said)
 	want := []string{
-		"anna: closes the room", "anna: closes the room", "anna: is there already", "otto: one two", "otto: three",
+		"anna: closes the room", "anna: closes the room", "anna: is there already",
+		"otto: one two", "otto: three",
 	}
 	if !slices.Equal(said, want) || len(heard) != len(want)+1 {
 		t.Errorf("cut at %d: heard %q", cut, heard)
 	}
 }
 
-// travel is what comes of a state that is handed over.
+// travel encodes and decodes a state, as a transfer does.
 func travel(t *testing.T, s state) (there state) {
 	t.Helper()
 	data, err := json.Marshal(s)
@@ -159,7 +166,7 @@ func travel(t *testing.T, s state) (there state) {
 	return there
 }
 
-// A frame is found whole or not at all, whatever comes, and stays as it has come.
+// For any input, parse finds a whole frame or none, and does not change the input.
 func FuzzParse(f *testing.F) {
 	f.Add([]byte{}, false)
 	f.Add(frame(ws.OpText, true, "hello"), false)

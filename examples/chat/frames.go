@@ -11,7 +11,8 @@ import (
 	"github.com/gobwas/ws/wsutil"
 )
 
-// next waits for a whole frame. Its bytes, of which it gives the number, stay unread until the frame is handled.
+// next waits for a whole frame, and returns it with its size. Its bytes stay in Unread until it is
+// handled.
 func (c *client) next() (frame ws.Frame, size int, err error) {
 	for {
 		frame, size, err = c.parse()
@@ -24,7 +25,8 @@ func (c *client) next() (frame ws.Frame, size int, err error) {
 	}
 }
 
-// parse looks for a frame in what is unread. The error is io.ErrUnexpectedEOF if there is a part of one at most.
+// parse returns the first frame in Unread. The error is io.ErrUnexpectedEOF if the frame is not
+// complete.
 func (c *client) parse() (frame ws.Frame, size int, err error) {
 	in := bytes.NewReader(c.Unread)
 	h, err := ws.ReadHeader(in)
@@ -40,7 +42,7 @@ func (c *client) parse() (frame ws.Frame, size int, err error) {
 	}
 	start := len(c.Unread) - in.Len()
 	size = start + int(h.Length)
-	return ws.UnmaskFrame(ws.Frame{Header: h, Payload: c.Unread[start:size]}), size, nil // a copy
+	return ws.UnmaskFrame(ws.Frame{Header: h, Payload: c.Unread[start:size]}), size, nil // copied
 }
 
 func (c *client) expected() ws.State {
@@ -50,7 +52,7 @@ func (c *client) expected() ws.State {
 	return ws.StateServerSide
 }
 
-// fill reads some more bytes. What is unread is less than a frame, and so stays small.
+// fill reads more bytes. Unread stays small, because it holds less than a frame.
 func (c *client) fill() error {
 	c.Unread = slices.Grow(c.Unread, maxText)
 	n, err := c.conn.Read(c.Unread[len(c.Unread):cap(c.Unread)])
@@ -58,7 +60,7 @@ func (c *client) fill() error {
 	return err
 }
 
-// handle does what a frame asks for. It reports false if that is to be done in the next room.
+// handle acts on a frame. It returns false if the next room has to do so.
 func (c *client) handle(frame ws.Frame, r *room) (bool, error) {
 	if frame.Header.OpCode.IsControl() {
 		return true, c.answer(frame)
@@ -81,11 +83,12 @@ func (c *client) handle(frame ws.Frame, r *room) (bool, error) {
 	return true, nil
 }
 
-// answer answers a ping, or a close frame; after that it has an error.
+// answer answers a ping or a close frame. After a close frame it returns an error.
 func (c *client) answer(frame ws.Frame) error {
 	var out bytes.Buffer
 	err := wsutil.ControlHandler{
-		Src: bytes.NewReader(frame.Payload), Dst: &out, State: ws.StateServerSide, DisableSrcCiphering: true,
+		Src: bytes.NewReader(frame.Payload), Dst: &out,
+		State: ws.StateServerSide, DisableSrcCiphering: true,
 	}.Handle(frame.Header)
 	return errors.Join(c.send(out.Bytes()), err)
 }

@@ -17,23 +17,23 @@ import (
 	"github.com/go-grace/grace"
 )
 
-// What goes from one process to the next.
+// What one process hands to the next.
 const (
-	clientName = "chat client" // a connection, with a state
+	clientName = "chat client" // a connection, with the state of its client
 	relayName  = "chat relay"  // a pipe
 )
 
-// statusServiceRestart has been registered since RFC 6455, and has no name in package ws.
+// statusServiceRestart was registered after RFC 6455, and has no name in package ws.
 const statusServiceRestart ws.StatusCode = 1012
 
-// relay are the pipes by which a room tells the next one the number of its last message. They stay open until the process ends, which
-// the next one sees by them.
+// relay is the pipes through which a room tells the next one the number of its last message. They
+// stay open until the process ends, so the next process notices its end.
 type relay struct {
 	before      io.Reader // from the previous process; empty in the first one
-	next, after *os.File  // for the next process, and our end
+	next, after *os.File  // the end of the next process, and ours
 }
 
-// newServer goes on with what the previous process has, once that gives it.
+// newServer returns a server that continues the room of the previous process.
 func newServer(m *grace.Manager) (*server, error) {
 	r, err := newRelay(m)
 	if err != nil {
@@ -61,43 +61,46 @@ func newRelay(m *grace.Manager) (r relay, err error) {
 	return r, m.Pass(relayName, r.next)
 }
 
-// host opens the room when that of the previous process is closed, so that there is one conversation at a time, and closes it when this
-// process is to serve no more.
+// host opens the room when that of the previous process is closed, so there is one conversation at
+// a time. It closes the room when this process stops serving.
 func (s *server) host() error {
 	var last uint64
-	if err := binary.Read(s.before, binary.BigEndian, &last); err != nil && !errors.Is(err, io.EOF) {
-		return err // but at the end of the pipe there is nobody to count on for: the process has died, or this is the first one
+	err := binary.Read(s.before, binary.BigEndian, &last)
+	if err != nil && !errors.Is(err, io.EOF) { // EOF: the previous process died, or there was none
+		return err
 	}
 	s.room.open(last)
 	<-s.m.Done()
-	err := binary.Write(s.after, binary.BigEndian, s.room.close())
-	_, _ = io.Copy(io.Discard, s.before) // until the previous process has ended, clients may come from there, and have to go on
+	err = binary.Write(s.after, binary.BigEndian, s.room.close())
+	// Until the previous process has ended, it may transfer clients, which must be passed on.
+	_, _ = io.Copy(io.Discard, s.before)
 	return err
 }
 
-// handOver gives a client to the next process. Its connection is not used while it does, and can be used again if it fails.
+// handOver transfers a client to the next process. Nothing else may use its connection meanwhile.
+// If handOver fails, the connection can be used again.
 func (s *server) handOver(c *client) error {
 	if errors.Is(s.m.Cause(), grace.ErrShutdown) {
 		return closing(ws.StatusGoingAway)
 	}
 	data, err := json.Marshal(c.state)
 	if err == nil {
-		conn, _ := c.conn.(syscall.Conn) // without a descriptor, as with TLS, Transfer has an error
+		conn, _ := c.conn.(syscall.Conn) // Transfer fails without a descriptor, as with TLS
 		err = s.m.Transfer(context.Background(), clientName, conn, data)
 	}
 	if err != nil {
-		slog.Warn("a client has to come again", "reason", err)
+		slog.Warn("client has to reconnect", "reason", err)
 		return closing(statusServiceRestart)
 	}
 	return nil
 }
 
-// take goes on with a client of the previous process.
+// take continues with a client of the previous process.
 func (s *server) take(conn net.Conn, data []byte) {
 	c := &client{conn: conn}
 	if err := json.Unmarshal(data, &c.state); err != nil {
-		slog.Error("a client of another version has come", "reason", err)
-		defer conn.Close() //nolint:errcheck // all that was to be said was said
+		slog.Error("client of another version", "reason", err)
+		defer conn.Close() //nolint:errcheck // everything has been sent
 		c.bye(closing(ws.StatusInternalServerError))
 		return
 	}

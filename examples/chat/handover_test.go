@@ -15,7 +15,8 @@ import (
 	"github.com/go-grace/grace"
 )
 
-// The count goes from room to room. A process does not end before the previous one, from which clients may come until then.
+// The count continues from room to room. A process does not end before the previous one, which may
+// transfer clients until then.
 func TestProcessBetweenTwoOthers(t *testing.T) {
 	m, err := grace.New(grace.WithShutdownSignals(), grace.WithUpgradeSignals())
 	if err != nil {
@@ -42,7 +43,7 @@ func TestProcessBetweenTwoOthers(t *testing.T) {
 	select {
 	case err := <-stopped:
 		t.Fatalf("the process has ended: %v", err)
-	case <-time.After(100 * time.Millisecond): // it would end at once
+	case <-time.After(100 * time.Millisecond): // without the wait, it would have ended
 	}
 	previous.Close()
 	if err := <-stopped; err != nil {
@@ -60,7 +61,8 @@ func pipe(t *testing.T) (r, w *os.File) {
 	return r, w
 }
 
-// expectCode has a client come from the previous process, and wants it to be sent away.
+// expectCode transfers a client from the previous process, and expects it to be sent away with the
+// status want.
 func expectCode(t *testing.T, s *server, state string, want ws.StatusCode) {
 	t.Helper()
 	conn, remote := net.Pipe()

@@ -1,23 +1,28 @@
-// Chat is a WebSocket chat of which no client notices an upgrade. Start it with an address, open that in some browsers, replace the
-// binary and send it SIGHUP.
+// Chat is a WebSocket chat whose clients do not notice an upgrade. Start it with an address, open
+// that in some browsers, replace the binary and send it SIGHUP.
 //
-// The old process gives its connections to the new one, each with what it knows of the client:
+// The old process transfers its connections to the new one, each with the state of its client:
 //
-//   - Its room closes. What clients send from then on stays unread, the first half of a message too.
-//   - The room of the new process opens, and counts on from the last message of the old one.
-//   - Each client gets the rest of what was said in the old room, and goes over. In the new room it reads on from where it was: what
-//     others have said there meanwhile is kept for it.
+//   - The room of the old process closes. Whatever clients send from then on stays unread, as does
+//     a message that is not complete.
+//   - The room of the new process opens, and continues the count of messages.
+//   - Each client gets the rest of the messages of the old room, and is transferred. In the new
+//     room it continues where it was: messages that others have sent there meanwhile are kept.
 //
-// So each client gets every message that is said while it is here, once, in the same order as all others, and each of its own messages
-// is said once. Not so if a client is too slow: see the limits in room.go and client.go. It is dropped, whether or not there is an
-// upgrade. When the service stops, clients are told so (status 1001, going away), and when the new process does not take a connection,
-// its client is told to come again (1012, service restart); what it has sent and not got back by then may not have been said. If a
-// process crashes, its connections end with it, and the count may begin anew.
+// So each client gets every message sent while it is connected once, in the same order as all
+// others, and none of its own messages is lost or doubled.
 //
-// The idle connections of browsers, over which they have got the page, go over too, by gracehttp.WithIdleHandover.
+// A client that is too slow is dropped, with or without an upgrade: see the limits in room.go and
+// client.go. When the service stops, it tells its clients (status 1001, going away). If the new
+// process does not take a connection, its client is told to come back (1012, service restart). In
+// both cases, messages that the client sent and has not got back may be lost. If a process crashes,
+// its connections end with it, and the count may start over.
 //
-// A connection can go over if nothing about it is in the old process alone. The keys of TLS would be: leave that to a proxy. So would
-// the window of compression, which is not negotiated here.
+// The idle HTTP connections of browsers are handed over by gracehttp.WithIdleHandover.
+//
+// A connection can be transferred if the old process alone holds nothing that belongs to it. It
+// would hold the keys of TLS, which a proxy should therefore terminate, and the compression window,
+// which is not negotiated here.
 package main
 
 import (
@@ -46,7 +51,7 @@ func main() {
 func run(m *grace.Manager, addr string) error {
 	s, err := newServer(m)
 	if err != nil {
-		return errors.Join(err, m.Fail(err)) // the previous process serves on, and its log says why
+		return errors.Join(err, m.Fail(err)) // the previous process keeps serving
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", s.page)

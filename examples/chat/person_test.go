@@ -20,21 +20,21 @@ import (
 	"github.com/gobwas/ws"
 )
 
-// person is a client of the chat. It has one connection, for good.
+// person is a client of the chat. It has a single connection.
 type person struct {
 	nick  string
 	conn  net.Conn
 	sent  int           // messages; one goroutine talks
-	ended chan struct{} // closed when it hears no more
+	ended chan struct{} // closed at the end of the connection
 
-	leaving atomic.Bool // of its own will
+	leaving atomic.Bool // on its own initiative
 
 	mu    sync.Mutex
 	heard []string      // messages
 	own   int           // of them
 	pong  string        // the payload of the last one
 	code  ws.StatusCode // of the close frame; 0 if there was none
-	err   error         // why it hears no more
+	err   error         // at the end of the connection
 	more  chan struct{} // closed when it hears something
 }
 
@@ -46,12 +46,13 @@ func dial(addr, nick string) (*person, error) {
 	if err := conn.SetDeadline(time.Now().Add(2 * patience)); err != nil {
 		return nil, err
 	}
-	to := &url.URL{Scheme: "ws", Host: addr, Path: "/ws", RawQuery: url.Values{"nick": {nick}}.Encode()}
+	query := url.Values{"nick": {nick}}.Encode()
+	to := &url.URL{Scheme: "ws", Host: addr, Path: "/ws", RawQuery: query}
 	in, _, err := ws.Dialer{}.Upgrade(conn, to)
 	if err != nil {
 		return nil, fmt.Errorf("connect %s: %w", nick, errors.Join(err, conn.Close()))
 	}
-	if in == nil { // there was nothing behind the handshake
+	if in == nil { // nothing follows the handshake
 		in = bufio.NewReader(conn)
 	}
 	p := &person{nick: nick, conn: conn, more: make(chan struct{}), ended: make(chan struct{})}
@@ -84,7 +85,7 @@ func (p *person) listen(in *bufio.Reader) {
 			return
 		}
 		if f.Header.OpCode == ws.OpClose && !p.leaving.Load() {
-			_ = p.write(frame(ws.OpClose, true, string(f.Payload))) // the server need not wait for that
+			_ = p.write(frame(ws.OpClose, true, string(f.Payload))) // the server may be gone
 		}
 	}
 }
@@ -109,7 +110,7 @@ func (p *person) hear(f ws.Frame, err error) {
 	p.more = make(chan struct{})
 }
 
-// await waits until what a person has heard is enough.
+// await waits until enough returns true.
 func (p *person) await(enough func() bool) error {
 	for {
 		p.mu.Lock()
@@ -119,7 +120,8 @@ func (p *person) await(enough func() bool) error {
 			return nil
 		}
 		if err != nil {
-			return fmt.Errorf("%s hears no more, after %d messages (close frame: %d): %w", p.nick, n, code, err)
+			return fmt.Errorf("%s is cut off after %d messages (close frame: %d): %w",
+				p.nick, n, code, err)
 		}
 		<-more
 	}
@@ -130,7 +132,7 @@ func (p *person) awaitOwn() error {
 	return p.await(func() bool { return p.own >= p.sent })
 }
 
-// awaitClose waits until the server has closed the connection, and wants it to have said why.
+// awaitClose waits until the server has closed the connection, and expects a close frame with code.
 func (p *person) awaitClose(code ws.StatusCode) error {
 	<-p.ended
 	if p.code != code || p.err != io.EOF {
@@ -139,10 +141,11 @@ func (p *person) awaitClose(code ws.StatusCode) error {
 	return nil
 }
 
-// leave says good-bye.
+// leave closes the connection with a handshake.
 func (p *person) leave() error {
 	p.leaving.Store(true)
-	return errors.Join(p.write(frame(ws.OpClose, true, "\x03\xe8")), p.awaitClose(ws.StatusNormalClosure))
+	bye := frame(ws.OpClose, true, "\x03\xe8")
+	return errors.Join(p.write(bye), p.awaitClose(ws.StatusNormalClosure))
 }
 
 func frame(op ws.OpCode, fin bool, payload string) []byte {
@@ -154,20 +157,21 @@ func (p *person) write(b []byte) error {
 	return err
 }
 
-// next is the text of the next message: a number, and in every third case much more.
+// next returns the text of the next message: a number, and every third time much more.
 func (p *person) next() string {
 	p.sent++
 	return fmt.Sprint(p.sent, " ", strings.Repeat("x", p.sent%3/2*3000))
 }
 
-// A manner is how a person says something. One that does it in two parts goes on when the pause is over, which is closed then.
+// A manner is a way to say something. A person who does so in two parts continues when pause is
+// closed.
 type manner func(p *person, pause <-chan struct{}) error
 
 var manners = []manner{whole, inPieces, inFragments, withPings, severalAtOnce}
 
 func whole(p *person, _ <-chan struct{}) error { return p.write(frame(ws.OpText, true, p.next())) }
 
-// inPieces cuts a frame in two, in its header or in its payload, and sends the first half in pieces.
+// inPieces cuts a frame in its header or payload, and sends the first part in pieces.
 func inPieces(p *person, pause <-chan struct{}) error {
 	b := frame(ws.OpText, true, p.next())
 	cut := []int{1, 3, 6, len(b) / 2, len(b) - 1}[p.sent%5]
@@ -175,13 +179,13 @@ func inPieces(p *person, pause <-chan struct{}) error {
 		if err := p.write(piece); err != nil {
 			return err
 		}
-		time.Sleep(time.Millisecond) // so that it goes alone
+		time.Sleep(time.Millisecond) // so that the piece is sent alone
 	}
 	<-pause
 	return p.write(b[cut:])
 }
 
-// inFragments has the pause between the fragments of a message.
+// inFragments pauses between the fragments of a message.
 func inFragments(p *person, pause <-chan struct{}) error {
 	text := p.next()
 	if err := p.write(frame(ws.OpText, false, text[:1])); err != nil {
@@ -201,7 +205,7 @@ func withPings(p *person, pause <-chan struct{}) error {
 	return whole(p, pause)
 }
 
-// ping wants a pong with its payload.
+// ping expects a pong with its payload.
 func (p *person) ping() error {
 	payload := fmt.Sprint(p.nick, p.sent)
 	if err := p.write(frame(ws.OpPing, true, payload)); err != nil {
@@ -210,7 +214,7 @@ func (p *person) ping() error {
 	return p.await(func() bool { return p.pong == payload })
 }
 
-// severalAtOnce does not wait for one message to come back before it sends the next one.
+// severalAtOnce sends several messages without waiting for one to come back.
 func severalAtOnce(p *person, _ <-chan struct{}) error {
 	var all []byte
 	for range 5 {

@@ -7,30 +7,31 @@ import (
 	"github.com/gobwas/ws"
 )
 
-// maxBehind is how many messages a client may be behind. They need up to 17 MiB, however many clients there are.
+// maxBehind is how many messages a client may be behind. They need up to 17 MiB, regardless of the
+// number of clients.
 const maxBehind = 4096
 
-// room has what was said last. Clients read it at their own pace, so none of them has a queue.
+// room keeps the latest messages. Clients read them at their own pace, so they have no queues.
 type room struct {
 	opened chan struct{} // closed when last is known
 
 	mu     sync.Mutex
 	last   uint64        // number of the last message
-	frames [][]byte      // the last ones that were said here, maxBehind at most
-	more   chan struct{} // closed when there is another one; nil when there will be none
+	frames [][]byte      // the latest messages, at most maxBehind
+	more   chan struct{} // closed when there is another one; nil once the room is closed
 }
 
 func newRoom() *room {
 	return &room{opened: make(chan struct{}), more: make(chan struct{})}
 }
 
-// open lets clients enter. What they say is numbered on from last.
+// open lets clients enter. The number of the first message is last+1.
 func (r *room) open(last uint64) {
 	r.last = last // nobody has entered
 	close(r.opened)
 }
 
-// enter waits until the room is open, and gives the number of the last message.
+// enter waits until the room is open, and returns the number of the last message.
 func (r *room) enter() uint64 {
 	<-r.opened
 	r.mu.Lock()
@@ -38,7 +39,8 @@ func (r *room) enter() uint64 {
 	return r.last
 }
 
-// say sends a message to all. It reports false if the room is closed: the message is to be said in the next one.
+// say sends a message to all clients. It returns false if the room is closed: the message belongs
+// in the next one.
 func (r *room) say(nick string, text []byte) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -56,7 +58,8 @@ func (r *room) say(nick string, text []byte) bool {
 	return true
 }
 
-// after gives the messages after the one with number n, and a channel that is closed when there are more; nil when there will be none.
+// after returns the messages after number n, and a channel that is closed when there are more. The
+// channel is nil once the room is closed.
 func (r *room) after(n uint64) (frames [][]byte, more <-chan struct{}, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -67,7 +70,7 @@ func (r *room) after(n uint64) (frames [][]byte, more <-chan struct{}, err error
 	return r.frames[len(r.frames)-int(missed):], r.more, nil
 }
 
-// close ends the conversation, and gives the number of the last message.
+// close ends the conversation, and returns the number of the last message.
 func (r *room) close() uint64 {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -16,20 +16,20 @@ const maxNick = 32 // bytes
 //go:embed page.html
 var page []byte
 
-// server brings clients into the room, and from there to the next process.
+// server lets clients into the room, and transfers them to the next process.
 type server struct {
 	m    *grace.Manager
 	room *room
 	relay
 }
 
-// page is for a person with a browser.
+// page serves the chat to a browser.
 func (s *server) page(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	_, _ = w.Write(page) // a client that is gone does not need it
 }
 
-// connect makes a WebSocket of a request.
+// connect turns a request into a WebSocket.
 func (s *server) connect(w http.ResponseWriter, r *http.Request) {
 	nick := r.URL.Query().Get("nick")
 	if nick == "" || len(nick) > maxNick || !utf8.ValidString(nick) {
@@ -38,7 +38,7 @@ func (s *server) connect(w http.ResponseWriter, r *http.Request) {
 	}
 	last := s.room.enter()
 	conn, rw, _, err := ws.UpgradeHTTP(r, w)
-	if err != nil { // the client was told
+	if err != nil { // the client has the answer
 		if conn != nil {
 			_ = conn.Close()
 		}
@@ -49,10 +49,10 @@ func (s *server) connect(w http.ResponseWriter, r *http.Request) {
 	s.serve(&client{conn: conn, state: state{Nick: nick, Last: last, Unread: early}})
 }
 
-// serve begins to serve a client, in this process and then in the next one. The drain waits for it.
+// serve starts to serve a client, and transfers it when the room closes. The drain waits for it.
 func (s *server) serve(c *client) {
 	s.m.Go(func() error {
-		defer c.conn.Close() //nolint:errcheck // all that was to be said was said
+		defer c.conn.Close() //nolint:errcheck // everything has been sent
 		err := c.stay(s.room)
 		if err == nil {
 			err = s.handOver(c)

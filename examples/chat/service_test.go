@@ -13,14 +13,14 @@ import (
 	"github.com/go-grace/grace/internal/test/servicetest"
 )
 
-// patience is how long a test waits for something that will happen.
+// patience bounds each wait of a test, for something that will happen.
 const patience = servicetest.Patience
 
 // service is the program with all its generations.
 type service struct {
 	*servicetest.Service[string]
 	addr string
-	path string // of the program, a symbolic link
+	path string // of a symbolic link to the program
 }
 
 func start(t *testing.T) *service {
@@ -57,7 +57,7 @@ func (s *service) replace(t *testing.T, target string) {
 	}
 }
 
-// awaitDrained waits until a generation has nothing left to do.
+// awaitDrained waits until the drain of a generation has finished.
 func (s *service) awaitDrained(generation int) {
 	line := regexp.MustCompile(fmt.Sprintf(` INFO drain finished .*generation=%d `, generation))
 	s.Await("end of a drain", line.MatchString)

@@ -11,15 +11,15 @@ import (
 	"time"
 )
 
-// talk is a conversation of people who stay, while visitors come and go.
+// talk is a conversation of people who stay while visitors come and go.
 type talk struct {
 	s      *service
 	people []*person
 	work   sync.WaitGroup
 
 	mu        sync.Mutex
-	pause     chan struct{}    // of those who are in the middle of something; closed when they go on
-	silent    map[*person]bool // who has not begun to say something since the last pause
+	pause     chan struct{}    // of those in the middle of a message; closed when they continue
+	silent    map[*person]bool // those who have not begun a message in this pause
 	over      bool
 	visitors  int
 	firstFail error
@@ -33,7 +33,8 @@ func startTalk(t *testing.T, s *service, n int) *talk {
 	}
 	k.pauseAgain()
 	for i, p := range k.people {
-		k.work.Go(func() { k.note(k.converse(p, manners[i%len(manners)])) }) // ends with the talk, or the connection
+		say := manners[i%len(manners)]
+		k.work.Go(func() { k.note(k.converse(p, say)) }) // ends with the talk, or the connection
 	}
 	k.work.Go(func() { k.note(k.visit()) }) // likewise
 	t.Cleanup(k.finish)                     // after a failure
@@ -60,7 +61,8 @@ func (k *talk) pauseAgain() {
 	}
 }
 
-// begin has somebody say something, which may take a pause. It reports false if the talk is over.
+// begin records that p begins a message, and returns the pause in which to end it. It returns false
+// if the talk is over.
 func (k *talk) begin(p *person) (pause <-chan struct{}, ok bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -68,7 +70,7 @@ func (k *talk) begin(p *person) (pause <-chan struct{}, ok bool) {
 	return k.pause, !k.over
 }
 
-// converse has a person say one thing after another, each when the one before has come back.
+// converse lets p say one thing after another, each when the previous one has come back.
 func (k *talk) converse(p *person, say manner) error {
 	for {
 		pause, ok := k.begin(p)
@@ -78,11 +80,11 @@ func (k *talk) converse(p *person, say manner) error {
 		if err := errors.Join(say(p, pause), p.awaitOwn()); err != nil {
 			return err
 		}
-		time.Sleep(3 * time.Millisecond) // a talk, and no flood
+		time.Sleep(3 * time.Millisecond) // not to flood the service
 	}
 }
 
-// visit has one visitor come after another, each of whom says something, hears all from then on, and leaves.
+// visit lets one visitor after another say something, hear everything from then on, and leave.
 func (k *talk) visit() error {
 	for n := 1; ; n++ {
 		p, err := dial(k.s.addr, fmt.Sprint("v", n))
@@ -107,7 +109,7 @@ func (k *talk) visit() error {
 	}
 }
 
-// awaitAll waits until everybody has begun to say something in this pause.
+// awaitAll waits until everybody has begun a message in this pause.
 func (k *talk) awaitAll(t *testing.T) {
 	t.Helper()
 	for deadline := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
@@ -136,7 +138,7 @@ func (k *talk) finish() {
 	k.work.Wait()
 }
 
-// end lets everybody finish, and checks what they have heard.
+// end lets everybody finish, and checks what they heard.
 func (k *talk) end(t *testing.T) {
 	t.Helper()
 	k.finish()
@@ -154,12 +156,13 @@ func (k *talk) end(t *testing.T) {
 		}
 	}
 	first := k.people[0].heard
-	if err := errors.Join(checkNumbers(first), checkOrder(first)); err != nil || len(first) != said || numberOf(first[0]) != 1 {
-		t.Errorf("%d messages were heard of %d, from %.20q on: %v", len(first), said, first[0], err)
+	err := errors.Join(checkNumbers(first), checkOrder(first))
+	if err != nil || len(first) != said || numberOf(first[0]) != 1 {
+		t.Errorf("%d of %d messages were heard, from %.20q on: %v", len(first), said, first[0], err)
 	}
 	for _, p := range k.people[1:] {
 		if !slices.Equal(p.heard, first) {
-			t.Errorf("%s and %s have not heard the same", p.nick, k.people[0].nick)
+			t.Errorf("%s and %s heard different messages", p.nick, k.people[0].nick)
 		}
 	}
 }
@@ -169,7 +172,7 @@ func numberOf(message string) (n int) {
 	return n
 }
 
-// checkNumbers wants no gap.
+// checkNumbers expects no gap in the numbers.
 func checkNumbers(heard []string) error {
 	for i, message := range heard {
 		if n := numberOf(message); n != numberOf(heard[0])+i {
@@ -179,7 +182,7 @@ func checkNumbers(heard []string) error {
 	return nil
 }
 
-// checkOrder wants the messages of each person to have been said once, in their order.
+// checkOrder expects each message of a person once, and in order.
 func checkOrder(heard []string) error {
 	last := make(map[string]int)
 	for _, message := range heard {

@@ -29,7 +29,7 @@ func mustDial(t *testing.T, addr string) conn {
 	return c
 }
 
-// echo sends a text and expects it back.
+// echo sends a text, and returns an error unless it comes back.
 func (c conn) echo(text string) error {
 	if err := c.SetDeadline(time.Now().Add(patience)); err != nil {
 		return err
@@ -47,7 +47,7 @@ func (c conn) echo(text string) error {
 	return nil
 }
 
-// traffic opens a connection after the other, until it is stopped, and remembers what goes wrong.
+// traffic opens one connection after another until it is stopped, and records errors.
 type traffic struct {
 	stop chan struct{}
 	done chan struct{}
@@ -86,6 +86,6 @@ func (tr *traffic) end(t *testing.T) {
 	close(tr.stop)
 	<-tr.done
 	if tr.n == 0 || len(tr.errs) > 0 {
-		t.Errorf("of %d connections %d failed: %v", tr.n, len(tr.errs), errors.Join(tr.errs...))
+		t.Errorf("%d of %d connections failed: %v", len(tr.errs), tr.n, errors.Join(tr.errs...))
 	}
 }

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// TestEcho upgrades three times. Each generation has a connection of its own, which it serves to the end.
+// Echo is upgraded three times. Each generation has a connection, and serves it to its end.
 func TestEcho(t *testing.T) {
 	s := startService(t)
 	traffic := startTraffic(s.addr)
@@ -32,8 +32,7 @@ func TestEcho(t *testing.T) {
 	s.AwaitCleanEnd()
 }
 
-// dialPast opens a connection to the service, and proves that another process than the old one serves it: that one is stopped
-// meanwhile.
+// dialPast opens a connection that the old process does not serve, because it is stopped meanwhile.
 func dialPast(t *testing.T, old int, addr string) conn {
 	t.Helper()
 	signalTo(t, old, syscall.SIGSTOP)
@@ -53,25 +52,26 @@ func signalTo(t *testing.T, pid int, sig syscall.Signal) {
 	}
 }
 
-// endOneByOne closes the connections. A draining process ends when its connection is closed, and not earlier.
+// endOneByOne closes the connections. A draining process ends when its connection is closed, not
+// before.
 func endOneByOne(t *testing.T, s *service, conns []conn) {
 	t.Helper()
 	pids := s.PIDs()
 	if len(pids) != len(conns) {
-		t.Fatalf("there were the generations %v, not %d", pids, len(conns))
+		t.Fatalf("there were generations %v, not %d", pids, len(conns))
 	}
 	for i, pid := range pids {
-		if i == len(pids)-1 { // it serves, and would go on
+		if i == len(pids)-1 { // the one that serves
 			signalTo(t, pid, syscall.SIGTERM)
 		}
 		for _, younger := range pids[i:] {
 			if gone(younger) {
-				t.Errorf("process %d has ended before its connection", younger)
+				t.Errorf("process %d ended before its connection", younger)
 			}
 		}
 		if err := errors.Join(conns[i].echo("good bye"), conns[i].Close()); err != nil {
 			t.Errorf("connection of generation %d: %v", i+1, err)
 		}
-		eventually(t, "end of a process whose connection is closed", func() bool { return gone(pid) })
+		eventually(t, "end of a process without connections", func() bool { return gone(pid) })
 	}
 }

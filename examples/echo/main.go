@@ -1,4 +1,5 @@
-// Echo sends back what it gets. Replace the binary and send it SIGHUP: no connection is refused or cut.
+// Echo sends back everything it receives. Replace the binary and send it SIGHUP: no connection is
+// refused or cut.
 package main
 
 import (
@@ -32,7 +33,7 @@ func main() {
 		defer work.Wait()
 		return ln.Close()
 	}})
-	if err := m.Run(ctx); err != nil { // until SIGTERM, or until SIGHUP has brought a new process
+	if err := m.Run(ctx); err != nil { // until SIGTERM, or until a new process serves
 		log.Fatal(err)
 	}
 }

@@ -13,16 +13,16 @@ import (
 	"github.com/go-grace/grace/internal/test/servicetest"
 )
 
-// patience is how long a test waits for something that will happen.
+// patience bounds each wait of a test, for something that will happen.
 const patience = servicetest.Patience
 
-// The test binary is the program too, so that the race detector watches that.
+// The test binary is the program too, so the race detector watches the program.
 func TestMain(m *testing.M) {
 	servicetest.Main(func(any) error { main(); return nil })
 	os.Exit(m.Run())
 }
 
-// service is echo, with all of its generations.
+// service is echo, with all its generations.
 type service struct {
 	*servicetest.Service[string]
 	addr string
@@ -36,7 +36,8 @@ func startService(t *testing.T) *service {
 	return &service{s, addr}
 }
 
-// freeAddr gives an address that nobody has. No other program listens on an IP address like this one, or connects from it.
+// freeAddr returns an unused address. No other program listens on an IP address like this one, or
+// connects from it.
 func freeAddr(t *testing.T) string {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.11.7.7:0")
@@ -56,7 +57,8 @@ func eventually(t *testing.T, what string, happened func() bool) {
 	}
 }
 
-// state is the letter of proc_pid_stat(5) for a process, such as T for one that is stopped; "" if there is no such process.
+// state returns the state of a process as a letter of proc_pid_stat(5), such as T for stopped. It
+// returns "" if there is no such process.
 func state(pid int) string {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	end := bytes.LastIndexByte(stat, ')') // of its name
@@ -66,7 +68,7 @@ func state(pid int) string {
 	return string(stat[end+2])
 }
 
-// gone reports whether a process has ended. One that only waits for its parent or init to take notice has.
+// gone reports whether a process has ended. A zombie has.
 func gone(pid int) bool {
 	now := state(pid)
 	return now == "" || now == "Z" || now == "X"

@@ -14,16 +14,17 @@ import (
 	"github.com/go-grace/grace/internal/test/servicetest"
 )
 
-// patience is how long a test waits for something that will happen.
+// patience bounds each wait of a test, for something that will happen.
 const patience = servicetest.Patience
 
-// The test binary is the program too, so that the race detector watches that.
+// The test binary is the program too, so the race detector watches the program.
 func TestMain(m *testing.M) {
 	servicetest.Main(func(any) error { main(); return nil })
 	os.Exit(m.Run())
 }
 
-// The program is upgraded three times: each process in its turn answers the clients that connect, and none of them is refused.
+// The program is upgraded three times. After each upgrade the new process answers, and no client is
+// refused.
 func TestProgramIsUpgraded(t *testing.T) {
 	cmd := servicetest.Command(nil)
 	url := "http://" + servicetest.Listen(t, cmd)
@@ -31,8 +32,8 @@ func TestProgramIsUpgraded(t *testing.T) {
 	s.AwaitReady(1)
 	for range 3 {
 		pid := s.Upgrade()
-		for ask(t, url) != fmt.Sprintf("process %d\n", pid) { // until the old process has closed its listener
-			time.Sleep(time.Millisecond)
+		for ask(t, url) != fmt.Sprintf("process %d\n", pid) {
+			time.Sleep(time.Millisecond) // the old process is about to close its listener
 		}
 	}
 	if answer := ask(t, url+"/ready"); answer != "ready\n" {

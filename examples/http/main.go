@@ -1,4 +1,5 @@
-// HTTP says which process answers. Replace the binary and send it SIGHUP: no request is lost.
+// HTTP answers with the number of its process. Replace the binary and send it SIGHUP: no request is
+// lost.
 package main
 
 import (
@@ -22,8 +23,9 @@ func main() {
 		fmt.Fprintln(w, "process", os.Getpid())
 	})
 	http.Handle("/ready", gracehttp.Readiness(m))
+	// It returns after the last request, on SIGTERM or once SIGHUP has started a new process.
 	err = gracehttp.ListenAndServe(context.Background(), m, &http.Server{Addr: os.Args[1]})
-	if err != nil { // it returns at SIGTERM, or when SIGHUP has brought a new process, after all requests
+	if err != nil {
 		log.Fatal(err)
 	}
 }

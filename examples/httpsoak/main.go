@@ -1,5 +1,6 @@
-// Httpsoak replaces an HTTP service again and again under load, in each of several ways to drain, and counts what its clients
-// lose. It needs nothing but the loopback network; 100 upgrades in each mode take some minutes:
+// Httpsoak upgrades an HTTP service again and again under load, in each of several ways to drain,
+// and counts what its clients lose. It needs nothing but the loopback network. 100 upgrades in each
+// mode take some minutes:
 //
 //	go run ./examples/httpsoak
 //	go run ./examples/httpsoak -mode polite -upgrades 1000

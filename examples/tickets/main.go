@@ -1,5 +1,5 @@
-// Tickets gives each connection a number that no other has got, before or after an upgrade. Replace the binary and send it
-// SIGHUP: the count goes on in the new process.
+// Tickets sends each connection a number that no other connection gets, before or after an upgrade.
+// Replace the binary and send it SIGHUP: the count continues in the new process.
 package main
 
 import (
@@ -17,8 +17,8 @@ import (
 	"github.com/go-grace/grace"
 )
 
-// reserve is how many tickets a process may give between the start of an upgrade and its own end. Both processes give tickets
-// then, so the new one begins beyond these.
+// reserve is how many tickets a process may issue between the start of an upgrade and its own end.
+// The new process issues tickets at the same time, so it begins beyond them.
 const reserve = 1 << 20
 
 func main() {
@@ -32,13 +32,13 @@ func main() {
 }
 
 func run(m *grace.Manager, addr string) error {
-	given, err := inherit(m)
+	issued, err := inherit(m)
 	if err != nil {
-		return errors.Join(err, m.Fail(err)) // the previous process serves on, and its log says why
+		return errors.Join(err, m.Fail(err)) // the previous process keeps serving
 	}
 	var last atomic.Uint64
-	last.Store(given)
-	if err := m.PassState("given", func(context.Context) ([]byte, error) {
+	last.Store(issued)
+	if err := m.PassState("issued", func(context.Context) ([]byte, error) {
 		return strconv.AppendUint(nil, last.Load()+reserve, 10), nil
 	}); err != nil {
 		return err
@@ -56,9 +56,10 @@ func run(m *grace.Manager, addr string) error {
 	return m.Run(context.Background())
 }
 
-// inherit gives the last ticket of the previous process; 0 if there was none, or one that did not count yet.
+// inherit returns the last ticket of the previous process, or 0 if there is none: this process is
+// the first, or the previous version did not count.
 func inherit(m *grace.Manager) (uint64, error) {
-	state, err := m.InheritedState("given")
+	state, err := m.InheritedState("issued")
 	if errors.Is(err, grace.ErrNotInherited) {
 		return 0, nil
 	}
@@ -72,7 +73,7 @@ func serve(ln net.Listener, last *atomic.Uint64) {
 	for c, err := ln.Accept(); err == nil; c, err = ln.Accept() {
 		_, err := fmt.Fprintln(c, last.Add(1))
 		if err := errors.Join(err, c.Close()); err != nil {
-			log.Print(err) // the client has gone
+			log.Print(err) // the client is gone
 		}
 	}
 }

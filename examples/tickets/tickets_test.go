@@ -16,17 +16,17 @@ import (
 	"github.com/go-grace/grace/internal/test/servicetest"
 )
 
-// patience is how long a test waits for something that will happen.
+// patience bounds each wait of a test, for something that will happen.
 const patience = servicetest.Patience
 
-// The test binary is the program too, so that the race detector watches that.
+// The test binary is the program too, so the race detector watches the program.
 func TestMain(m *testing.M) {
 	servicetest.Main(func(any) error { main(); return nil })
 	os.Exit(m.Run())
 }
 
-// No ticket is given twice, though clients draw them while the program is upgraded three times.
-func TestNoTicketIsGivenTwice(t *testing.T) {
+// No ticket is issued twice while clients draw them and the program is upgraded three times.
+func TestNoTicketIsIssuedTwice(t *testing.T) {
 	cmd := servicetest.Command(nil)
 	addr := servicetest.Listen(t, cmd)
 	s := servicetest.StartLog(t, cmd)
@@ -40,9 +40,10 @@ func TestNoTicketIsGivenTwice(t *testing.T) {
 	if drawing.err != nil || len(drawing.seen) == 0 || drawing.twice > 0 {
 		t.Errorf("%d tickets, %d of them twice; %v", len(drawing.seen), drawing.twice, drawing.err)
 	}
-	s.Await("drain of the process before", regexp.MustCompile(` INFO drain finished .* generation=3 `).MatchString) // it may accept until then
+	drained := regexp.MustCompile(` INFO drain finished .* generation=3 `)
+	s.Await("drain of the previous process", drained.MatchString) // it may accept until then
 	if last, err := draw(addr); err != nil || last <= 3*reserve || drawing.seen[last] {
-		t.Errorf("after three upgrades the ticket is %d, %v: the count began anew", last, err)
+		t.Errorf("after three upgrades the ticket is %d, %v: the count began again", last, err)
 	}
 	s.Signal(syscall.SIGTERM)
 	s.AwaitCleanEnd()
@@ -65,7 +66,7 @@ func draw(addr string) (uint64, error) {
 	return strconv.ParseUint(strings.TrimSpace(string(line)), 10, 64)
 }
 
-// draws are the tickets of a client that draws one after the other.
+// draws is a client that draws one ticket after another.
 type draws struct {
 	stop, done chan struct{}
 	seen       map[uint64]bool
@@ -81,7 +82,7 @@ func startDrawing(addr string) *draws {
 			select {
 			case <-d.stop:
 				return
-			case <-time.After(time.Millisecond): // load, and no flood
+			case <-time.After(time.Millisecond): // not to flood the service
 			}
 			var ticket uint64
 			if ticket, d.err = draw(addr); d.seen[ticket] {

@@ -29,7 +29,7 @@ var modes = []mode{
 	},
 }
 
-// sockets are the sockets of the service.
+// sockets are the listeners of the service.
 type sockets struct {
 	tcp, unix, tls net.Listener
 }

@@ -39,40 +39,42 @@ func (o *outcome) reconnect() {
 	}
 }
 
+var verdicts = map[string]struct {
+	change func(*outcome)
+	want   string // in the error; "" for none
+}{
+	"good":   {func(*outcome) {}, ""},
+	"failed": {(*outcome).fail, "2 of 10 requests failed"},
+	"failed in shutdown": {
+		func(o *outcome) { o.fail(); o.mode = mode{shutdownOnly: true} }, "",
+	},
+	"handled twice": {
+		func(o *outcome) { o.handled++ }, "10 requests were sent, and 11 handled",
+	},
+	"not handled": {func(o *outcome) { o.handled-- }, "10 requests were sent, and 9 handled"},
+	"not handled in shutdown": {
+		func(o *outcome) { o.handled--; o.mode = mode{shutdownOnly: true} }, "",
+	},
+	"reconnect": {(*outcome).reconnect, "had to reconnect: closed-loop=1"},
+	"reconnects of others": {
+		func(o *outcome) { o.seen.Reconnects = httpload.Reconnects{TLS: 1, HTTP2: 1} }, "",
+	},
+	"reconnect in polite": {func(o *outcome) { o.reconnect(); o.mode.keepsIdle = false }, ""},
+	"failed upgrade in shutdown": {func(o *outcome) {
+		o.Failures = []error{errors.New("no upgrade")}
+		o.mode = mode{shutdownOnly: true}
+	}, "no upgrade"},
+	"no request": {
+		func(o *outcome) { o.seen.Kinds["late"] = httpload.Tally{} }, "late made no request",
+	},
+	"no load in shutdown": {
+		func(o *outcome) { o.seen.Kinds = nil; o.mode = mode{shutdownOnly: true} },
+		"there was no load",
+	},
+}
+
 func TestVerdict(t *testing.T) {
-	for name, test := range map[string]struct {
-		change func(*outcome)
-		want   string // in the error; "" for none
-	}{
-		"good":   {func(*outcome) {}, ""},
-		"failed": {(*outcome).fail, "2 of 10 requests failed"},
-		"failed in shutdown": {
-			func(o *outcome) { o.fail(); o.mode = mode{shutdownOnly: true} }, "",
-		},
-		"handled twice": {
-			func(o *outcome) { o.handled++ }, "10 requests were sent, and 11 handled",
-		},
-		"not handled": {func(o *outcome) { o.handled-- }, "10 requests were sent, and 9 handled"},
-		"not handled in shutdown": {
-			func(o *outcome) { o.handled--; o.mode = mode{shutdownOnly: true} }, "",
-		},
-		"reconnect": {(*outcome).reconnect, "had to reconnect: closed-loop=1"},
-		"reconnects of others": {
-			func(o *outcome) { o.seen.Reconnects = httpload.Reconnects{TLS: 1, HTTP2: 1} }, "",
-		},
-		"reconnect in polite": {func(o *outcome) { o.reconnect(); o.mode.keepsIdle = false }, ""},
-		"failed upgrade in shutdown": {func(o *outcome) {
-			o.Failures = []error{errors.New("no upgrade")}
-			o.mode = mode{shutdownOnly: true}
-		}, "no upgrade"},
-		"no request": {
-			func(o *outcome) { o.seen.Kinds["late"] = httpload.Tally{} }, "late made no request",
-		},
-		"no load in shutdown": {
-			func(o *outcome) { o.seen.Kinds = nil; o.mode = mode{shutdownOnly: true} },
-			"there was no load",
-		},
-	} {
+	for name, test := range verdicts {
 		o := good()
 		test.change(o)
 		err := o.verdict()

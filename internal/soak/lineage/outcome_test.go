@@ -26,41 +26,43 @@ func someCensus() *Census {
 	}
 }
 
+var verdicts = map[string]struct {
+	change func(*Outcome)
+	want   string // in the error; "" for none
+}{
+	"good": {func(*Outcome) {}, ""},
+	"failed upgrade": {
+		func(o *Outcome) { o.Failures = []error{errors.New("no upgrade")} }, "no upgrade",
+	},
+	"warning": {
+		func(o *Outcome) { o.Warnings = []error{errors.New("a warning")} }, "a warning",
+	},
+	"descriptor": {func(o *Outcome) { o.after.Descriptors["socket"]++ }, "7 socket at the end"},
+	"kind replaced": {
+		func(o *Outcome) { o.after.Descriptors = map[string]int{"socket": 8} },
+		"8 socket at the end",
+	},
+	"goroutine": {func(o *Outcome) { o.after.Goroutines++ }, "has 10 goroutines"},
+	"starts differ": {
+		func(o *Outcome) { o.differ(tolerated(o.Growth.counted) + 2) }, // which count as well
+		"the first is 206 with 10 goroutines",
+	},
+	"one start differs": {func(o *Outcome) { o.differ(1) }, ""},
+	"memory grows": {
+		func(o *Outcome) { o.leak(1.15) }, "the memory of a generation has grown from 1",
+	},
+	"memory is level": {func(o *Outcome) { o.leak(1.05) }, ""},
+	"few samples": {func(o *Outcome) {
+		o.leak(2)
+		o.Growth.resident = o.Growth.resident[:fewSamples-1]
+	}, ""},
+	"no /proc": {func(o *Outcome) {
+		o.before.Descriptors, o.after.Descriptors, o.Growth.resident = nil, nil, nil
+	}, ""},
+}
+
 func TestVerdict(t *testing.T) {
-	for name, test := range map[string]struct {
-		change func(*Outcome)
-		want   string // in the error; "" for none
-	}{
-		"good": {func(*Outcome) {}, ""},
-		"failed upgrade": {
-			func(o *Outcome) { o.Failures = []error{errors.New("no upgrade")} }, "no upgrade",
-		},
-		"warning": {
-			func(o *Outcome) { o.Warnings = []error{errors.New("a warning")} }, "a warning",
-		},
-		"descriptor": {func(o *Outcome) { o.after.Descriptors["socket"]++ }, "7 socket at the end"},
-		"kind replaced": {
-			func(o *Outcome) { o.after.Descriptors = map[string]int{"socket": 8} },
-			"8 socket at the end",
-		},
-		"goroutine": {func(o *Outcome) { o.after.Goroutines++ }, "has 10 goroutines"},
-		"starts differ": {
-			func(o *Outcome) { o.differ(tolerated(o.Growth.counted) + 2) }, // which count as well
-			"the first is 206 with 10 goroutines",
-		},
-		"one start differs": {func(o *Outcome) { o.differ(1) }, ""},
-		"memory grows": {
-			func(o *Outcome) { o.leak(1.15) }, "the memory of a generation has grown from 1",
-		},
-		"memory is level": {func(o *Outcome) { o.leak(1.05) }, ""},
-		"few samples": {func(o *Outcome) {
-			o.leak(2)
-			o.Growth.resident = o.Growth.resident[:fewSamples-1]
-		}, ""},
-		"no /proc": {func(o *Outcome) {
-			o.before.Descriptors, o.after.Descriptors, o.Growth.resident = nil, nil, nil
-		}, ""},
-	} {
+	for name, test := range verdicts {
 		t.Run(name, func(t *testing.T) {
 			o := good()
 			test.change(o)

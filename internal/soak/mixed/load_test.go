@@ -139,25 +139,27 @@ func TestPacketClientNoticesFailures(t *testing.T) {
 	expectError(t, err, nil, "the answer to")
 }
 
+var brokenStreams = map[string]struct {
+	change func(ticks []tick) []tick
+	want   error
+	text   string
+}{
+	"broken off": {func(s []tick) []tick { return s[:2] }, io.ErrUnexpectedEOF, "tick 3 of"},
+	"skipped":    {func(s []tick) []tick { return append(s[:1], s[2:]...) }, nil, "Number:3"},
+	"repeated":   {func(s []tick) []tick { s[1].Number = 1; return s }, nil, "Number:1"},
+	"too long": {
+		func(s []tick) []tick { return append(s, tick{Number: len(s) + 1}) },
+		nil, "expected the end",
+	},
+	"somebody else's": {func(s []tick) []tick { s[1].ID = "else"; return s }, nil, "ID:else"},
+	"another generation": {
+		func(s []tick) []tick { s[3].Generation = 8; return s }, nil, "Generation:8",
+	},
+	"good": {func(s []tick) []tick { return s }, nil, ""},
+}
+
 func TestStreamClientNoticesFailures(t *testing.T) {
-	for name, test := range map[string]struct {
-		change func(ticks []tick) []tick
-		want   error
-		text   string
-	}{
-		"broken off": {func(s []tick) []tick { return s[:2] }, io.ErrUnexpectedEOF, "tick 3 of"},
-		"skipped":    {func(s []tick) []tick { return append(s[:1], s[2:]...) }, nil, "Number:3"},
-		"repeated":   {func(s []tick) []tick { s[1].Number = 1; return s }, nil, "Number:1"},
-		"too long": {
-			func(s []tick) []tick { return append(s, tick{Number: len(s) + 1}) },
-			nil, "expected the end",
-		},
-		"somebody else's": {func(s []tick) []tick { s[1].ID = "else"; return s }, nil, "ID:else"},
-		"another generation": {
-			func(s []tick) []tick { s[3].Generation = 8; return s }, nil, "Generation:8",
-		},
-		"good": {func(s []tick) []tick { return s }, nil, ""},
-	} {
+	for name, test := range brokenStreams {
 		t.Run(name, func(t *testing.T) {
 			addr := brokenServer(t, func(request string, c net.Conn) {
 				var r streamRequest

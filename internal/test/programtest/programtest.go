@@ -1,7 +1,7 @@
 //go:build unix
 
-// Package programtest runs a program in its tests. The test binary is the program too, so the race detector watches the program and all
-// generations of its service wherever it watches the tests.
+// Package programtest runs a program in its tests. The test binary is the program too, so the race
+// detector watches the program and all generations of its service.
 package programtest
 
 import (
@@ -21,7 +21,8 @@ import (
 // envMain makes the test binary the program.
 const envMain = "GRACE_PROGRAM_MAIN"
 
-// Main is the TestMain of a program.
+// Main runs the program if Start has started this process, and the tests otherwise. It is the body
+// of TestMain.
 func Main(m *testing.M, program func()) {
 	if os.Getenv(envMain) != "" {
 		program()
@@ -30,13 +31,14 @@ func Main(m *testing.M, program func()) {
 	os.Exit(m.Run())
 }
 
-// How long a run may take on a machine that is busy with something else.
+// How long a run may take, on a machine that is busy with something else.
 const (
 	runTimeout  = 3 * time.Minute
-	goneTimeout = 30 * time.Second // for what is left behind
+	goneTimeout = 30 * time.Second // until the processes that it started have ended
 )
 
-// Run is a running program. The processes that it starts inherit its standard error: at the end of that, none is left.
+// Run is a running program. The processes that it starts inherit its standard error: at the end of
+// that file, none is left.
 type Run struct {
 	t     *testing.T
 	cmd   *exec.Cmd
@@ -44,7 +46,7 @@ type Run struct {
 	errs  *os.File
 }
 
-// Start runs the program with arguments.
+// Start starts the program with args.
 func Start(t *testing.T, args ...string) *Run {
 	t.Helper()
 	self, err := os.Executable()
@@ -54,20 +56,23 @@ func Start(t *testing.T, args ...string) *Run {
 	stdout, out := pipe(t)
 	errs, stderr := pipe(t)
 	cmd := exec.Command(self, args...)
-	// The race detector would have every generation sleep for a second before it exits.
-	cmd.Env = append(os.Environ(), envMain+"=1", "GORACE=atexit_sleep_ms=0", "TMPDIR="+tempDir(t))
+	cmd.Env = append(os.Environ(), envMain+"=1", "TMPDIR="+tempDir(t),
+		"GORACE=atexit_sleep_ms=0") // otherwise every generation sleeps a second before it exits
 	cmd.Stdout, cmd.Stderr = out, stderr
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = cmd.Process.Kill() }) // after a failure; it ends by itself else
-	if err := errors.Join(out.Close(), stderr.Close(), stdout.SetReadDeadline(time.Now().Add(runTimeout))); err != nil {
+	t.Cleanup(func() { _ = cmd.Process.Kill() }) // it still runs after a failure
+	deadline := time.Now().Add(runTimeout)
+	err = errors.Join(out.Close(), stderr.Close(), stdout.SetReadDeadline(deadline))
+	if err != nil {
 		t.Fatal(err)
 	}
 	return &Run{t: t, cmd: cmd, lines: bufio.NewScanner(stdout), errs: errs}
 }
 
-// tempDir is for what a killed program leaves. Its path is short, as that of a unix socket must be.
+// tempDir returns a directory for the files that a killed program leaves behind. Its path is short,
+// as that of a unix socket must be.
 func tempDir(t *testing.T) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "program")
@@ -88,7 +93,7 @@ func pipe(t *testing.T) (r, w *os.File) {
 	return r, w
 }
 
-// AwaitLine reads the output up to the first line with a text.
+// AwaitLine reads the output up to the first line that contains text.
 func (r *Run) AwaitLine(text string) {
 	r.t.Helper()
 	for r.lines.Scan() {
@@ -96,7 +101,7 @@ func (r *Run) AwaitLine(text string) {
 			return
 		}
 	}
-	r.t.Fatalf("no line with %s: %v", text, r.lines.Err())
+	r.t.Fatalf("no line with %q: %v", text, r.lines.Err())
 }
 
 // Signal sends a signal to the program.
@@ -107,7 +112,8 @@ func (r *Run) Signal(sig os.Signal) {
 	}
 }
 
-// End waits for the program and for all that it has started. It returns what is left of its output, and how it has ended.
+// End waits for the program and all processes that it started. It returns the rest of its output,
+// and the error with which it ended.
 func (r *Run) End() (stdout, stderr string, err error) {
 	r.t.Helper()
 	var out bytes.Buffer
@@ -128,7 +134,7 @@ func (r *Run) End() (stdout, stderr string, err error) {
 	return out.String(), string(errs), err
 }
 
-// Find gives the numbers in the one line that matches.
+// Find returns the numbers that the groups of pattern match, in the first line that matches.
 func Find(t *testing.T, text, pattern string) []int {
 	t.Helper()
 	found := regexp.MustCompile(`(?m)` + pattern).FindStringSubmatch(text)
