@@ -11,7 +11,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/go-grace/grace/internal/fds"
 	"github.com/go-grace/grace/internal/handoff"
 	"github.com/go-grace/grace/internal/process"
 )
@@ -165,22 +164,30 @@ func (a *attempt) launch(ctx context.Context, env []string, hello *handoff.Hello
 	}
 	bequests, release := a.gather(hello, theirs)
 	defer release()
-	err = borrow(bequests, func(open []bequest) error {
-		hello.Passed = describe(open)
-		return a.m.sockets.Lend(func(sockets []uintptr, records []fds.Record) (err error) {
-			hello.Sockets = records
-			a.succ, err = a.m.wires.launch(ctx, a.program, estate{
-				env: env, sockets: sockets, records: records, bequests: open, greet: func(l link) error { return l.Queue(hello) },
-			})
-			return err
-		})
-	})
-	if err != nil {
+	open, unpin := pin(bequests)
+	defer unpin()
+	hello.Passed = describe(open)
+	if err := a.launchWith(ctx, env, open, hello); err != nil {
 		out.close()
 		return err
 	}
 	a.succ.outlet = out
 	return nil
+}
+
+// launchWith lends the sockets until the process has them, and describes them in hello.
+func (a *attempt) launchWith(ctx context.Context, env []string, open []bequest, hello *handoff.Hello) error {
+	loan, err := a.m.sockets.Lend()
+	if err != nil {
+		return err
+	}
+	defer loan.Release()
+	hello.Sockets = loan.Records
+	a.succ, err = a.m.wires.launch(ctx, a.program, estate{
+		env: env, sockets: loan.FDs, records: loan.Records, bequests: open,
+		greet: func(l link) error { return l.Queue(hello) },
+	})
+	return err
 }
 
 // gather collects what the successor is to have beside the sockets and the link. Among it is the other end of our outlet, if there

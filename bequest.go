@@ -3,6 +3,7 @@ package grace
 import (
 	"syscall"
 
+	"github.com/go-grace/grace/internal/fds"
 	"github.com/go-grace/grace/internal/handoff"
 )
 
@@ -10,31 +11,26 @@ import (
 type bequest struct {
 	conn  syscall.Conn
 	about handoff.Passed
-	fd    uintptr // while it is borrowed
+	fd    uintptr // while it is pinned
 }
 
-// borrow calls use with those bequests that are open. Their owners may close them at any time, and their numbers be used again;
-// so use is called inside of RawConn.Control, which keeps the descriptor, one call nested in another.
-func borrow(all []bequest, use func([]bequest) error) error {
-	return borrowFrom(0, all, use)
-}
-
-func borrowFrom(i int, all []bequest, use func([]bequest) error) error {
-	if i == len(all) {
-		return use(all)
+// pin returns the bequests that are open, whose numbers stay valid until the caller calls unpin. It leaves out those that
+// their owners have closed.
+func pin(all []bequest) (open []bequest, unpin func()) {
+	var pins []*fds.Pin
+	for _, b := range all {
+		p, err := fds.PinConn(b.conn)
+		if err != nil {
+			continue
+		}
+		b.fd = p.FD()
+		open, pins = append(open, b), append(pins, p)
 	}
-	raw, err := all[i].conn.SyscallConn()
-	if err == nil {
-		var inner error
-		err = raw.Control(func(fd uintptr) {
-			all[i].fd = fd
-			inner = borrowFrom(i+1, all, use)
-		})
-		if err == nil {
-			return inner
+	return open, func() {
+		for _, p := range pins {
+			p.Release()
 		}
 	}
-	return borrowFrom(i, append(all[:i:i], all[i+1:]...), use) // it is closed: there is nothing to pass
 }
 
 // describe gives the descriptions for Hello.

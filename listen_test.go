@@ -88,15 +88,14 @@ func TestClosedTypedListenerIsNotHandedOver(t *testing.T) {
 	if err := closed.Close(); err != nil {
 		t.Fatal(err)
 	}
-	err = m.sockets.Lend(func(lent []uintptr, records []fds.Record) error {
-		if len(lent) != 1 || records[0].Address != "127.0.0.1:0" {
-			t.Errorf("lent %d sockets: %v", len(lent), records)
-		}
-		return nil
-	})
-	m.sockets.TakeBack()
+	loan, err := m.sockets.Lend()
 	if err != nil {
 		t.Fatal(err)
+	}
+	loan.Release()
+	m.sockets.TakeBack()
+	if len(loan.FDs) != 1 || loan.Records[0].Address != "127.0.0.1:0" {
+		t.Errorf("lent %d sockets: %v", len(loan.FDs), loan.Records)
 	}
 	if _, err := net.Dial("tcp", closed.Addr().String()); !errors.Is(err, syscall.ECONNREFUSED) {
 		t.Errorf("the port of the closed listener: %v", err)
@@ -234,9 +233,11 @@ func TestAcceptErrorsAreThoseOfPackageNet(t *testing.T) {
 
 func TestListenIsBoundedByItsContext(t *testing.T) {
 	m := newTestManager(t)
-	if err := m.sockets.Lend(func([]uintptr, []fds.Record) error { return nil }); err != nil {
+	loan, err := m.sockets.Lend()
+	if err != nil {
 		t.Fatal(err)
 	}
+	loan.Release()
 	why := errors.New("no time")
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cancel(why)

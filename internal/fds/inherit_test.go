@@ -305,12 +305,12 @@ func TestLentSocketsServeInAnotherProcess(t *testing.T) {
 	for _, ask := range asks {
 		socks = append(socks, openAsk(t, s, ask))
 	}
-	var h *helper
-	must(t, s.Lend(func(lent []uintptr, records []Record) error {
-		described, err := json.Marshal(records)
-		h = start{helper: "answer", env: append(Announce(records), "FDS_TEST_RECORDS="+string(described)), files: lent}.run(t)
-		return err
-	}))
+	l := borrow(t, s)
+	described, err := json.Marshal(l.Records)
+	must(t, err)
+	env := append(Announce(l.Records), "FDS_TEST_RECORDS="+string(described))
+	h := start{helper: "answer", env: env, files: l.FDs}.run(t)
+	l.Release()
 	for i, sock := range socks {
 		if got := hear(t, sock.Addr()); got != "served as "+asks[i].Name {
 			t.Errorf("client of %s got %q", sock.Addr(), got)

@@ -13,6 +13,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
 
 	"github.com/go-grace/grace/internal/test/helpertest"
@@ -22,54 +23,65 @@ func TestLend(t *testing.T) {
 	s := newSet(t)
 	ours := []*Socket{open(t, s, "tcp", "127.0.0.1:0"), open(t, s, "udp", "127.0.0.1:0"), open(t, s, "unix", sockPath(t))}
 	before := helpertest.OpenDescriptors()
-	refusal := errors.New("no")
-	calls := 0
-	err := s.Lend(func(lent []uintptr, records []Record) error {
-		calls++
-		if len(lent) != len(ours) || len(records) != len(ours) {
-			t.Fatalf("lent are %d descriptors and %d records of %d sockets", len(lent), len(records), len(ours))
+	l := borrow(t, s)
+	if len(l.FDs) != len(ours) || len(l.Records) != len(ours) {
+		t.Fatalf("lent are %d descriptors and %d records of %d sockets", len(l.FDs), len(l.Records), len(ours))
+	}
+	for _, sock := range ours { // in whatever order
+		i := slices.Index(l.Records, sock.Record())
+		if i < 0 || inspect(int(l.FDs[i])).place() != sock.Addr().String() {
+			t.Errorf("%s is not lent, or under another's record: %v", sock.Addr(), l.Records)
 		}
-		for _, sock := range ours { // in whatever order
-			i := slices.Index(records, sock.Record())
-			if i < 0 || inspect(int(lent[i])).place() != sock.Addr().String() {
-				t.Errorf("%s is not lent, or under another's record: %v", sock.Addr(), records)
-			}
-		}
-		if now := helpertest.OpenDescriptors(); len(now) != len(before) {
-			t.Errorf("%d descriptors became %d: each socket has one, and it is that one which is lent", len(before), len(now))
-		}
-		return refusal
-	})
-	if err != refusal || calls != 1 {
-		t.Errorf("got %v after %d calls, want the error of the one call", err, calls)
+	}
+	if now := helpertest.OpenDescriptors(); len(now) != len(before) {
+		t.Errorf("%d descriptors became %d: each socket has one, and it is that one which is lent", len(before), len(now))
 	}
 }
 
 func TestLendNothing(t *testing.T) {
-	called := false
-	must(t, New().Lend(func(lent []uintptr, records []Record) error {
-		called = len(lent) == 0 && len(records) == 0
-		return nil
-	}))
-	if !called {
-		t.Error("a successor without sockets is a successor too")
+	if l := borrow(t, New()); len(l.FDs) != 0 || len(l.Records) != 0 {
+		t.Errorf("a Set without sockets lends %v, %v", l.FDs, l.Records)
 	}
 }
 
-// A service may have thousands of sockets.
+// A service may have thousands of sockets. Only bare ones need a goroutine each.
 func TestLendMany(t *testing.T) {
-	s := newSet(t)
-	const n = 500
-	for range n {
-		open(t, s, "udp", "127.0.0.1:0")
-	}
-	must(t, s.Lend(func(lent []uintptr, _ []Record) error {
-		slices.Sort(lent)
-		if distinct := slices.Compact(lent); len(distinct) != n {
-			t.Errorf("lent are %d descriptors of %d", len(distinct), n)
+	for _, bare := range []bool{false, true} {
+		s := newSet(t)
+		const n = 500
+		for range n {
+			openAsk(t, s, Ask{Network: "udp", Address: "127.0.0.1:0", Bare: bare})
 		}
-		return nil
-	}))
+		before := runtime.NumGoroutine()
+		l := borrow(t, s)
+		if started := runtime.NumGoroutine() - before; !bare && started > 0 {
+			t.Errorf("%d goroutines hold sockets that a lock holds already", started)
+		}
+		slices.Sort(l.FDs)
+		if distinct := slices.Compact(l.FDs); len(distinct) != n {
+			t.Errorf("bare %t: lent are %d descriptors of %d", bare, len(distinct), n)
+		}
+		l.Release()
+		l.Release()
+		goleak.VerifyNone(t)
+	}
+}
+
+// A loan ends for the sockets that are left, whatever was closed meanwhile.
+func TestReleaseAfterClose(t *testing.T) {
+	for _, tt := range endings {
+		s := newSet(t)
+		socks := []*Socket{openAny(t, s, tt.bare), openAny(t, s, tt.bare)}
+		l := borrow(t, s)
+		closed := make(chan error, 1)
+		go func() { closed <- tt.end(socks[0]) }() // ends with the loan
+		l.Release()
+		must(t, <-closed)
+		s.TakeBack()
+		if got := lend(t, s); !slices.Equal(got, []Record{socks[1].Record()}) {
+			t.Errorf("%s: the next loan has %v", tt.what, got)
+		}
+	}
 }
 
 // The mode belongs to the socket and not to the descriptor: if a successor or a loan changed it, Accept would block a thread of
@@ -77,13 +89,11 @@ func TestLendMany(t *testing.T) {
 func TestLendKeepsNonblockingMode(t *testing.T) {
 	s := newSet(t)
 	sock := open(t, s, "tcp", "127.0.0.1:0")
-	must(t, s.Lend(func(lent []uintptr, _ []Record) error {
-		pid, err := syscall.ForkExec("/bin/true", []string{"true"}, &syscall.ProcAttr{Files: lent})
-		if err == nil {
-			_, err = syscall.Wait4(pid, nil, 0, nil)
-		}
-		return err
-	}))
+	pid, err := syscall.ForkExec("/bin/true", []string{"true"}, &syscall.ProcAttr{Files: borrow(t, s).FDs})
+	if err == nil {
+		_, err = syscall.Wait4(pid, nil, 0, nil)
+	}
+	must(t, err)
 	if !isNonblocking(t, fdOf(t, sock.Conn())) {
 		t.Error("the socket is in blocking mode after it was lent")
 	}
@@ -112,16 +122,15 @@ func TestLentDescriptorOutlivesItsSocket(t *testing.T) {
 func checkCloseDuringLoan(t *testing.T, s *Set, sock *Socket, closeIt func() error) {
 	t.Helper()
 	closed := make(chan error, 1)
-	must(t, s.Lend(func(lent []uintptr, _ []Record) error {
-		go func() { closed <- closeIt() }() // ends when the loan does
-		for until := time.Now().Add(50 * time.Millisecond); time.Now().Before(until); runtime.Gosched() {
-			if got := inspect(int(lent[0])).place(); got != sock.Addr().String() {
-				t.Errorf("the lent descriptor of %s is now %q", sock.Addr(), got)
-				break
-			}
+	l := borrow(t, s)
+	go func() { closed <- closeIt() }() // ends when the loan does
+	for until := time.Now().Add(50 * time.Millisecond); time.Now().Before(until); runtime.Gosched() {
+		if got := inspect(int(l.FDs[0])).place(); got != sock.Addr().String() {
+			t.Errorf("the lent descriptor of %s is now %q", sock.Addr(), got)
+			break
 		}
-		return nil
-	}))
+	}
+	l.Release()
 	must(t, <-closed)
 }
 
@@ -141,14 +150,12 @@ func TestLentDescriptorsNeedNotBeMoved(t *testing.T) {
 	for range 10 {
 		openAny(t, s, false)
 	}
-	must(t, s.Lend(func(lent []uintptr, records []Record) error {
-		for i, fd := range lent {
-			if int(fd) != First+i && int(fd) < First+len(lent) {
-				t.Errorf("descriptor %d is to be the child's %d", fd, First+i)
-			}
+	lent := borrow(t, s).FDs
+	for i, fd := range lent {
+		if int(fd) != First+i && int(fd) < First+len(lent) {
+			t.Errorf("descriptor %d is to be the child's %d", fd, First+i)
 		}
-		return nil
-	}))
+	}
 }
 
 // opening starts an Open, and gives its result.
@@ -174,7 +181,7 @@ func TestOpenWaitsWhileLent(t *testing.T) {
 	for _, tt := range tests {
 		synctest.Test(t, func(t *testing.T) {
 			s := New()
-			must(t, s.Lend(func([]uintptr, []Record) error { return nil }))
+			borrow(t, s).Release()
 			results := []<-chan error{opening(t.Context(), s), opening(t.Context(), s)}
 			synctest.Wait()
 			for _, result := range results {
@@ -199,7 +206,7 @@ func TestOpenWaitsNoLongerThanItsContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := New()
 		defer s.Close()
-		must(t, s.Lend(func([]uintptr, []Record) error { return nil }))
+		borrow(t, s).Release()
 		cause := errors.New("enough")
 		ctx, cancel := context.WithCancelCause(t.Context())
 		result := opening(ctx, s)
@@ -241,12 +248,11 @@ func TestOpenThatIsOvertakenByLoan(t *testing.T) {
 			result <- err
 		}()
 		<-bindingNow
-		must(t, s.Lend(func(lent []uintptr, _ []Record) error {
-			if len(lent) != 0 {
-				t.Errorf("%s: a socket that is not bound yet was lent", tt.what)
-			}
-			return nil
-		}))
+		l := borrow(t, s)
+		if len(l.FDs) != 0 {
+			t.Errorf("%s: a socket that is not bound yet was lent", tt.what)
+		}
+		l.Release()
 		close(goOn)
 		eventually(t, "the socket is bound", func() bool { return exists(path) })
 		if got := len(s.Sockets()); got != 0 {
@@ -265,12 +271,10 @@ func TestOpenThatIsOvertakenByLoan(t *testing.T) {
 func TestHandOver(t *testing.T) {
 	s := newSet(t)
 	sock := open(t, s, "tcp", "127.0.0.1:0")
-	heir := 0
-	must(t, s.Lend(func(lent []uintptr, _ []Record) error {
-		heir = dup(t, int(lent[0])) // what the successor has
-		return nil
-	}))
-	defer unix.Close(heir)
+	l := borrow(t, s)
+	inherited := dup(t, int(l.FDs[0])) // what the successor has
+	l.Release()
+	defer unix.Close(inherited)
 	s.HandOver()
 	_, err := s.Open(t.Context(), Ask{Network: "tcp", Address: "127.0.0.1:0"})
 	if !errors.Is(err, ErrHandedOver) || !errors.Is(err, net.ErrClosed) {
@@ -297,16 +301,13 @@ func TestLendOfWhatIsGone(t *testing.T) {
 		want error
 	}{
 		{"closed", func(s *Set) { _ = s.Close() }, ErrClosed},
-		{"handed over", func(s *Set) {
-			_ = s.Lend(func([]uintptr, []Record) error { return nil })
-			s.HandOver()
-		}, ErrHandedOver},
+		{"handed over", func(s *Set) { borrow(t, s).Release(); s.HandOver() }, ErrHandedOver},
 	}
 	for _, tt := range tests {
 		s := newSet(t)
 		tt.end(s)
-		if err := s.Lend(func([]uintptr, []Record) error { return nil }); !errors.Is(err, tt.want) {
-			t.Errorf("%s: Lend gives %v, want %v", tt.what, err, tt.want)
+		if l, err := s.Lend(); l != nil || !errors.Is(err, tt.want) {
+			t.Errorf("%s: Lend returns %v, %v, want %v", tt.what, l, err, tt.want)
 		}
 		s.TakeBack()
 		if _, err := s.Open(t.Context(), Ask{Network: "tcp", Address: "127.0.0.1:0"}); !errors.Is(err, tt.want) {

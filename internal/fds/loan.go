@@ -1,24 +1,39 @@
 package fds
 
-import "slices"
+import (
+	"slices"
+	"sync"
+)
 
-// Lend calls use with the descriptors of all sockets that are open, and with their records; the descriptors are valid until
-// use returns, and whoever closes one waits for that. The sockets stay lent until TakeBack or HandOver is called.
-func (s *Set) Lend(use func(fds []uintptr, records []Record) error) error {
-	socks, err := s.beginLoan()
-	if err != nil {
-		return err
-	}
-	s.pinned.Lock()
-	defer s.pinned.Unlock()
-	l := &loan{fds: make([]uintptr, 0, len(socks)), records: make([]Record, 0, len(socks))}
-	return l.collect(socks, func() error {
-		arrange(l.fds, l.records)
-		return use(l.fds, l.records)
-	})
+// Loan holds the descriptors of the open sockets of a Set while a child is started with them.
+type Loan struct {
+	FDs     []uintptr
+	Records []Record // of the sockets, in the order of FDs
+	pins    []*Pin   // of bare sockets
+	unlock  func()   // allows the others to be closed again
 }
 
-// beginLoan gives the sockets that are to be lent.
+// Lend returns the descriptors of all open sockets, with their records. The descriptors are valid until the caller
+// calls Release; whoever closes a socket before that waits for it, and so does another Lend. The sockets stay lent
+// until TakeBack or HandOver is called.
+func (s *Set) Lend() (*Loan, error) {
+	socks, err := s.beginLoan()
+	if err != nil {
+		return nil, err
+	}
+	s.pinned.Lock()
+	l := &Loan{
+		FDs: make([]uintptr, 0, len(socks)), Records: make([]Record, 0, len(socks)),
+		unlock: sync.OnceFunc(s.pinned.Unlock),
+	}
+	for _, sock := range socks {
+		l.add(sock)
+	}
+	arrange(l.FDs, l.Records)
+	return l, nil
+}
+
+// beginLoan returns the sockets that are to be lent.
 func (s *Set) beginLoan() ([]*Socket, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -33,32 +48,40 @@ func (s *Set) beginLoan() ([]*Socket, error) {
 	return slices.Clone(s.held), nil
 }
 
-// loan collects what is lent.
-type loan struct {
-	fds     []uintptr
-	records []Record
+// add lends a socket, unless it is closed.
+func (l *Loan) add(sock *Socket) {
+	fd, err := l.keepOpen(sock)
+	if err != nil {
+		return
+	}
+	l.FDs, l.Records = append(l.FDs, fd), append(l.Records, sock.described())
 }
 
-// collect adds the sockets that are open, and calls use. A bare socket can be closed by its owner at any time, and its number
-// be used again; so use is then called inside of RawConn.Control, which keeps the descriptor, one call nested in another.
-func (l *loan) collect(socks []*Socket, use func() error) error {
-	for i, sock := range socks {
-		raw, err := sock.conn.SyscallConn()
+// keepOpen returns the descriptor of a socket. Its Close waits for the Set's lock; a bare socket can be closed
+// without that, and needs a Pin.
+func (l *Loan) keepOpen(sock *Socket) (fd uintptr, err error) {
+	if sock.bare {
+		p, err := PinConn(sock.conn)
 		if err != nil {
-			continue
+			return 0, err
 		}
-		var inner error
-		err = raw.Control(func(fd uintptr) {
-			l.fds, l.records = append(l.fds, fd), append(l.records, sock.described())
-			if sock.bare {
-				inner = l.collect(socks[i+1:], use)
-			}
-		})
-		if err == nil && sock.bare {
-			return inner
-		}
+		l.pins = append(l.pins, p)
+		return p.FD(), nil
 	}
-	return use()
+	raw, err := sock.conn.SyscallConn()
+	if err != nil {
+		return 0, err
+	}
+	err = raw.Control(func(number uintptr) { fd = number })
+	return fd, err
+}
+
+// Release ends the validity of the descriptors. It can be called more than once.
+func (l *Loan) Release() {
+	for _, p := range l.pins {
+		p.Release()
+	}
+	l.unlock()
 }
 
 // arrange puts each descriptor whose number is one of those that the child will see at the place where it keeps that number.

@@ -128,16 +128,22 @@ func openAsk(t *testing.T, s *Set, ask Ask) *Socket {
 	return sock
 }
 
-// lend gives the records of what a Set lends, and takes the loan back.
+// borrow returns what a Set lends, until the end of the test or Release.
+func borrow(t *testing.T, s *Set) *Loan {
+	t.Helper()
+	l, err := s.Lend()
+	must(t, err)
+	t.Cleanup(l.Release)
+	return l
+}
+
+// lend returns the records of what a Set lends, and takes the loan back.
 func lend(t *testing.T, s *Set) []Record {
 	t.Helper()
-	var lent []Record
-	must(t, s.Lend(func(_ []uintptr, records []Record) error {
-		lent = append(lent, records...)
-		return nil
-	}))
+	l := borrow(t, s)
+	l.Release()
 	s.TakeBack()
-	return lent
+	return l.Records
 }
 
 // reaches reports whether a connection attempt is accepted by some queue; anything but a refusal is a failure of the test.
