@@ -315,7 +315,7 @@ func TestStateThatCannotBePassed(t *testing.T) {
 	s.expect("state fine 1000", "ok")
 	before := heldCensus(t, held)
 	for kind, want := range map[string][]string{
-		fmt.Sprint(MaxState + 1): {`state "bad" has 67108865 bytes, and may have 67108864: pass a file instead`},
+		fmt.Sprint(MaxState + 1): {`state "bad" has 67108865 bytes, more than the 67108864 allowed: pass a file instead`},
 		"error":                  {`PassState hook "bad": the sessions are locked`},
 		"hang":                   {`PassState hook "bad": `, ErrTimeout.Error()},
 	} {
@@ -393,11 +393,11 @@ func TestDamagedStateFailsTheUpgrade(t *testing.T) {
 	for kind, want := range map[string]string{
 		"checksum":  `state "sessions" is damaged: its 100000 bytes have the checksum`,
 		"truncated": `section 1 of 1: state "sessions" is cut off: it has 100000 bytes`,
-		"oversized": `section 1 of 1: state "sessions" has 18446744073709551615 bytes, and may have 67108864`,
-		"magic":     "this is no file of states",
+		"oversized": `section 1 of 1: state "sessions" has 18446744073709551615 bytes, more than the 67108864 allowed`,
+		"magic":     "this is not a file of states",
 		"name":      `the name "\x1bessions" has the character`,
-		"unsealed":  "the file is in memory, and not sealed",
-		"pipe":      "the descriptor is no file",
+		"unsealed":  "the file is in memory but not sealed",
+		"pipe":      "the descriptor is not a file",
 	} {
 		s.expect("damage "+kind, "ok")
 		got := s.ask("upgrade")

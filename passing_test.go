@@ -45,7 +45,7 @@ func TestPassRefuses(t *testing.T) {
 		says string
 	}{
 		{"", f, "grace: pass a file: the name is empty"},
-		{strings.Repeat("x", 256), f, "has 256 bytes, and may have 255"},
+		{strings.Repeat("x", 256), f, "has 256 bytes, more than the 255 allowed"},
 		{"a\tb", f, `the name "a\tb" has the character '\t', which is not printable`},
 		{"a", nil, `what is to be passed as "a" is nil`},
 		{"a", (*os.File)(nil), `what is to be passed as "a" is not open: invalid argument`},

@@ -7,10 +7,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// seals that make a file unchangeable.
+// seals make a file unchangeable.
 const seals = unix.F_SEAL_WRITE | unix.F_SEAL_GROW | unix.F_SEAL_SHRINK
 
-// create makes the file: in memory, unless the system refuses that.
+// create makes a file in memory or, if the system refuses that, a temporary file. It also returns
+// the function that seals it.
 func create() (*os.File, func(*os.File) error, error) {
 	f, err := memfd()
 	if err != nil {
@@ -37,14 +38,15 @@ func seal(f *os.File) error {
 	return os.NewSyscallError("fcntl F_ADD_SEALS", err)
 }
 
-// checkSealed refuses a file that could be sealed and is not: somebody may still change it. Files of most file systems cannot
-// be; those of tmpfs are sealed against being sealed.
+// checkSealed returns an error for a file that could be sealed but is not, because another process
+// may still change it. Files of most file systems cannot be sealed, and those of tmpfs are sealed
+// against sealing.
 func checkSealed(f *os.File) error {
 	has, err := control(f, unix.F_GET_SEALS, 0)
 	if err != nil || has&seals == seals || has == unix.F_SEAL_SEAL {
 		return nil //nolint:nilerr // the error says that this file has no seals
 	}
-	return errors.New("the file is in memory, and not sealed")
+	return errors.New("the file is in memory but not sealed, so another process may change it")
 }
 
 func control(f *os.File, cmd, arg int) (result int, err error) {

@@ -8,7 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Who has the descriptor of a finished file cannot change it, and cannot execute it.
+// A finished file can neither be changed nor executed through its descriptor.
 func TestFinishedFileIsSealed(t *testing.T) {
 	w, err := Create()
 	f := write(t, w, err, named{"a", []byte("data")})
@@ -59,7 +59,7 @@ func TestPipeIsRefused(t *testing.T) {
 	r, w, err := os.Pipe()
 	must(t, err)
 	defer w.Close()
-	if _, err := Open(r); err == nil || !strings.Contains(err.Error(), "is no file") {
+	if _, err := Open(r); err == nil || !strings.Contains(err.Error(), "is not a file") {
 		t.Errorf("got %v", err)
 	}
 	if r.Close() == nil {

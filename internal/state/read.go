@@ -10,22 +10,22 @@ import (
 	"slices"
 )
 
-// File is a file of states that was verified.
+// File is a verified file of states.
 type File struct {
 	f        *os.File
 	sections []section
 }
 
-// section is a state in a file.
+// section locates a state in a file.
 type section struct {
 	name   string
 	start  int64 // of the data
 	length int64
-	begun  uint32 // checksum of what comes before the data
+	begun  uint32 // checksum of the section before the data
 	sum    uint32
 }
 
-// Open verifies a file, every state in it included, and takes it. After an error it is closed.
+// Open verifies a file with all of its states, and takes it. After an error it is closed.
 func Open(f *os.File) (*File, error) {
 	sections, err := verify(f)
 	if err != nil {
@@ -40,7 +40,7 @@ func verify(f *os.File) ([]section, error) {
 		return nil, err
 	}
 	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("the descriptor is no file, its mode is %v", info.Mode())
+		return nil, fmt.Errorf("the descriptor is not a file: its mode is %v", info.Mode())
 	}
 	if err := checkSealed(f); err != nil {
 		return nil, err
@@ -48,11 +48,11 @@ func verify(f *os.File) ([]section, error) {
 	return parse(f, info.Size())
 }
 
-// parse reads where the states are in a file of the size, and verifies their checksums. It trusts nothing: a length is
-// compared with what is there before anything of that length is read.
+// parse locates the states in a file of the given size and verifies their checksums. It compares
+// each length with the size of the file before it reads that many bytes.
 func parse(r io.ReaderAt, size int64) ([]section, error) {
 	if size > int64(maxFile) {
-		return nil, fmt.Errorf("the file has %d bytes, and may have %d", size, maxFile)
+		return nil, fmt.Errorf("the file has %d bytes, more than the %d allowed", size, maxFile)
 	}
 	in := &reader{from: r, size: size}
 	count, err := in.header()
@@ -70,7 +70,8 @@ func parse(r io.ReaderAt, size int64) ([]section, error) {
 			return nil, fmt.Errorf("section %d of %d: there are two states %q", i+1, count, s.name)
 		}
 		if total += s.length; total > MaxTotal {
-			return nil, fmt.Errorf("section %d of %d: with state %q all states have %d bytes, and may have %d", i+1, count, s.name, total, MaxTotal)
+			return nil, fmt.Errorf("section %d of %d: with state %q all states have %d bytes, "+
+				"more than the %d allowed", i+1, count, s.name, total, MaxTotal)
 		}
 		sections = append(sections, s)
 	}
@@ -86,10 +87,11 @@ type reader struct {
 	pos, size int64
 }
 
-// next reads n bytes, of which there are few.
+// next reads n bytes. Callers ask for few.
 func (r *reader) next(n int) ([]byte, error) {
 	if int64(n) > r.size-r.pos {
-		return nil, fmt.Errorf("is cut off: %d bytes are needed at byte %d, and the file has %d", n, r.pos, r.size)
+		return nil, fmt.Errorf("is cut off: %d bytes are needed at byte %d, and the file has %d",
+			n, r.pos, r.size)
 	}
 	b := make([]byte, n)
 	if err := readAt(r.from, b, r.pos); err != nil {
@@ -106,31 +108,34 @@ func readAt(from io.ReaderAt, b []byte, pos int64) error {
 		return nil
 	}
 	if errors.Is(err, io.EOF) {
-		return fmt.Errorf("is cut off: the file ends at byte %d: %w", pos+int64(n), io.ErrUnexpectedEOF)
+		return fmt.Errorf("is cut off: the file ends at byte %d: %w",
+			pos+int64(n), io.ErrUnexpectedEOF)
 	}
 	return err
 }
 
-// header gives the number of sections.
+// header reads the header and returns the number of sections.
 func (r *reader) header() (int, error) {
 	b, err := r.next(headerLen)
 	if err != nil {
 		return 0, fmt.Errorf("the header %w", err)
 	}
 	if string(b[:len(magic)]) != magic {
-		return 0, fmt.Errorf("this is no file of states: it begins with %q", b[:len(magic)])
+		return 0, fmt.Errorf("this is not a file of states: it begins with %q", b[:len(magic)])
 	}
 	if v := b[len(magic)]; v != version {
-		return 0, fmt.Errorf("the file has version %d of the format, and this process reads version %d", v, version)
+		return 0, fmt.Errorf("the file has version %d of the format, and this process reads "+
+			"version %d", v, version)
 	}
 	count := binary.BigEndian.Uint32(b[len(magic)+1:])
 	if count > MaxStates {
-		return 0, fmt.Errorf("the header announces %d states, and there may be %d", count, MaxStates)
+		return 0, fmt.Errorf("the header announces %d states, more than the %d allowed",
+			count, MaxStates)
 	}
 	return int(count), nil
 }
 
-// section reads a section, and skips its data once their checksum is verified.
+// section reads a section and verifies its checksum.
 func (r *reader) section() (section, error) {
 	b, err := r.next(headLen)
 	if err != nil {
@@ -138,7 +143,8 @@ func (r *reader) section() (section, error) {
 	}
 	nameLen, length := binary.BigEndian.Uint16(b), binary.BigEndian.Uint64(b[2:])
 	if nameLen > MaxName {
-		return section{}, fmt.Errorf("the name has %d bytes, and may have %d", nameLen, MaxName)
+		return section{}, fmt.Errorf("the name has %d bytes, more than the %d allowed",
+			nameLen, MaxName)
 	}
 	name, err := r.next(int(nameLen))
 	if err != nil {
@@ -148,10 +154,12 @@ func (r *reader) section() (section, error) {
 		return section{}, err
 	}
 	if length > MaxState {
-		return section{}, fmt.Errorf("state %q has %d bytes, and may have %d", name, length, MaxState)
+		return section{}, fmt.Errorf("state %q has %d bytes, more than the %d allowed",
+			name, length, MaxState)
 	}
 	if int64(length) > r.size-r.pos {
-		return section{}, fmt.Errorf("state %q is cut off: it has %d bytes, and the file %d after byte %d", name, length, r.size-r.pos, r.pos)
+		return section{}, fmt.Errorf("state %q is cut off: it has %d bytes, and the file %d "+
+			"after byte %d", name, length, r.size-r.pos, r.pos)
 	}
 	s := section{
 		name: string(name), start: r.pos, length: int64(length),
@@ -161,7 +169,7 @@ func (r *reader) section() (section, error) {
 	return s, s.verify(r.from)
 }
 
-// verify compares the checksum, a part of the data at a time.
+// verify compares the checksum, reading a part of the data at a time.
 func (s section) verify(from io.ReaderAt) error {
 	sum := s.begun
 	buf := make([]byte, min(s.length, 128<<10))
@@ -177,12 +185,13 @@ func (s section) verify(from io.ReaderAt) error {
 
 func (s section) check(sum uint32) error {
 	if sum != s.sum {
-		return fmt.Errorf("state %q is damaged: its %d bytes have the checksum %08x instead of %08x", s.name, s.length, sum, s.sum)
+		return fmt.Errorf("state %q is damaged: its %d bytes have the checksum %08x "+
+			"instead of %08x", s.name, s.length, sum, s.sum)
 	}
 	return nil
 }
 
-// Names gives the names of the states, in the order in which they were written.
+// Names returns the names of the states, in the order in which they were written.
 func (s *File) Names() []string {
 	names := make([]string, len(s.sections))
 	for i, sec := range s.sections {
@@ -191,7 +200,7 @@ func (s *File) Names() []string {
 	return names
 }
 
-// Read reads the state of a name that is one of Names. The data are the caller's.
+// Read reads the state with one of the Names. The caller owns the data.
 func (s *File) Read(name string) ([]byte, error) {
 	i := slices.IndexFunc(s.sections, func(sec section) bool { return sec.name == name })
 	if i < 0 {

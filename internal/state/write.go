@@ -17,7 +17,7 @@ type Writer struct {
 	total int   // bytes of the states
 }
 
-// Create begins a file. It ends with Finish, which gives the file away, or with Close.
+// Create begins a file. The caller calls Finish, which returns the file, or Close.
 func Create() (*Writer, error) {
 	f, seal, err := create()
 	if err != nil {
@@ -26,7 +26,7 @@ func Create() (*Writer, error) {
 	return newWriter(f, seal), nil
 }
 
-// newWriter takes an empty file, and how it is made unchangeable at the end.
+// newWriter takes an empty file and the function that makes it unchangeable at the end.
 func newWriter(f *os.File, seal func(*os.File) error) *Writer {
 	return &Writer{f: f, seal: seal, names: make(map[string]bool), end: int64(headerLen)}
 }
@@ -54,16 +54,19 @@ func (w *Writer) check(name string, data []byte) error {
 	case w.names[name]:
 		return fmt.Errorf("there are two states %q", name)
 	case len(w.names) == MaxStates:
-		return fmt.Errorf("state %q is one more than the %d that there may be", name, MaxStates)
+		return fmt.Errorf("state %q is one more than the %d states allowed", name, MaxStates)
 	case len(data) > MaxState:
-		return fmt.Errorf("state %q has %d bytes, and may have %d: pass a file instead", name, len(data), MaxState)
+		return fmt.Errorf("state %q has %d bytes, more than the %d allowed: pass a file instead",
+			name, len(data), MaxState)
 	case w.total+len(data) > MaxTotal:
-		return fmt.Errorf("with the %d bytes of state %q all states have %d, and may have %d: pass a file instead", len(data), name, w.total+len(data), MaxTotal)
+		return fmt.Errorf("with the %d bytes of state %q all states have %d, "+
+			"more than the %d allowed: pass a file instead",
+			len(data), name, w.total+len(data), MaxTotal)
 	}
 	return nil
 }
 
-// head gives all of a section but the data.
+// head returns a section without its data.
 func head(name string, data []byte) []byte {
 	b := binary.BigEndian.AppendUint16(make([]byte, 0, headLen+len(name)), uint16(len(name)))
 	b = binary.BigEndian.AppendUint64(b, uint64(len(data)))
@@ -71,7 +74,7 @@ func head(name string, data []byte) []byte {
 	return append(b, name...)
 }
 
-// headSum is where the checksum of a section begins, before its data.
+// headSum returns the checksum of a section before its data.
 func headSum(lengths []byte, name string) uint32 {
 	return crc32.Update(crc32.Checksum(lengths, castagnoli), castagnoli, []byte(name))
 }
@@ -82,7 +85,8 @@ func (w *Writer) write(b []byte) error {
 	return err
 }
 
-// Finish makes the file unchangeable, where the system can, and gives it to the caller. After an error it is closed.
+// Finish makes the file unchangeable, if the system can, and returns it. The caller owns it. After
+// an error it is closed.
 func (w *Writer) Finish() (*os.File, error) {
 	header := append([]byte(magic), version)
 	header = binary.BigEndian.AppendUint32(header, uint32(len(w.names)))
@@ -96,10 +100,11 @@ func (w *Writer) Finish() (*os.File, error) {
 	return w.f, nil
 }
 
-// Close gives the file up, before Finish.
+// Close abandons a file that is not finished.
 func (w *Writer) Close() error { return w.f.Close() }
 
-// tempFile makes a file that has no name any more. It cannot be sealed: nobody but the two processes can reach it.
+// tempFile makes a file without a name. It cannot be sealed, but only the two processes can reach
+// it.
 func tempFile() (*os.File, func(*os.File) error, error) {
 	f, err := os.CreateTemp("", "grace-state-*")
 	if err != nil {
