@@ -290,7 +290,7 @@ func TestCheckOfWhatIsNoProgram(t *testing.T) {
 	}{
 		"missing":        {func() error { return nil }, StepCheck, "no such file"},
 		"directory":      {func() error { return os.Mkdir(s.path, 0o755) }, StepCheck, "is a directory"},
-		"FIFO":           {func() error { return unix.Mkfifo(s.path, 0o755) }, StepCheck, "no regular file"},
+		"FIFO":           {func() error { return unix.Mkfifo(s.path, 0o755) }, StepCheck, "not a regular file"},
 		"not executable": {func() error { return os.WriteFile(s.path, nil, 0o600) }, StepCheck, "not executable"},
 		"script":         {func() error { return os.WriteFile(s.path, []byte("#!/bin/sh\n"), 0o755) }, StepCheck, "is a script"},
 		"no program":     {func() error { return os.WriteFile(s.path, []byte("neither"), 0o755) }, StepStart, "exec format error"},

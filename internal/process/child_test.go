@@ -21,7 +21,7 @@ func init() {
 	helpertest.Register("wait", waitHelper)
 }
 
-// exitHelper exits with the code that is its argument, or by the signal if it begins with a minus.
+// exitHelper exits with the code in its argument or, after a minus, by that signal.
 func exitHelper() error {
 	code, err := strconv.Atoi(os.Args[1])
 	if err != nil {
@@ -59,7 +59,8 @@ func startWaiting(t *testing.T) (*Child, *os.File) {
 
 func TestState(t *testing.T) {
 	for arg, want := range map[string]string{
-		"0": "exit status 0", "3": "exit status 3", "255": "exit status 255", "-9": "signal: killed", "-15": "signal: terminated",
+		"0": "exit status 0", "3": "exit status 3", "255": "exit status 255",
+		"-9": "signal: killed", "-15": "signal: terminated",
 	} {
 		c := startChild(t, helperSpec(t, "exit", arg))
 		if got := c.State(); got != want {
@@ -99,36 +100,39 @@ func TestKillByManyGoroutines(t *testing.T) {
 			}
 		})
 	}
-	must(t, stdin.Close()) // so that its own end and its being killed meet
+	must(t, stdin.Close()) // it ends by itself while it is killed
 	wg.Wait()
 	closes(t, "the child ends", c.Exited())
 }
 
-// Nobody has to ask for the end of a child.
+// A child is waited for even if nobody asks for its end.
 func TestEndedChildIsNoZombie(t *testing.T) {
 	c, err := Start(context.Background(), helperSpec(t, "exit", "0"))
 	must(t, err)
-	eventually(t, "the child is reaped", func() bool { return errors.Is(unix.Kill(c.PID(), 0), unix.ESRCH) })
+	helpertest.Eventually(t, "the child is reaped",
+		func() bool { return errors.Is(unix.Kill(c.PID(), 0), unix.ESRCH) })
 	<-c.Exited()
 	if _, err := unix.Wait4(c.PID(), nil, unix.WNOHANG, nil); !errors.Is(err, unix.ECHILD) {
 		t.Errorf("wait4: %v, want ECHILD", err)
 	}
 }
 
-// The children of the application's own are for the application to wait for.
+// The application itself waits for its own children.
 func TestOtherChildrenAreNotWaitedFor(t *testing.T) {
 	spec := helperSpec(t, "exit", "5")
 	other, err := start(spec)
 	must(t, err)
 	startChild(t, helperSpec(t, "exit", "0")).State()
 	var status unix.WaitStatus
-	if pid, err := unix.Wait4(other, &status, 0, nil); pid != other || err != nil || status.ExitStatus() != 5 {
-		t.Errorf("got %d, %v, status %d; want the application's own child", pid, err, status.ExitStatus())
+	if pid, err := unix.Wait4(other, &status, 0, nil); pid != other || err != nil ||
+		status.ExitStatus() != 5 {
+		t.Errorf("got %d, %v, status %d; want the application's own child",
+			pid, err, status.ExitStatus())
 	}
 }
 
-// An application that waits for any child, as one that is the first process of a container does, may be faster. Then the state
-// is lost, which must neither hang nor be mistaken for a success, nor cost a descriptor.
+// An application that waits for any child, such as the first process of a container, may be faster.
+// Then the state is lost, which must not hang, look like a success, or leak a descriptor.
 func TestStateThatSomebodyElseTook(t *testing.T) {
 	spec := helperSpec(t, "exit", "0")
 	before := len(helpertest.OpenDescriptors())
@@ -142,7 +146,8 @@ func TestStateThatSomebodyElseTook(t *testing.T) {
 	c := &Child{pid: pid, proc: proc, exited: make(chan struct{})}
 	c.wait()
 
-	if got, want := c.State(), "exit status unknown (something else has waited for the process)"; got != want {
+	got, want := c.State(), "exit status unknown (something else has waited for the process)"
+	if got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 	must(t, c.Kill())
@@ -162,7 +167,8 @@ func TestStateThatSomebodyElseMayTake(t *testing.T) {
 	must(t, stdin.Close())
 	closes(t, "the child is reaped", done)
 	closes(t, "the end is noticed", c.Exited())
-	if got := c.State(); got != "exit status 0" && got != "exit status unknown (something else has waited for the process)" {
+	if got := c.State(); got != "exit status 0" &&
+		got != "exit status unknown (something else has waited for the process)" {
 		t.Errorf("got %q", got)
 	}
 	must(t, c.Kill())

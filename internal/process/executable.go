@@ -6,21 +6,23 @@ import (
 	"os"
 )
 
-// Executable is a program that this process looks at before it starts it.
+// Executable is a program that this process checks before it starts it.
 //
-// On Linux it is one open file, which the path of Path leads to and which [Start] executes, whatever has taken its name
-// meanwhile. Elsewhere a program can be executed by its path alone; Unchanged then tells another file from this one, but not
-// one that was there for a moment only.
+// On Linux it is an open file, which can be read at Path and which [Start] executes even if another
+// file has taken its name meanwhile. Elsewhere a program can only be executed by its path.
+// Unchanged then detects another file at the path, but not one that was there only between two
+// checks.
 //
-// The nil Executable is none: nothing has to be closed, and it never changes.
+// A nil Executable is valid: it never changes, and Close does nothing.
 type Executable struct {
-	path   string // for those who read it
+	path   string // at which others can read it
 	lookUp func() (os.FileInfo, error)
 	info   os.FileInfo // when it was opened
-	file   *os.File    // nil where a program is executed by its path
+	file   *os.File    // nil if the program is executed by its path
 }
 
-// OpenExecutable opens a program. The caller closes it; a process that it was started as does not need it any more.
+// OpenExecutable opens a program. The caller closes it. A process that was started from it no
+// longer needs it.
 func OpenExecutable(path string) (*Executable, error) {
 	e, err := openExecutable(path)
 	if err != nil {
@@ -33,27 +35,29 @@ func OpenExecutable(path string) (*Executable, error) {
 	return e, nil
 }
 
-// inspect says why something cannot be a program, where the kernel would say less.
+// inspect returns an error for a file that cannot be a program. It is more specific than the
+// kernel's.
 func (e *Executable) inspect(path string) (err error) {
 	if e.info, err = e.lookUp(); err != nil {
 		return err
 	}
 	switch mode := e.info.Mode(); {
 	case mode.IsDir():
-		return fmt.Errorf("%s is a directory, and no program", path)
+		return fmt.Errorf("%s is a directory, not a program", path)
 	case !mode.IsRegular():
-		return fmt.Errorf("%s is no regular file, and so no program: %s", path, mode)
+		return fmt.Errorf("%s is not a regular file (%s), so it cannot be a program", path, mode)
 	case mode.Perm()&0o111 == 0:
 		return fmt.Errorf("%s is not executable (%s): %w", path, mode, os.ErrPermission)
 	}
-	return e.startable(path)
+	return e.checkStartable(path)
 }
 
-// Path is where this process can read the program until Close is called.
+// Path returns a path at which this process can read the program until Close.
 func (e *Executable) Path() string { return e.path }
 
-// Unchanged returns an error if the program was written to since it was opened, or is another file by now. After a start it
-// proves that what was read is what was started, since nobody can write to a program that is executed.
+// Unchanged returns an error if the program was written to after it was opened, or if another file
+// has replaced it. After a start it proves that the program that was read is the one that was
+// started, because a running program cannot be written to.
 func (e *Executable) Unchanged() error {
 	if e == nil {
 		return nil
@@ -62,8 +66,10 @@ func (e *Executable) Unchanged() error {
 	if err != nil {
 		return err
 	}
-	if !os.SameFile(e.info, now) || now.Size() != e.info.Size() || !now.ModTime().Equal(e.info.ModTime()) {
-		return errors.New("the program was changed while it was checked: install a new one under another name, and rename it")
+	if !os.SameFile(e.info, now) || now.Size() != e.info.Size() ||
+		!now.ModTime().Equal(e.info.ModTime()) {
+		return errors.New("the program was changed while it was checked: " +
+			"install a new one under another name, and then rename it")
 	}
 	return nil
 }

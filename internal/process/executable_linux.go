@@ -11,36 +11,41 @@ import (
 )
 
 func openExecutable(path string) (*Executable, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0) // O_NONBLOCK: a FIFO would wait for a writer
+	// O_NONBLOCK: a FIFO would wait for a writer
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, err
 	}
 	return &Executable{file: f, lookUp: f.Stat}, nil
 }
 
-// startable finds the path by which other code can read the file, and says why it could not be executed by its descriptor.
-func (e *Executable) startable(path string) error {
+// checkStartable finds a path at which others can read the file. It returns an error if the file
+// cannot be executed by its descriptor.
+func (e *Executable) checkStartable(path string) error {
 	magic := make([]byte, 2)
 	if _, err := e.file.ReadAt(magic, 0); err != nil && !errors.Is(err, io.EOF) {
 		return err
 	}
 	if string(magic) == "#!" {
-		return fmt.Errorf("%s is a script: its interpreter would open it anew, and so perhaps another file than the one that was checked; "+
-			"check and start a binary", path)
+		return fmt.Errorf("%s is a script: its interpreter would open it again, and perhaps "+
+			"find another file than the one that was checked; check and start a binary", path)
 	}
-	// The link gives the number that this process has in this /proc; programs that it starts can use it too.
+	// The link has the number of this process in this /proc. Programs that it starts can use the
+	// path too.
 	self, err := os.Readlink("/proc/self")
 	if err == nil {
 		e.path = descriptorPath(self, int(e.file.Fd()))
 		err = e.reachable()
 	}
 	if err != nil {
-		return fmt.Errorf("%s cannot be executed by its descriptor, as what was checked has to be: is /proc mounted? %w", path, err)
+		return fmt.Errorf("%s cannot be executed by its descriptor, as a program that was checked "+
+			"must be: is /proc mounted? %w", path, err)
 	}
 	return nil
 }
 
-// reachable makes sure that the path leads to the file, and that /proc is no mere directory.
+// reachable returns an error unless e.path leads to the file. It does not if /proc is an ordinary
+// directory.
 func (e *Executable) reachable() error {
 	found, err := os.Stat(e.path)
 	if err == nil && !os.SameFile(found, e.info) {
@@ -53,22 +58,24 @@ func descriptorPath(process string, fd int) string {
 	return "/proc/" + process + "/fd/" + strconv.Itoa(fd)
 }
 
-// place gives the path at which a child that is started with the given descriptors finds the program. It is called again for
-// each start, and release after it.
+// place returns the path at which a child that is started with the given descriptors finds the
+// program. It is called for each start, and release after it.
 //
-// The descriptor is close-on-exec. The kernel closes it when it has opened the program, so the child does not have it.
+// The descriptor is close-on-exec. The kernel closes it after it has opened the program, so the
+// child does not get it.
 func (e *Executable) place(files []uintptr) (path string, release func(), err error) {
 	first := untouched(files)
 	fd, err := unix.FcntlInt(e.file.Fd(), unix.F_DUPFD_CLOEXEC, first)
 	if err != nil {
-		return "", nil, fmt.Errorf("the program that was checked needs a descriptor from %d on, raise the limit on open files (RLIMIT_NOFILE): %w",
-			first, err)
+		return "", nil, fmt.Errorf("the program that was checked needs a descriptor from %d on: "+
+			"raise the limit on open files (RLIMIT_NOFILE): %w", first, err)
 	}
 	return descriptorPath("self", fd), func() { _ = unix.Close(fd) }, nil
 }
 
-// untouched gives a number from which on syscall.StartProcess leaves descriptors as they are. It puts the given ones in their
-// places; before that it moves those that are in the way, and its own pipe, to numbers above all of them.
+// untouched returns a number from which on syscall.StartProcess leaves descriptors as they are.
+// StartProcess puts the given ones in their places. Before that it moves those that are in the way,
+// and its own pipe, to numbers above all of them.
 func untouched(files []uintptr) int {
 	top, moved := len(files), 1
 	for i, file := range files {
@@ -78,5 +85,5 @@ func untouched(files []uintptr) int {
 			moved++
 		}
 	}
-	return top + 1 + moved + 1 // it leaves out the number of the pipe, if that is one of those
+	return top + 1 + moved + 1 // it may skip one, the number of its pipe
 }

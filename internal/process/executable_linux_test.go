@@ -23,7 +23,7 @@ func init() {
 	helpertest.Register("no-proc", noProcHelper)
 }
 
-// withoutName gives an open program that has no name any more: whatever is started is that file.
+// withoutName returns an open program without a name, so nothing else can be started instead.
 func withoutName(t *testing.T) *Executable {
 	t.Helper()
 	path := copySelf(t)
@@ -42,7 +42,8 @@ func TestStartOfExecutableWithoutItsName(t *testing.T) {
 	}
 }
 
-// However descriptors are moved about in the child, the program's is not among them, and the child gets what it should.
+// However descriptors are moved in the child, the child gets the given ones and not that of the
+// program.
 func TestStartOfExecutableAmongManyDescriptors(t *testing.T) {
 	const count = 150
 	e := withoutName(t)
@@ -63,11 +64,12 @@ func TestStartOfExecutableAmongManyDescriptors(t *testing.T) {
 		before := len(helpertest.OpenDescriptors())
 		got := look(t, spec).Files
 		for i := range max(len(got), len(want)) {
-			if i != 1 && got[i] != want[i] { // 1 is how the child tells
+			if i != 1 && got[i] != want[i] { // 1 is the child's output
 				t.Errorf("the child's descriptor %d is %q, want %q", i, got[i], want[i])
 			}
 		}
-		if now := len(helpertest.OpenDescriptors()); now > before+2 { // outputOf's pipe is closed by the Cleanup of the test
+		// the test's Cleanup closes the pipe of outputOf
+		if now := len(helpertest.OpenDescriptors()); now > before+2 {
 			t.Errorf("%d descriptors are left", now-before)
 		}
 	}
@@ -76,7 +78,8 @@ func TestStartOfExecutableAmongManyDescriptors(t *testing.T) {
 func TestOpenOfScript(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "script")
 	must(t, os.WriteFile(path, []byte("#!/bin/sh\n"), 0o700))
-	if _, err := OpenExecutable(path); err == nil || !strings.Contains(err.Error(), path+" is a script") {
+	if _, err := OpenExecutable(path); err == nil ||
+		!strings.Contains(err.Error(), path+" is a script") {
 		t.Errorf("got %v", err)
 	}
 }
@@ -84,7 +87,8 @@ func TestOpenOfScript(t *testing.T) {
 // Programs that the check calls can use the path too.
 func TestExecutableIsReadByOtherPrograms(t *testing.T) {
 	e := withoutName(t)
-	if out, err := exec.Command("/bin/sh", "-c", `head -c 4 "$0"`, e.Path()).Output(); string(out) != "\x7fELF" || err != nil {
+	out, err := exec.Command("/bin/sh", "-c", `head -c 4 "$0"`, e.Path()).Output()
+	if string(out) != "\x7fELF" || err != nil {
 		t.Errorf("head says %q, %v", out, err)
 	}
 }
@@ -107,7 +111,10 @@ func undumpableHelper() error {
 
 // runExit starts the program as the exit helper.
 func runExit(e *Executable) error {
-	c, err := Start(context.Background(), Spec{Path: "/gone", Args: []string{"x", "0"}, Env: helpertest.Use("exit"), Files: Stdio(), Executable: e})
+	c, err := Start(context.Background(), Spec{
+		Path: "/gone", Args: []string{"x", "0"}, Env: helpertest.Use("exit"),
+		Files: Stdio(), Executable: e,
+	})
 	if err != nil {
 		return err
 	}
@@ -129,7 +136,8 @@ func limitedHelper() error {
 		return err
 	}
 	defer e.Close()
-	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &syscall.Rlimit{Cur: limit, Max: limit}); err != nil {
+	err = syscall.Setrlimit(syscall.RLIMIT_NOFILE, &syscall.Rlimit{Cur: limit, Max: limit})
+	if err != nil {
 		return err
 	}
 	last, err := unix.FcntlInt(0, unix.F_DUPFD_CLOEXEC, limit-1)
@@ -137,30 +145,34 @@ func limitedHelper() error {
 		return err
 	}
 	before := len(helpertest.OpenDescriptors())
-	_, err = Start(context.Background(), Spec{Path: "/gone", Files: []uintptr{0, 1, 2, uintptr(last)}, Executable: e})
+	_, err = Start(context.Background(),
+		Spec{Path: "/gone", Files: []uintptr{0, 1, 2, uintptr(last)}, Executable: e})
 	fmt.Println(err, len(helpertest.OpenDescriptors())-before)
 	return runExit(e)
 }
 
 func TestExecutableAtTheLimitOfDescriptors(t *testing.T) {
 	got := outputOf(t, helperSpec(t, "limited", copySelf(t)))
-	if !strings.Contains(got, "raise the limit on open files (RLIMIT_NOFILE)") || !strings.HasSuffix(got, " 0\n") {
+	if !strings.Contains(got, "raise the limit on open files (RLIMIT_NOFILE)") ||
+		!strings.HasSuffix(got, " 0\n") {
 		t.Errorf("the error, and what is left open: %q", got)
 	}
 }
 
-// noProcHelper hides /proc, which only it sees, and then makes something that looks like it.
+// noProcHelper hides /proc in its own mount namespace, and then makes directories that look alike.
 func noProcHelper() error {
 	if err := unix.Mount("none", "/proc", "tmpfs", 0, ""); err != nil {
 		return err
 	}
 	_, err := OpenExecutable(os.Args[1])
 	fmt.Println(err)
-	if err := errors.Join(os.Symlink("1", "/proc/self"), os.MkdirAll("/proc/1/fd", 0o700)); err != nil {
+	err = errors.Join(os.Symlink("1", "/proc/self"), os.MkdirAll("/proc/1/fd", 0o700))
+	if err != nil {
 		return err
 	}
 	for fd := range 100 {
-		if err := os.WriteFile(descriptorPath("1", fd), []byte("another program"), 0o700); err != nil {
+		err := os.WriteFile(descriptorPath("1", fd), []byte("another program"), 0o700)
+		if err != nil {
 			return err
 		}
 	}

@@ -13,7 +13,7 @@ import (
 	"github.com/go-grace/grace/internal/test/helpertest"
 )
 
-// copySelf gives a copy of this binary that the test can change.
+// copySelf returns a copy of this binary that the test can change.
 func copySelf(t *testing.T) string {
 	t.Helper()
 	content, err := os.ReadFile(os.Args[0])
@@ -53,7 +53,9 @@ func TestExecutableThatChanges(t *testing.T) {
 			_, err = f.WriteString("more")
 			return errors.Join(err, f.Close())
 		},
-		"is touched": func(path string) error { return os.Chtimes(path, time.Time{}, time.Unix(1, 0)) },
+		"is touched": func(path string) error {
+			return os.Chtimes(path, time.Time{}, time.Unix(1, 0))
+		},
 		"is cut off": func(path string) error { return os.Truncate(path, 100) },
 	} {
 		path := copySelf(t)
@@ -82,9 +84,10 @@ func TestOpenOfWhatIsNoExecutable(t *testing.T) {
 		plain:                                "is not executable",
 		filepath.Join(t.TempDir(), "absent"): "no such file",
 		t.TempDir():                          "is a directory",
-		os.DevNull:                           "no regular file",
+		os.DevNull:                           "not a regular file",
 	} {
-		if _, err := OpenExecutable(path); err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), path) {
+		if _, err := OpenExecutable(path); err == nil || !strings.Contains(err.Error(), want) ||
+			!strings.Contains(err.Error(), path) {
 			t.Errorf("%s: got %v, want an error that names it and says %q", path, err, want)
 		}
 	}

@@ -10,20 +10,25 @@ import (
 	"testing"
 )
 
-// The limits are reached by tests of package grace, in processes that may have them.
+// Tests of package grace reach the limits, in processes of their own.
 func TestErrorsOfStartSayWhichLimitIsReached(t *testing.T) {
-	long := Spec{Path: "x", Args: []string{"x", "-flag"}, Env: []string{"SHORT=1", "LONG=12345678901234567890"}}
+	long := Spec{
+		Path: "x", Args: []string{"x", "-flag"},
+		Env: []string{"SHORT=1", "LONG=12345678901234567890"},
+	}
 	for _, c := range []struct {
 		spec Spec
 		err  error
 		want string
 	}{
 		{long, syscall.E2BIG, `have 42 bytes, and the variable "LONG" has 25 of them`},
-		{Spec{Args: []string{"x", "a long argument"}, Env: []string{"A=1"}}, syscall.E2BIG, "an argument has 15 of them"},
+		{Spec{Args: []string{"x", "a long argument"}, Env: []string{"A=1"}}, syscall.E2BIG,
+			"an argument has 15 of them"},
 		{long, syscall.EAGAIN, "RLIMIT_NPROC"},
 		{long, syscall.ENOENT, syscall.ENOENT.Error()},
 	} {
-		if got := explain(c.spec, c.err); !errors.Is(got, c.err) || !strings.Contains(got.Error(), c.want) {
+		if got := explain(c.spec, c.err); !errors.Is(got, c.err) ||
+			!strings.Contains(got.Error(), c.want) {
 			t.Errorf("%v is explained as %q, and not as %q", c.err, got, c.want)
 		}
 	}

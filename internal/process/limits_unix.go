@@ -12,21 +12,24 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// explain says which limit has kept a process from being started, where the kernel's words do not: it matches err, or EMFILE.
+// explain names the limit that has kept a process from being started. The error matches err, or
+// EMFILE.
 func explain(spec Spec, err error) error {
 	switch {
 	case errors.Is(err, syscall.E2BIG):
 		return fmt.Errorf("%w: %s", err, size(spec))
 	case errors.Is(err, syscall.EAGAIN):
-		return fmt.Errorf("%w: there are as many processes and threads as the user or the container may have (RLIMIT_NPROC, pids.max)", err)
+		return fmt.Errorf("%w: the user or the container has reached its limit on processes and "+
+			"threads: raise RLIMIT_NPROC or pids.max", err)
 	case errors.Is(err, syscall.EBADF):
 		return beyondLimit(spec, err)
 	}
 	return err
 }
 
-// beyondLimit tells a number beyond the limit from a descriptor that is closed: both are EBADF. Package syscall moves descriptors
-// out of each other's way to numbers above the highest that is passed.
+// beyondLimit distinguishes a number beyond the limit from a closed descriptor: both are EBADF.
+// Package syscall moves descriptors out of each other's way to numbers above the highest one to
+// pass.
 func beyondLimit(spec Spec, err error) error {
 	var limit unix.Rlimit
 	if unix.Getrlimit(unix.RLIMIT_NOFILE, &limit) != nil {
@@ -38,15 +41,17 @@ func beyondLimit(spec Spec, err error) error {
 			highest = max(highest, int(fd))
 		}
 	}
-	// One more for the pipe through which the child reports errors, and at most one for each that is in the way.
-	if needed := uint64(highest) + 2 + uint64(len(spec.Files)); needed > uint64(limit.Cur) { //nolint:unconvert // it is signed on FreeBSD
-		return fmt.Errorf("%w: descriptors up to %d are to be passed, and as many more numbers may be needed for a moment, but the limit is %d (RLIMIT_NOFILE)",
-			syscall.EMFILE, highest, limit.Cur)
+	// One number is for the pipe through which the child reports errors, and at most one for each
+	// that is in the way.
+	needed := uint64(highest) + 2 + uint64(len(spec.Files))
+	if needed > uint64(limit.Cur) { //nolint:unconvert // it is signed on FreeBSD
+		return fmt.Errorf("%w: passing descriptors up to %d may need %d numbers for a moment, "+
+			"and the limit is %d: raise RLIMIT_NOFILE", syscall.EMFILE, highest, needed, limit.Cur)
 	}
 	return err
 }
 
-// size says how long the arguments and the environment are, and what is the longest of them.
+// size says how long the arguments and the environment are, and which of them is the longest.
 func size(spec Spec) string {
 	total, longest, what := 0, 0, ""
 	for i, s := range slices.Concat(spec.Args, spec.Env) {
@@ -60,6 +65,6 @@ func size(spec Spec) string {
 			what = fmt.Sprintf("the variable %.64q", name)
 		}
 	}
-	return fmt.Sprintf("arguments and environment have %d bytes, and %s has %d of them: use fewer or shorter ones, see execve(2) for the limits of one and of all",
-		total, what, longest)
+	return fmt.Sprintf("arguments and environment have %d bytes, and %s has %d of them: use fewer "+
+		"or shorter ones; execve(2) has the limits of each and of all", total, what, longest)
 }

@@ -16,7 +16,8 @@ import (
 
 func TestMain(m *testing.M) { helpertest.Main(m, func() error { return goleak.Find() }) }
 
-// helperSpec is this binary as one of the helpers. Its standard input is empty, and its output that of the tests.
+// helperSpec returns this binary as one of the helpers. Its standard input is empty, and its output
+// is that of the tests.
 func helperSpec(t *testing.T, name string, args ...string) Spec {
 	t.Helper()
 	self, err := os.Executable()
@@ -25,11 +26,12 @@ func helperSpec(t *testing.T, name string, args ...string) Spec {
 	must(t, err)
 	t.Cleanup(func() { _ = null.Close() })
 	return Spec{
-		Path: self, Args: append([]string{self}, args...), Files: []uintptr{null.Fd(), 1, 2}, Env: helpertest.Use(name),
+		Path: self, Args: append([]string{self}, args...), Files: []uintptr{null.Fd(), 1, 2},
+		Env: helpertest.Use(name),
 	}
 }
 
-// start starts a process that does not outlive the test.
+// startChild starts a process that does not outlive the test.
 func startChild(t *testing.T, spec Spec) *Child {
 	t.Helper()
 	c, err := Start(context.Background(), spec)
@@ -41,7 +43,7 @@ func startChild(t *testing.T, spec Spec) *Child {
 	return c
 }
 
-// outputOf starts a process and gives what it prints until its end.
+// outputOf starts a process, waits for its end and returns its output.
 func outputOf(t *testing.T, spec Spec) string {
 	t.Helper()
 	r, w := pipe(t)
@@ -80,16 +82,6 @@ func isClosed(c <-chan struct{}) bool {
 		return true
 	default:
 		return false
-	}
-}
-
-// eventually waits for a condition that another goroutine or process brings about.
-func eventually(t *testing.T, what string, holds func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !holds(); time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("waited in vain: %s", what)
-		}
 	}
 }
 

@@ -9,7 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// SameCommand reports whether a process was started with the arguments of this one. Where that cannot be told, it is true.
+// SameCommand reports whether a process was started with the arguments of this one. If that is
+// unknown, it returns true.
 func SameCommand(pid int) bool {
 	ours, err := os.ReadFile("/proc/self/cmdline")
 	if err != nil {
@@ -19,7 +20,8 @@ func SameCommand(pid int) bool {
 	return err == nil && bytes.Equal(ours, theirs)
 }
 
-// Descriptors gives what each descriptor of a process is, sockets in the words of [SocketName].
+// Descriptors returns the target of each descriptor of a process; [SocketName] returns those of
+// sockets.
 func Descriptors(pid int) (map[int]string, error) {
 	dir := fmt.Sprintf("/proc/%d/fd/", pid)
 	entries, err := os.ReadDir(dir)
@@ -37,7 +39,8 @@ func Descriptors(pid int) (map[int]string, error) {
 	return all, nil
 }
 
-// SocketName tells a socket from all others, whichever process has it; "" for a descriptor that is none.
+// SocketName returns a name that identifies a socket in all processes, or "" for a descriptor that
+// is not a socket.
 func SocketName(fd uintptr) string {
 	var st unix.Stat_t
 	if unix.Fstat(int(fd), &st) != nil || st.Mode&unix.S_IFMT != unix.S_IFSOCK {

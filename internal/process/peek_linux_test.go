@@ -7,7 +7,7 @@ import (
 )
 
 func TestSameCommand(t *testing.T) {
-	c, _ := startWaiting(t) // without arguments, and the tests have some or another name
+	c, _ := startWaiting(t) // without arguments; the tests have arguments or another name
 	if !SameCommand(os.Getpid()) {
 		t.Error("this process has another command than itself")
 	}
@@ -21,8 +21,10 @@ func TestSameCommand(t *testing.T) {
 	r, w := pipe(t)
 	spec.Files[0] = r.Fd()
 	same := startChild(t, spec)
-	// The kernel closes what is close-on-exec, which is how the start is noticed here, before it sets the arguments.
-	for deadline := time.Now().Add(10 * time.Second); !SameCommand(same.PID()); time.Sleep(time.Millisecond) {
+	// startWaiting notices the start when the kernel closes the close-on-exec descriptors, which is
+	// before it sets the arguments.
+	deadline := time.Now().Add(10 * time.Second)
+	for ; !SameCommand(same.PID()); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("a process with the same arguments has another command")
 		}

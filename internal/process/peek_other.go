@@ -4,11 +4,11 @@ package process
 
 import "errors"
 
-// SameCommand would report whether a process was started with the arguments of this one: that cannot be told here.
+// SameCommand always returns true: the arguments of another process are unknown on this platform.
 func SameCommand(int) bool { return true }
 
-// Descriptors cannot be had here.
+// Descriptors always fails on this platform.
 func Descriptors(int) (map[int]string, error) { return nil, errors.ErrUnsupported }
 
-// SocketName gives no name here.
+// SocketName always returns "" on this platform.
 func SocketName(uintptr) string { return "" }

@@ -1,8 +1,9 @@
-// Package process starts a process with exact descriptors, ends it, and watches one that is not a child.
+// Package process starts a process with exact descriptors, ends it, and watches one that is not a
+// child.
 //
-// It never sends a signal to a bare number: where the kernel has process descriptors, each [Child] and each [Watched] holds
-// one, and elsewhere a child is signalled only while it has not been waited for, which keeps its number from being used
-// again.
+// It never sends a signal to a bare number. If the kernel has process descriptors, each [Child] and
+// each [Watched] holds one. Otherwise a child is signalled only before it has been waited for,
+// because until then its number cannot be used again.
 package process
 
 import (
@@ -14,17 +15,18 @@ import (
 	"time"
 )
 
-// Spec says what to start.
+// Spec describes a process to start.
 type Spec struct {
 	Path string   // of the executable, resolved by the kernel when the process starts
-	Args []string // with the program's name first, as in os.Args
-	Dir  string   // "" for the present one
+	Args []string // beginning with the program's name, as in os.Args
+	Dir  string   // "" for the current one
 	Env  []string
-	// Files become the child's descriptors 0, 1, 2 and so on. The child gets exactly these, and their flags are left as they
-	// are: os/exec and os.StartProcess would clear O_NONBLOCK, which a socket shares with every process that has it
-	// (golang.org/issue/29277).
+	// Files become the child's descriptors 0, 1, 2 and so on. The child gets no others, and their
+	// flags stay as they are: os/exec and os.StartProcess would clear O_NONBLOCK, which all
+	// processes that have a socket share (golang.org/issue/29277).
 	Files []uintptr
-	// Executable is what is started, by the name of Path; nil for what Path leads to at the start. It stays the caller's.
+	// Executable is the program to start under the name of Path; nil for the file at Path. It stays
+	// the caller's.
 	Executable *Executable
 }
 
@@ -33,12 +35,13 @@ type Child struct {
 	pid    int
 	proc   *os.Process
 	exited chan struct{}
-	state  *os.ProcessState // set before exited is closed; nil if somebody else has waited for the child
+	// state is set before exited is closed. It is nil if something else has waited for the child.
+	state *os.ProcessState
 }
 
-// Start starts a process. The child is waited for whether or not anybody asks for its end, so it never stays a zombie. A file
-// that is still open for writing (ETXTBSY), as one that is just being installed, is tried again until ctx ends or a second
-// has passed.
+// Start starts a process. It also waits for the child, which therefore never stays a zombie. If the
+// file is still open for writing (ETXTBSY) because it is being installed, Start retries until ctx
+// ends or a second has passed.
 func Start(ctx context.Context, spec Spec) (*Child, error) {
 	pid, err := startPatiently(ctx, spec)
 	if err != nil {
@@ -76,19 +79,20 @@ func startPatiently(ctx context.Context, spec Spec) (pid int, err error) {
 func (c *Child) wait() {
 	state, err := c.proc.Wait()
 	if err != nil {
-		_ = c.proc.Release() // somebody else has waited for it; Wait releases only what it has waited for
+		// Something else has waited for the child, so Wait has released nothing.
+		_ = c.proc.Release()
 	}
 	c.state = state
 	close(c.exited)
 }
 
-// PID is the number of the process.
+// PID returns the number of the process.
 func (c *Child) PID() int { return c.pid }
 
-// Exited is closed when the process has ended and was waited for.
+// Exited returns a channel that is closed when the process has ended and was waited for.
 func (c *Child) Exited() <-chan struct{} { return c.exited }
 
-// State says how the process ended, in the words of [os.ProcessState]. It waits for the end.
+// State waits for the end of the process and says how it ended, in the words of [os.ProcessState].
 func (c *Child) State() string {
 	<-c.exited
 	if c.state == nil {
@@ -97,10 +101,10 @@ func (c *Child) State() string {
 	return c.state.String()
 }
 
-// Kill ends the process at once. To kill a process that has ended is no error.
+// Kill ends the process at once. It is not an error if the process has ended.
 func (c *Child) Kill() error { return c.signal(os.Kill) }
 
-// Terminate asks the process to end, by SIGTERM. To ask a process that has ended is no error.
+// Terminate asks the process to end, by SIGTERM. It is not an error if the process has ended.
 func (c *Child) Terminate() error { return c.signal(syscall.SIGTERM) }
 
 func (c *Child) signal(sig os.Signal) error {

@@ -17,12 +17,12 @@ import (
 
 func init() { helpertest.Register("recycle", recycleHelper) }
 
-// Another process gets the number of one that is watched, and has ended. No signal reaches it.
+// Another process gets the number of a watched one that has ended. No signal reaches it.
 func TestSignalNeverReachesARecycledNumber(t *testing.T) {
 	cmd := exec.Command("/proc/self/exe")
 	cmd.Env = append(os.Environ(), helpertest.Use("recycle")...)
 	cmd.Stderr = os.Stderr
-	cmd.SysProcAttr = &syscall.SysProcAttr{ // where the numbers can be chosen
+	cmd.SysProcAttr = &syscall.SysProcAttr{ // in which numbers can be chosen
 		Cloneflags:  syscall.CLONE_NEWUSER | syscall.CLONE_NEWPID,
 		UidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}},
 		GidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}},
@@ -42,7 +42,8 @@ func recycleHelper() error {
 	if err != nil {
 		return err
 	}
-	handle := openHandle(first.PID()) // as it is held by who has not noticed the end yet
+	// Another process may hold it like this before it notices the end.
+	handle := openHandle(first.PID())
 	w, err := Watch(first.PID())
 	if err != nil {
 		return err
@@ -56,7 +57,9 @@ func recycleHelper() error {
 	if err != nil {
 		return err
 	}
-	for what, err := range map[string]error{"Watched": w.Signal(syscall.SIGKILL), "handle": signalHandle(handle, syscall.SIGKILL)} {
+	for what, err := range map[string]error{
+		"Watched": w.Signal(syscall.SIGKILL), "handle": signalHandle(handle, syscall.SIGKILL),
+	} {
 		if !errors.Is(err, os.ErrProcessDone) {
 			return fmt.Errorf("%s: the signal was sent: %v", what, err)
 		}
@@ -76,14 +79,19 @@ func startLiving() (c *Child, end func(), err error) {
 		return nil, nil, err
 	}
 	defer r.Close()
-	c, err = Start(context.Background(), Spec{Path: "/proc/self/exe", Args: []string{"wait"}, Env: helpertest.Use("wait"), Files: []uintptr{r.Fd(), 1, 2}})
+	c, err = Start(context.Background(), Spec{
+		Path: "/proc/self/exe", Args: []string{"wait"}, Env: helpertest.Use("wait"),
+		Files: []uintptr{r.Fd(), 1, 2},
+	})
 	return c, func() { _ = w.Close() }, err
 }
 
-// startAs starts processes until one gets the number: threads of this one take numbers too.
+// startAs starts processes until one gets the number, because threads of this process take numbers
+// too.
 func startAs(pid int) (c *Child, end func(), err error) {
 	for range 1000 {
-		if err := os.WriteFile("/proc/sys/kernel/ns_last_pid", fmt.Append(nil, pid-1), 0); err != nil {
+		err := os.WriteFile("/proc/sys/kernel/ns_last_pid", fmt.Append(nil, pid-1), 0)
+		if err != nil {
 			return nil, nil, err
 		}
 		c, end, err = startLiving()
@@ -96,18 +104,22 @@ func startAs(pid int) (c *Child, end func(), err error) {
 	return nil, nil, fmt.Errorf("number %d could not be had again", pid)
 }
 
-// Who watches a process learns how it has ended, where the kernel tells, and can end it.
+// A Watched reports how its process has ended, if the kernel reports it, and can end it.
 func TestWatchedStateAndSignal(t *testing.T) {
 	for want, end := range map[string]func(w *Watched, stdin *os.File) error{
-		"exit status 0":      func(_ *Watched, stdin *os.File) error { return stdin.Close() },
-		"signal: killed":     func(w *Watched, _ *os.File) error { return w.Signal(syscall.SIGKILL) },
-		"signal: terminated": func(w *Watched, _ *os.File) error { return w.Signal(syscall.SIGTERM) },
+		"exit status 0": func(_ *Watched, stdin *os.File) error { return stdin.Close() },
+		"signal: killed": func(w *Watched, _ *os.File) error {
+			return w.Signal(syscall.SIGKILL)
+		},
+		"signal: terminated": func(w *Watched, _ *os.File) error {
+			return w.Signal(syscall.SIGTERM)
+		},
 	} {
 		c, stdin := startWaiting(t)
 		w := watch(t, c.PID())
 		must(t, end(w, stdin))
 		closes(t, "the end is noticed", w.Gone())
-		if got := w.State(t.Context()); got != want && kernelTells(t) {
+		if got := w.State(t.Context()); got != want && kernelReports(t) {
 			t.Errorf("%q instead of %q", got, want)
 		}
 		if err := w.Signal(syscall.SIGKILL); !errors.Is(err, os.ErrProcessDone) {
@@ -116,8 +128,8 @@ func TestWatchedStateAndSignal(t *testing.T) {
 	}
 }
 
-// kernelTells reports whether the kernel is of 6.15 or later.
-func kernelTells(t *testing.T) bool {
+// kernelReports reports whether the kernel is Linux 6.15 or later.
+func kernelReports(t *testing.T) bool {
 	t.Helper()
 	var name unix.Utsname
 	must(t, unix.Uname(&name))
@@ -131,7 +143,8 @@ func kernelTells(t *testing.T) bool {
 func TestWatchHandleRefusesOthers(t *testing.T) {
 	f, err := os.Open(os.DevNull)
 	must(t, err)
-	if w, err := WatchHandle(f, 12); err == nil || !strings.Contains(err.Error(), "watch process 12") {
+	if w, err := WatchHandle(f, 12); err == nil ||
+		!strings.Contains(err.Error(), "watch process 12") {
 		t.Errorf("got %v, %v", w, err)
 	}
 	if err := f.Close(); !errors.Is(err, os.ErrClosed) {

@@ -10,12 +10,13 @@ import (
 )
 
 func start(Spec) (int, error) {
-	return 0, fmt.Errorf("passing sockets to a process on %s: %w", runtime.GOOS, errors.ErrUnsupported)
+	return 0, fmt.Errorf("passing sockets to a process on %s: %w",
+		runtime.GOOS, errors.ErrUnsupported)
 }
 
 func isBusy(error) bool { return false }
 
-// Stdio gives nothing: no process can be started here.
+// Stdio returns nil: no process can be started on this platform.
 func Stdio() []uintptr { return nil }
 
 // Supported reports whether a process can be started with the sockets of this one.

@@ -31,14 +31,15 @@ type view struct {
 	Args  []string
 	Env   []string
 	Dir   string
-	Files map[int]string // what each descriptor is; those that the process has opened by itself are left out
+	Files map[int]string // identities of the inherited descriptors
 }
 
 func lookHelper() error {
 	v := view{Args: os.Args, Env: os.Environ(), Files: make(map[int]string)}
 	for fd := range 1024 {
-		// All that Go opens is close-on-exec, and all that came from the parent is not.
-		if flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err == nil && flags&unix.FD_CLOEXEC == 0 {
+		// Inherited descriptors lack FD_CLOEXEC and everything Go opens has it.
+		if flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err == nil &&
+			flags&unix.FD_CLOEXEC == 0 {
 			v.Files[fd] = identity(uintptr(fd))
 		}
 	}
@@ -65,9 +66,10 @@ func look(t *testing.T, spec Spec) (v view) {
 }
 
 func TestStartPassesExactlyTheGivenDescriptors(t *testing.T) {
-	ln, r, w, file := listener(t), openFile(t, os.DevNull), openFile(t, os.TempDir()), openFile(t, os.Args[0])
+	ln, file := listener(t), helpertest.OpenFile(t, os.Args[0])
+	r, w := helpertest.OpenFile(t, os.DevNull), helpertest.OpenFile(t, os.TempDir())
 	spec := helperSpec(t, "look")
-	// Some of these have the number that another of them will have in the child.
+	// Some of these have a number that another of them gets in the child.
 	spec.Files = append(spec.Files, file.Fd(), socketFD(t, ln), r.Fd(), w.Fd(), file.Fd())
 	want := make(map[int]string)
 	for i, fd := range spec.Files {
@@ -75,7 +77,7 @@ func TestStartPassesExactlyTheGivenDescriptors(t *testing.T) {
 	}
 	got := look(t, spec).Files
 	for i := range max(len(got), len(want)) {
-		if i != 1 && got[i] != want[i] { // 1 is how the child tells
+		if i != 1 && got[i] != want[i] { // 1 is the child's output
 			t.Errorf("the child's descriptor %d is %q, want %q", i, got[i], want[i])
 		}
 	}
@@ -103,14 +105,16 @@ func TestStartPassesArgumentsEnvironmentAndDirectory(t *testing.T) {
 		t.Errorf("got the arguments %q in %s, want %q in %s", got.Args, got.Dir, spec.Args, dir)
 	}
 	slices.Sort(got.Env)
-	if want := slices.Sorted(slices.Values(spec.Env)); !slices.Equal(slices.DeleteFunc(got.Env, isPWD), want) {
+	want := slices.Sorted(slices.Values(spec.Env))
+	if !slices.Equal(slices.DeleteFunc(got.Env, isPWD), want) {
 		t.Errorf("got the environment %q, want %q", got.Env, want)
 	}
 }
 
 func isPWD(entry string) bool { return strings.HasPrefix(entry, "PWD=") }
 
-// The mode is shared by all processes that have a socket. Were it changed, the old process's Accept would block a thread.
+// All processes that have a socket share its mode. If it changed, the old process's Accept would
+// block a thread.
 func TestStartKeepsNonblockingMode(t *testing.T) {
 	r, w := pipe(t)
 	blocking, err := unix.FcntlInt(r.Fd(), unix.F_GETFL, 0)
@@ -121,7 +125,8 @@ func TestStartKeepsNonblockingMode(t *testing.T) {
 	spec.Files = append(spec.Files, ln, r.Fd(), w.Fd())
 	look(t, spec)
 	for fd, want := range map[uintptr]bool{ln: true, r.Fd(): false} {
-		if flags, err := unix.FcntlInt(fd, unix.F_GETFL, 0); err != nil || flags&unix.O_NONBLOCK != 0 != want {
+		if flags, err := unix.FcntlInt(fd, unix.F_GETFL, 0); err != nil ||
+			flags&unix.O_NONBLOCK != 0 != want {
 			t.Errorf("descriptor %d is in non-blocking mode: %t, %v (%d)", fd, !want, err, blocking)
 		}
 	}
@@ -143,16 +148,9 @@ func socketFD(t *testing.T, conn syscall.Conn) (number uintptr) {
 	return number
 }
 
-func openFile(t *testing.T, path string) *os.File {
-	t.Helper()
-	f, err := os.Open(path)
-	must(t, err)
-	t.Cleanup(func() { _ = f.Close() })
-	return f
-}
-
-// stdioHelper closes its standard input, opens a file of its own at its number if it is told to, and starts a shell with what Stdio gives. The runtime of a Go program would open a
-// closed standard stream anew; a shell does not.
+// stdioHelper closes its standard input and starts a shell with the descriptors of Stdio. With an
+// argument it first opens a file, which gets the number 0. The shell leaves a closed standard
+// stream closed; the runtime of a Go program would open it again.
 func stdioHelper() error {
 	if err := os.Stdin.Close(); err != nil {
 		return err
@@ -168,7 +166,8 @@ func stdioHelper() error {
 		}
 	}
 	script := `exec 2>&-; for fd in 0 1 3; do if (exec 9<&$fd); then echo $fd; fi; done`
-	c, err := Start(context.Background(), Spec{Path: "/bin/sh", Args: []string{"sh", "-c", script}, Files: Stdio()})
+	spec := Spec{Path: "/bin/sh", Args: []string{"sh", "-c", script}, Files: Stdio()}
+	c, err := Start(context.Background(), spec)
 	if err != nil {
 		return err
 	}
@@ -179,9 +178,12 @@ func stdioHelper() error {
 }
 
 func TestStdioThatIsClosedStaysClosed(t *testing.T) {
-	for _, spec := range []Spec{helperSpec(t, "stdio"), helperSpec(t, "stdio", "and a file that is no stream took the number")} {
+	for _, spec := range []Spec{
+		helperSpec(t, "stdio"), helperSpec(t, "stdio", "and another file took the number"),
+	} {
 		if got := outputOf(t, spec); got != "1\n" {
-			t.Errorf("%q: of the descriptors 0, 1 and 3 the child has %q, want 1", spec.Args[1:], got)
+			t.Errorf("%q: of the descriptors 0, 1 and 3 the child has %q, want 1",
+				spec.Args[1:], got)
 		}
 	}
 }
@@ -211,8 +213,10 @@ func TestStartOfWhatCannotBeStarted(t *testing.T) {
 		before := len(helpertest.OpenDescriptors())
 		began := time.Now()
 		c, err := Start(context.Background(), Spec{Path: tt.path, Args: []string{"x"}, Dir: tt.dir})
-		if c != nil || !errors.Is(err, tt.want) || !strings.Contains(err.Error(), "start "+tt.path) {
-			t.Errorf("%s: got %v; want an error that names %s and matches %v", tt.what, err, tt.path, tt.want)
+		if c != nil || !errors.Is(err, tt.want) ||
+			!strings.Contains(err.Error(), "start "+tt.path) {
+			t.Errorf("%s: got %v; want an error that names %s and matches %v",
+				tt.what, err, tt.path, tt.want)
 		}
 		if took := time.Since(began); took > busyTotal {
 			t.Errorf("%s: it took %v to find out", tt.what, took)
@@ -223,12 +227,12 @@ func TestStartOfWhatCannotBeStarted(t *testing.T) {
 	}
 }
 
-// installing gives a program that is open for writing, as one that is being copied into its place.
+// installing returns a program that is open for writing, as while it is copied into its place.
 func installing(t *testing.T) (Spec, *os.File) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "program")
 	must(t, os.WriteFile(path, []byte("#!/bin/sh\nexit 7\n"), 0o700))
-	program, err := os.ReadFile("/bin/sh") // not the script: the kernel looks at the file that it runs
+	program, err := os.ReadFile("/bin/sh") // not a script: the kernel checks the interpreter's file
 	must(t, err)
 	must(t, os.WriteFile(path, program, 0o700))
 	f, err := os.OpenFile(path, os.O_WRONLY, 0)

@@ -22,7 +22,8 @@ func start(spec Spec) (int, error) {
 		}
 		path = placed
 	}
-	pid, _, err := syscall.StartProcess(path, spec.Args, &syscall.ProcAttr{Dir: spec.Dir, Env: spec.Env, Files: spec.Files})
+	pid, _, err := syscall.StartProcess(path, spec.Args,
+		&syscall.ProcAttr{Dir: spec.Dir, Env: spec.Env, Files: spec.Files})
 	if err != nil {
 		err = explain(spec, err)
 	}
@@ -31,12 +32,14 @@ func start(spec Spec) (int, error) {
 
 func isBusy(err error) bool { return errors.Is(err, syscall.ETXTBSY) }
 
-// Stdio gives the descriptors of the standard streams for [Spec.Files]; one that is closed stays closed in the child.
+// Stdio returns the descriptors of the standard streams for [Spec.Files]. A closed one stays closed
+// in the child.
 func Stdio() []uintptr {
 	files := make([]uintptr, 3)
 	for fd := range files {
 		files[fd] = uintptr(fd)
-		if flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err != nil || flags&unix.FD_CLOEXEC != 0 {
+		if flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err != nil ||
+			flags&unix.FD_CLOEXEC != 0 {
 			files[fd] = ^uintptr(0)
 		}
 	}

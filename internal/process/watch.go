@@ -14,22 +14,23 @@ type Watched struct {
 	pid    int
 	gone   chan struct{}
 	stop   func()
-	handle *os.File      // a descriptor of the process; nil where there is none
+	handle *os.File      // a descriptor of the process; nil if there is none
 	reaped chan struct{} // closed when state is known, or never will be
 	state  string
 }
 
-// Watch begins to watch a process. The caller must know that the number still means the process it has in mind, for example
-// because a connection to it is open when Watch has returned.
+// Watch begins to watch a process. The caller must make sure that the number still belongs to that
+// process, for example by a connection to it that is still open when Watch has returned.
 //
-// On Linux the process is held by a descriptor, pidfd_open(2). Elsewhere, and before Linux 5.3, only the parent of this
-// process can be watched, by whether it still is the parent: nothing else about another process can be known for sure.
+// On Linux the Watched holds a descriptor of the process, see pidfd_open(2). Elsewhere, and before
+// Linux 5.3, only the parent of this process can be watched, by whether it is still the parent:
+// nothing else about another process is certain.
 func Watch(pid int) (*Watched, error) {
 	if f := openHandle(pid); f != nil {
 		return WatchHandle(f, pid)
 	}
 	if os.Getppid() != pid {
-		return nil, fmt.Errorf("watch process %d: it has ended, or is not the parent of this one", pid)
+		return nil, fmt.Errorf("watch process %d: it has ended or is not this one's parent", pid)
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	w := &Watched{pid: pid, gone: make(chan struct{}), stop: stop, reaped: make(chan struct{})}
@@ -38,7 +39,7 @@ func Watch(pid int) (*Watched, error) {
 	return w, nil
 }
 
-// pollEvery costs one system call each time.
+// pollEvery is the time between two polls, which cost one system call each.
 const pollEvery = 20 * time.Millisecond
 
 func (w *Watched) pollParent(ctx context.Context) {
@@ -52,13 +53,15 @@ func (w *Watched) pollParent(ctx context.Context) {
 	close(w.gone)
 }
 
-// PID is the number of the process.
+// PID returns the number of the process.
 func (w *Watched) PID() int { return w.pid }
 
-// Gone is closed when the process has ended: its descriptors are closed, and so its ports and locks are free.
+// Gone returns a channel that is closed when the process has ended. Its descriptors are then
+// closed, so its ports and locks are free.
 func (w *Watched) Gone() <-chan struct{} { return w.gone }
 
-// Handle gives the descriptor of the process, to be passed on to another one; nil where there is none, or the process is gone.
+// Handle returns the descriptor of the process, so that it can be passed to another one. It is nil
+// if there is none or if the process is gone.
 func (w *Watched) Handle() syscall.Conn {
 	if w.handle == nil || w.isGone() {
 		return nil
@@ -66,10 +69,10 @@ func (w *Watched) Handle() syscall.Conn {
 	return w.handle
 }
 
-// Signal sends a signal to the process, and to no other that has got its number: through the descriptor, or else only while
-// the process still is the parent of this one. (There a parent that ends between the look and the signal is a race that cannot
-// be won; that its number is given to a new process in these few instructions is what remains.) The error is
-// [os.ErrProcessDone] when the process is gone.
+// Signal sends a signal to the process, but not to another one that has its number by now. It uses
+// the descriptor; without one, it first checks that the process is still the parent of this one. (A
+// small race remains there: the parent may end, and a new process get its number, between the check
+// and the signal.) The error is [os.ErrProcessDone] if the process is gone.
 func (w *Watched) Signal(sig syscall.Signal) error {
 	err := w.signal(sig)
 	if err != nil && !errors.Is(err, os.ErrProcessDone) {
@@ -100,8 +103,9 @@ func (w *Watched) isGone() bool {
 	}
 }
 
-// State says how the process ended, in the words of [os.ProcessState], once Gone is closed and its own parent has waited for
-// it; it waits a moment for that, unless ctx ends. It is "" where the system does not tell strangers (before Linux 6.15).
+// State says how the process ended, in the words of [os.ProcessState]. After Gone is closed it
+// waits a moment, or until ctx ends, for the parent of the process to wait for it. It returns "" if
+// the system reports this only to the parent (before Linux 6.15).
 func (w *Watched) State(ctx context.Context) string {
 	select {
 	case <-w.reaped:
@@ -111,5 +115,5 @@ func (w *Watched) State(ctx context.Context) string {
 	}
 }
 
-// Close ends the watch; Gone may then stay open. It can be called more than once.
+// Close stops watching. Gone may then stay open. Close can be called more than once.
 func (w *Watched) Close() { w.stop() }

@@ -10,12 +10,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Self gives a descriptor of this process, for a successor to watch it by: whoever has it needs no number, which could have
-// been given to another process meanwhile. It is nil where the system has none.
+// Self returns a descriptor of this process, by which a successor can watch it. Unlike a number, it
+// cannot belong to another process later. It is nil if the system has no such descriptors.
 func Self() *os.File { return openHandle(os.Getpid()) }
 
-// openHandle gives a descriptor of a process; nil if there is none to be had. It is nonblocking, which goes with it to other
-// processes: the runtime then waits for it without a thread.
+// openHandle returns a descriptor of a process, or nil if it cannot be opened. It is nonblocking,
+// also in the processes that inherit it, so that the runtime waits for it without a thread.
 func openHandle(pid int) *os.File {
 	fd, err := unix.PidfdOpen(pid, 0)
 	if err != nil {
@@ -25,8 +25,8 @@ func openHandle(pid int) *os.File {
 	return os.NewFile(uintptr(fd), fmt.Sprintf("process %d", pid))
 }
 
-// WatchHandle watches the process of a descriptor that [Self] has given there. It takes the descriptor, which becomes readable
-// when the process ends.
+// WatchHandle watches the process that got the descriptor from [Self]. It takes the descriptor,
+// which becomes readable when the process ends.
 func WatchHandle(f *os.File, pid int) (*Watched, error) {
 	raw, err := f.SyscallConn()
 	if err == nil {
@@ -35,7 +35,10 @@ func WatchHandle(f *os.File, pid int) (*Watched, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("watch process %d: %w", pid, err), f.Close())
 	}
-	w := &Watched{pid: pid, gone: make(chan struct{}), handle: f, stop: func() { _ = f.Close() }, reaped: make(chan struct{})}
+	w := &Watched{
+		pid: pid, handle: f, stop: func() { _ = f.Close() },
+		gone: make(chan struct{}), reaped: make(chan struct{}),
+	}
 	go func() { // ends soon after the process, or with Close
 		defer w.stop()
 		defer close(w.reaped)
@@ -53,8 +56,8 @@ const (
 	reapPoll    = 5 * time.Millisecond
 )
 
-// exitState asks how the process has ended: the kernel keeps that for those who have a descriptor (PIDFD_GET_INFO, see
-// pidfd_open(2)), from when the parent of the process has waited for it.
+// exitState asks how the process has ended. After the parent of the process has waited for it, the
+// kernel still reports that through a descriptor (PIDFD_GET_INFO, see pidfd_open(2)).
 func exitState(raw syscall.RawConn) string {
 	for waited := time.Duration(0); waited < reapTimeout; waited += reapPoll {
 		info := unix.PidfdInfo{Mask: unix.PIDFD_INFO_EXIT}
@@ -80,14 +83,14 @@ func describeExit(status syscall.WaitStatus) string {
 	return fmt.Sprintf("exit status %d", status.ExitStatus())
 }
 
-// checkHandle asks what only a descriptor of a process answers.
+// checkHandle returns an error unless the descriptor is that of a process.
 func checkHandle(raw syscall.RawConn) error {
 	var err error
 	controlErr := raw.Control(func(fd uintptr) { err = unix.PidfdSendSignal(int(fd), 0, nil, 0) })
 	if errors.Is(err, unix.EBADF) {
 		return errors.New("the descriptor is not that of a process")
 	}
-	return controlErr // whether the process lives, and may be signalled, is not the question
+	return controlErr // the process need not be alive, nor may this one signal it
 }
 
 // ended reports whether a process descriptor is readable now.

@@ -8,12 +8,12 @@ import (
 	"syscall"
 )
 
-// Self gives no descriptor: there is no such thing here.
+// Self returns nil: this platform has no descriptors of processes.
 func Self() *os.File { return nil }
 
 func openHandle(int) *os.File { return nil }
 
-// WatchHandle is not reached with a descriptor that [Self] has given.
+// WatchHandle always fails on this platform, and closes the file.
 func WatchHandle(f *os.File, _ int) (*Watched, error) {
 	return nil, errors.Join(errors.ErrUnsupported, f.Close())
 }

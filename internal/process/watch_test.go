@@ -23,14 +23,17 @@ func init() {
 	helpertest.Register("poll", pollHelper)
 }
 
-// parentHelper starts the helper that is its argument, prints its number, and exits when its standard input ends. Descriptor 3
-// becomes the grandchild's standard input, and 4 its output.
+// parentHelper starts the helper that is its argument, prints its number, and exits when its
+// standard input ends. Descriptor 3 becomes the grandchild's standard input, and 4 its output.
 func parentHelper() error {
 	self, err := os.Executable()
 	if err != nil {
 		return err
 	}
-	c, err := Start(context.Background(), Spec{Path: self, Args: []string{self}, Env: helpertest.Use(os.Args[1]), Files: []uintptr{3, 4, 2}})
+	c, err := Start(context.Background(), Spec{
+		Path: self, Args: []string{self}, Env: helpertest.Use(os.Args[1]),
+		Files: []uintptr{3, 4, 2},
+	})
 	if err != nil {
 		return err
 	}
@@ -109,7 +112,8 @@ func TestWatchProcessThatIsNoChild(t *testing.T) {
 func TestWatchOfEndedProcess(t *testing.T) {
 	c := startChild(t, helperSpec(t, "exit", "0"))
 	<-c.Exited()
-	if w, err := Watch(c.PID()); err == nil || !strings.Contains(err.Error(), strconv.Itoa(c.PID())) {
+	if w, err := Watch(c.PID()); err == nil ||
+		!strings.Contains(err.Error(), strconv.Itoa(c.PID())) {
 		t.Errorf("got %v, %v; want an error with the number of the process", w, err)
 	}
 	for _, pid := range []int{0, -1} {
@@ -127,7 +131,7 @@ func TestWatchParent(t *testing.T) {
 	}
 }
 
-// A watch that is no longer wanted costs nothing more, whether or not the process has ended.
+// A closed watch leaves nothing behind, whether or not the process has ended.
 func TestWatchClose(t *testing.T) {
 	before, goroutines := len(helpertest.OpenDescriptors()), runtime.NumGoroutine()
 	for range 20 {
@@ -139,7 +143,7 @@ func TestWatchClose(t *testing.T) {
 			t.Error("a living process is gone because nobody watches it")
 		}
 	}
-	eventually(t, "no descriptor and no goroutine is left", func() bool {
+	helpertest.Eventually(t, "no descriptor and no goroutine is left", func() bool {
 		return len(helpertest.OpenDescriptors()) == before && runtime.NumGoroutine() <= goroutines
 	})
 }
@@ -157,11 +161,12 @@ func TestWatchThatHasEndedLeavesNothing(t *testing.T) {
 	must(t, errors.Join(err, r.Close(), stdin.Close()))
 	closes(t, "the end is noticed", w.Gone())
 	closes(t, "the child is reaped", c.Exited())
-	eventually(t, "no descriptor is left", func() bool { return len(helpertest.OpenDescriptors()) == before })
+	helpertest.Eventually(t, "no descriptor is left",
+		func() bool { return len(helpertest.OpenDescriptors()) == before })
 	w.Close()
 }
 
-// pollHelper watches its parent as it is done where there are no process descriptors.
+// pollHelper watches its parent as on systems without process descriptors.
 func pollHelper() error {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
@@ -205,14 +210,17 @@ func TestPollingEndsWithClose(t *testing.T) {
 	}
 }
 
-// Without a descriptor, only the parent is signalled, and only while it is the parent. (Signal 0 is sent to nobody.)
+// Without a descriptor, only the parent is signalled, and only while it is the parent. (Signal 0
+// only checks.)
 func TestSignalWithoutDescriptor(t *testing.T) {
 	parent := &Watched{pid: os.Getppid(), gone: make(chan struct{})}
 	if err := parent.Signal(0); err != nil {
 		t.Errorf("the parent: %v", err)
 	}
-	for what, pid := range map[string]int{"this process": os.Getpid(), "a child": startChild(t, helperSpec(t, "wait")).PID()} {
-		if err := (&Watched{pid: pid, gone: make(chan struct{})}).Signal(0); !errors.Is(err, os.ErrProcessDone) {
+	child := startChild(t, helperSpec(t, "wait")).PID()
+	for what, pid := range map[string]int{"this process": os.Getpid(), "a child": child} {
+		err := (&Watched{pid: pid, gone: make(chan struct{})}).Signal(0)
+		if !errors.Is(err, os.ErrProcessDone) {
 			t.Errorf("%s, which is not the parent: %v", what, err)
 		}
 	}
