@@ -185,11 +185,11 @@ func (as *ancestors) bequests() []bequest {
 		if a.legacy && handle == nil {
 			continue // the end of its link is not its own: nothing would tell whether it lives
 		}
-		all = append(all, bequest{conn: a.link, about: handoff.Passed{
+		all = append(all, bequest{conn: a.link, about: handoff.ExtraFile{
 			Use: handoff.UseLink, PID: a.PID, Generation: a.Generation, Legacy: a.legacy,
 		}})
 		if handle != nil {
-			all = append(all, bequest{conn: handle, about: handoff.Passed{Use: handoff.UseProcess, PID: a.PID, Generation: a.Generation}})
+			all = append(all, bequest{conn: handle, about: handoff.ExtraFile{Use: handoff.UseProcess, PID: a.PID, Generation: a.Generation}})
 		}
 	}
 	return all
@@ -297,7 +297,7 @@ var errGivenBack = errors.New("the parent serves on")
 
 // giveBack ends this process, which has begun to serve, since the old one serves on.
 func (m *Manager) giveBack(msg *handoff.Abort) {
-	m.sockets.Renounce()
+	m.sockets.Disown()
 	m.emit(Warned{fmt.Errorf("%w, after this process began to serve: shutting down: %s", ErrAborted, msg.Reason)})
 	go func() { _ = m.Shutdown(context.Background()) }() // ends with the drain
 }

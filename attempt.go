@@ -166,7 +166,7 @@ func (a *attempt) launch(ctx context.Context, env []string, hello *handoff.Hello
 	defer release()
 	open, unpin := pin(bequests)
 	defer unpin()
-	hello.Passed = describe(open)
+	hello.Extras = describe(open)
 	if err := a.launchWith(ctx, env, open, hello); err != nil {
 		out.close()
 		return err
@@ -195,19 +195,19 @@ func (a *attempt) launchWith(ctx context.Context, env []string, open []bequest, 
 func (a *attempt) gather(hello *handoff.Hello, outlet *os.File) (all []bequest, release func()) {
 	all = append(a.m.ancestors.bequests(), a.m.passing.bequests()...)
 	var own []*os.File
-	add := func(f *os.File, about handoff.Passed) {
+	add := func(f *os.File, about handoff.ExtraFile) {
 		if f != nil {
 			own = append(own, f)
 			all = append(all, bequest{conn: f, about: about})
 		}
 	}
-	add(outlet, handoff.Passed{Use: handoff.UseTransfers, Generation: a.m.generation})
+	add(outlet, handoff.ExtraFile{Use: handoff.UseTransfers, Generation: a.m.generation})
 	for _, d := range a.makeDetours() {
-		add(d.theirs, handoff.Passed{Use: handoff.UseTransfers, Generation: d.of.from.Generation})
+		add(d.theirs, handoff.ExtraFile{Use: handoff.UseTransfers, Generation: d.of.from.Generation})
 	}
-	add(process.Self(), handoff.Passed{Use: handoff.UseProcess, PID: hello.PID, Generation: a.m.generation})
+	add(process.Self(), handoff.ExtraFile{Use: handoff.UseProcess, PID: hello.PID, Generation: a.m.generation})
 	if a.state != nil { // which is closed with the attempt
-		all = append(all, bequest{conn: a.state, about: handoff.Passed{Use: handoff.UseState}})
+		all = append(all, bequest{conn: a.state, about: handoff.ExtraFile{Use: handoff.UseState}})
 	}
 	return all, func() { _ = handoff.CloseAll(own) } // nothing is written
 }

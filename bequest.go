@@ -10,7 +10,7 @@ import (
 // bequest is a descriptor that a successor is to have beside the sockets and the link.
 type bequest struct {
 	conn  syscall.Conn
-	about handoff.Passed
+	about handoff.ExtraFile
 	fd    uintptr // while it is pinned
 }
 
@@ -34,8 +34,8 @@ func pin(all []bequest) (open []bequest, unpin func()) {
 }
 
 // describe gives the descriptions for Hello.
-func describe(all []bequest) []handoff.Passed {
-	described := make([]handoff.Passed, len(all))
+func describe(all []bequest) []handoff.ExtraFile {
+	described := make([]handoff.ExtraFile, len(all))
 	for i, b := range all {
 		described[i] = b.about
 	}

@@ -24,7 +24,7 @@ func (m *Manager) drain(upgraded bool) {
 	}
 	m.emit(DrainStarted{Upgraded: upgraded, Timeout: m.opts.drainTimeout})
 	start := time.Now()
-	doors := m.sockets.Doors()
+	doors := m.sockets.ListenerIDs()
 	err := errors.Join(m.hooks.drain(ctx), m.sockets.Close(), m.pidFile.remove())
 	m.passing.forget()
 	m.received.close(m.life.stopped())
@@ -67,7 +67,7 @@ func (m *Manager) heed(l link) {
 }
 
 // countCut counts the connections that are still open.
-func countCut(doors []fds.Door) []Cut {
+func countCut(doors []fds.ListenerID) []Cut {
 	var cut []Cut
 	for i, n := range fds.Connections(doors) {
 		if n > 0 {

@@ -216,7 +216,7 @@ func (m *Manager) prepare(ctx context.Context) error {
 
 // settle closes what nobody asked for.
 func (m *Manager) settle() {
-	if closed := m.sockets.Settle(); len(closed) > 0 {
+	if closed := m.sockets.CloseUnclaimed(); len(closed) > 0 {
 		names := make([]string, len(closed))
 		for i, r := range closed {
 			names[i] = r.String()

@@ -114,7 +114,7 @@ func inheritFrom(l link, files []*os.File, announced fds.Announced) (inheritance
 	if err != nil {
 		return inheritance{}, errors.Join(err, handoff.CloseAll(files))
 	}
-	p, err := sortPassed(hello.Passed, files)
+	p, err := sortPassed(hello.Extras, files)
 	if err != nil {
 		return inheritance{}, errors.Join(err, set.Close())
 	}
@@ -154,11 +154,11 @@ type passed struct {
 
 type passedLink struct {
 	link  *handoff.Link
-	about handoff.Passed
+	about handoff.ExtraFile
 }
 
 // sortPassed takes the descriptors that Hello describes.
-func sortPassed(described []handoff.Passed, files []*os.File) (*passed, error) {
+func sortPassed(described []handoff.ExtraFile, files []*os.File) (*passed, error) {
 	if len(described) != len(files) {
 		return nil, errors.Join(fmt.Errorf("%w: the old process has passed %d descriptors after the link, and describes %d",
 			ErrProtocol, len(files), len(described)), handoff.CloseAll(files))
@@ -175,7 +175,7 @@ func sortPassed(described []handoff.Passed, files []*os.File) (*passed, error) {
 	return p, nil
 }
 
-func (p *passed) take(about handoff.Passed, f *os.File) error {
+func (p *passed) take(about handoff.ExtraFile, f *os.File) error {
 	switch about.Use {
 	case handoff.UseProcess:
 		w, err := process.WatchHandle(f, about.PID)

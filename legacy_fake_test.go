@@ -232,7 +232,7 @@ func TestReadySignalOutsideOfAnUpgrade(t *testing.T) {
 }
 
 func TestLegacyAncestorIsDescribed(t *testing.T) {
-	p := &passed{links: []passedLink{{about: handoff.Passed{Use: handoff.UseLink, PID: 12, Legacy: true}}}}
+	p := &passed{links: []passedLink{{about: handoff.ExtraFile{Use: handoff.UseLink, PID: 12, Legacy: true}}}}
 	all := p.ancestors(time.Minute)
 	if !all[0].legacy {
 		t.Error("it is taken for one that reports")

@@ -146,7 +146,7 @@ func (p *passing) bequests() []bequest {
 	p.dropClosed()
 	var all []bequest
 	for _, name := range slices.Sorted(maps.Keys(p.files)) {
-		all = append(all, bequest{conn: p.files[name], about: handoff.Passed{Use: handoff.UseFile, Name: name}})
+		all = append(all, bequest{conn: p.files[name], about: handoff.ExtraFile{Use: handoff.UseFile, Name: name}})
 	}
 	return all
 }

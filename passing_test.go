@@ -256,7 +256,7 @@ func newHeir(t *testing.T) (m *Manager, p *fakeParent, file, states *os.File) {
 		t.Fatal(err)
 	}
 	file = openFile(t)
-	got, err := sortPassed([]handoff.Passed{{Use: handoff.UseFile, Name: "file"}, {Use: handoff.UseState}}, []*os.File{file, states})
+	got, err := sortPassed([]handoff.ExtraFile{{Use: handoff.UseFile, Name: "file"}, {Use: handoff.UseState}}, []*os.File{file, states})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -331,16 +331,16 @@ func TestInheritedFileBelongsToTheApplication(t *testing.T) {
 
 // A Hello that makes no sense is an error, and costs no descriptor.
 func TestPassedThatMakeNoSense(t *testing.T) {
-	file := handoff.Passed{Use: handoff.UseFile, Name: "a"}
+	file := handoff.ExtraFile{Use: handoff.UseFile, Name: "a"}
 	for what, tt := range map[string]struct {
-		described []handoff.Passed
+		described []handoff.ExtraFile
 		says      string
 	}{
-		"two files of a name":  {[]handoff.Passed{file, file}, `a file "a": there are two`},
-		"a file without name":  {[]handoff.Passed{file, {Use: handoff.UseFile}}, "the name is empty"},
-		"a file and no states": {[]handoff.Passed{file, {Use: handoff.UseState}}, "the header is cut off"},
-		"an unknown use":       {[]handoff.Passed{file, {Use: 99}}, "unknown use 99"},
-		"one too few":          {[]handoff.Passed{file}, "passed 2 descriptors after the link, and describes 1"},
+		"two files of a name":  {[]handoff.ExtraFile{file, file}, `a file "a": there are two`},
+		"a file without name":  {[]handoff.ExtraFile{file, {Use: handoff.UseFile}}, "the name is empty"},
+		"a file and no states": {[]handoff.ExtraFile{file, {Use: handoff.UseState}}, "the header is cut off"},
+		"an unknown use":       {[]handoff.ExtraFile{file, {Use: 99}}, "unknown use 99"},
+		"one too few":          {[]handoff.ExtraFile{file}, "passed 2 descriptors after the link, and describes 1"},
 	} {
 		files := []*os.File{openFile(t), openFile(t)}
 		_, err := sortPassed(tt.described, files)

@@ -83,5 +83,5 @@ func (p program) environment(ctx context.Context) ([]string, error) {
 		}
 		env = <-got
 	}
-	return handoff.Unannounced(fds.Unannounced(env)), nil
+	return fds.StripEnv(env, handoff.EnvLink), nil
 }

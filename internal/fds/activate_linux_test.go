@@ -17,14 +17,14 @@ import (
 	"github.com/go-grace/grace/internal/test/helpertest"
 )
 
-// These tests let the real systemd pass sockets, since it is what this package must understand. Where it is missing they are
-// skipped, unless GRACE_REQUIRE_SYSTEMD is set.
+// In these tests the real systemd passes sockets. If it is not installed they are skipped, unless
+// GRACE_REQUIRE_SYSTEMD is set.
 
 func init() { helpertest.Register("activated", activatedHelper) }
 
 const envAsks = "FDS_TEST_ASKS" // what the helper "activated" opens, as JSON
 
-// activatedHelper opens what it is told to, and tells one client of each socket for what it was opened.
+// activatedHelper opens the sockets of envAsks and tells one client of each which Ask opened it.
 func activatedHelper() error {
 	var asks []Ask
 	if err := json.Unmarshal([]byte(os.Getenv(envAsks)), &asks); err != nil {
@@ -49,7 +49,7 @@ func activatedHelper() error {
 		}
 		serve = append(serve, func() error { return serveOne(sock, "served as "+ask.String()) })
 	}
-	if left := s.Settle(); left != nil {
+	if left := s.CloseUnclaimed(); left != nil {
 		return fmt.Errorf("nobody asked for %v", left)
 	}
 	for _, one := range serve {
@@ -84,7 +84,8 @@ type activation struct {
 	done   chan error
 }
 
-// activate starts it. It listens on the addresses, and becomes the helper when the first client comes.
+// activate starts systemd-socket-activate. It listens on the addresses and becomes the helper when
+// the first client comes.
 func activate(t *testing.T, args []string, asks []Ask) *activation {
 	t.Helper()
 	tool, err := exec.LookPath("systemd-socket-activate")
@@ -96,9 +97,11 @@ func activate(t *testing.T, args []string, asks []Ask) *activation {
 	}
 	self, err := os.Executable()
 	must(t, err)
-	var plain []map[string]string // the rest of an Ask is no JSON
+	var plain []map[string]string // the rest of an Ask has no JSON
 	for _, ask := range asks {
-		plain = append(plain, map[string]string{"Name": ask.Name, "Network": ask.Network, "Address": ask.Address})
+		plain = append(plain, map[string]string{
+			"Name": ask.Name, "Network": ask.Network, "Address": ask.Address,
+		})
 	}
 	described, err := json.Marshal(plain)
 	must(t, err)
@@ -129,7 +132,7 @@ func (a *activation) end(t *testing.T) {
 	}
 }
 
-// dial is the client's side: it tries until systemd listens.
+// dial connects a client as soon as systemd listens.
 func (a *activation) dial(t *testing.T, network, address string) net.Conn {
 	t.Helper()
 	d := net.Dialer{}
@@ -137,7 +140,7 @@ func (a *activation) dial(t *testing.T, network, address string) net.Conn {
 		d.LocalAddr = &net.UnixAddr{Name: sockPath(t), Net: network}
 	}
 	var c net.Conn
-	eventually(t, "systemd listens on "+address, func() (ok bool) {
+	helpertest.Eventually(t, "systemd listens on "+address, func() (ok bool) {
 		if len(a.done) > 0 {
 			t.Fatalf("it has ended: %s", a.output.String())
 		}
@@ -153,10 +156,10 @@ func (a *activation) dial(t *testing.T, network, address string) net.Conn {
 	return c
 }
 
-// hears sends a word, and wants the answer of the socket that was opened by this Ask.
+// hears asserts that a client gets the answer of the socket that the Ask opened.
 func hears(t *testing.T, c net.Conn, ask Ask) {
 	t.Helper()
-	if c.LocalAddr().Network() == "unixgram" { // else the connection itself is the word
+	if c.LocalAddr().Network() == "unixgram" { // otherwise the connection itself is enough
 		_, err := io.WriteString(c, "hello")
 		must(t, err)
 	}
@@ -167,7 +170,7 @@ func hears(t *testing.T, c net.Conn, ask Ask) {
 	}
 }
 
-// freePort gives an address that is free now, on a loopback address that other tests are not likely to use.
+// freePort returns a free port of a loopback address that other tests are unlikely to use.
 func freePort(t *testing.T) string {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.83.1.7:0")
@@ -183,8 +186,11 @@ func TestActivationOfStreams(t *testing.T) {
 		{Name: "admin", Network: "tcp", Address: ":0"},
 		{Name: "", Network: "unix", Address: dir + "/b"}, // by its address
 	}
-	a := activate(t, []string{"-l", port, "-l", dir + "/a", "-l", dir + "/b", "--fdname=admin:local:other"}, asks)
-	for i, addr := range []struct{ network, address string }{{"unix", dir + "/a"}, {"tcp", port}, {"unix", dir + "/b"}} {
+	args := []string{"-l", port, "-l", dir + "/a", "-l", dir + "/b", "--fdname=admin:local:other"}
+	a := activate(t, args, asks)
+	for i, addr := range []struct{ network, address string }{
+		{"unix", dir + "/a"}, {"tcp", port}, {"unix", dir + "/b"},
+	} {
 		hears(t, a.dial(t, addr.network, addr.address), asks[i])
 	}
 	a.end(t)
@@ -203,8 +209,12 @@ func TestActivationWithoutNames(t *testing.T) {
 
 func TestActivationOfDatagrams(t *testing.T) {
 	dir := sockDir(t)
-	asks := []Ask{{Name: "log", Network: "unixgram", Address: "/nowhere"}, {Name: "trace", Network: "unixgram", Address: "/nowhere"}}
-	a := activate(t, []string{"-d", "-l", dir + "/log", "-l", dir + "/trace", "--fdname=log:trace"}, asks)
+	asks := []Ask{
+		{Name: "log", Network: "unixgram", Address: "/nowhere"},
+		{Name: "trace", Network: "unixgram", Address: "/nowhere"},
+	}
+	args := []string{"-d", "-l", dir + "/log", "-l", dir + "/trace", "--fdname=log:trace"}
+	a := activate(t, args, asks)
 	for _, ask := range asks {
 		hears(t, a.dial(t, "unixgram", dir+"/"+ask.Name), ask)
 	}
@@ -219,12 +229,15 @@ func TestActivationOfSequentialPackets(t *testing.T) {
 	a.end(t)
 }
 
-// A unit that was changed and a program that was not, or the other way round, must be told apart by the message.
+// A unit that was changed and a program that was not, or the other way round, must be told apart by
+// the message.
 func TestActivationOfWrongKind(t *testing.T) {
 	path := sockPath(t)
-	a := activate(t, []string{"-l", path, "--fdname=log"}, []Ask{{Name: "log", Network: "unixgram", Address: path}})
+	a := activate(t, []string{"-l", path, "--fdname=log"},
+		[]Ask{{Name: "log", Network: "unixgram", Address: path}})
 	a.dial(t, "unix", path)
-	if err := <-a.done; err == nil || !strings.Contains(a.output.String(), "listening unix stream socket "+path) {
+	if err := <-a.done; err == nil ||
+		!strings.Contains(a.output.String(), "listening unix stream socket "+path) {
 		t.Errorf("got %v: %s", err, a.output.String())
 	}
 }

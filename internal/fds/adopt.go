@@ -7,30 +7,32 @@ import (
 	"os"
 )
 
-// adopt makes a listener or packet connection of an heir's descriptor. The heir keeps the descriptor if that fails.
+// adopt makes a listener or packet connection from an inherited descriptor. If that fails, d still
+// owns it.
 //
-// Package net works on a duplicate, and the original is closed at once: one descriptor a socket stays. Its flags are not
-// touched: os.File leaves O_NONBLOCK as it is on a descriptor that has it, and it is shared with the parent.
-func adopt(ask Ask, h *heir) (Conn, error) {
+// Package net works on a duplicate, and the original is closed at once, so each socket has one
+// descriptor. Its flags stay as they are: O_NONBLOCK is shared with the parent, and os.File leaves
+// it alone where it is already set.
+func adopt(ask Ask, d *descriptor) (Conn, error) {
 	_, kind, err := kindOf(ask.Network)
 	if err != nil {
 		return nil, err
 	}
 	stream := kind == kindStream || kind == kindSeqpacket
-	if stream && h.record.Given && !isListening(h.fd) { // FileListener takes connected sockets too
-		return nil, wrongKind(ask, h)
+	if stream && d.record.Given && !isListening(d.fd) { // FileListener accepts connected sockets
+		return nil, wrongKind(ask, d)
 	}
-	if h.file == nil {
-		h.file = os.NewFile(uintptr(h.fd), ask.Address)
+	if d.file == nil {
+		d.file = os.NewFile(uintptr(d.fd), ask.Address)
 	}
-	conn, err := fileConn(h.file, stream)
+	conn, err := fileConn(d.file, stream)
 	if err != nil {
-		return nil, fmt.Errorf("take over %s for %s: %w", h, ask, err)
+		return nil, fmt.Errorf("take over %s for %s: %w", d, ask, err)
 	}
 	if !sameNetwork(conn, ask.Network) {
-		return nil, errors.Join(wrongKind(ask, h), conn.Close())
+		return nil, errors.Join(wrongKind(ask, d), conn.Close())
 	}
-	h.close()
+	d.close()
 	return conn, nil
 }
 
@@ -49,7 +51,7 @@ func fileConn(f *os.File, stream bool) (Conn, error) {
 	return pc.(Conn), nil
 }
 
-// sameNetwork reports whether the connection is of the type that package net returns for the network.
+// sameNetwork reports whether conn has the type that package net returns for the network.
 func sameNetwork(conn Conn, network string) bool {
 	fam, kind, _ := kindOf(network)
 	switch c := conn.(type) {
@@ -67,12 +69,12 @@ func sameNetwork(conn Conn, network string) bool {
 	return false
 }
 
-// close closes the descriptor, which nobody else owns.
-func (h *heir) close() {
-	if h.file != nil {
-		_ = h.file.Close()
-		h.file = nil
+// close closes the descriptor.
+func (d *descriptor) close() {
+	if d.file != nil {
+		_ = d.file.Close()
+		d.file = nil
 		return
 	}
-	_ = closeFD(h.fd)
+	_ = closeFD(d.fd)
 }

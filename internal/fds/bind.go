@@ -21,11 +21,11 @@ func bind(ctx context.Context, ask Ask, record Record) (*Socket, error) {
 		return nil, err
 	}
 	if ln, ok := conn.(*net.UnixListener); ok {
-		// A path may be removed only when no successor serves it, and this the Set knows; the listener does not.
+		// Only the Set knows whether a successor serves the path, which may not be removed then.
 		ln.SetUnlinkOnClose(false)
 	}
 	sock := &Socket{key: ask.key(), record: record, bare: ask.Bare, conn: conn}
-	sock.ownPath()
+	sock.adoptPath()
 	return sock, nil
 }
 
@@ -49,12 +49,13 @@ func listen(ctx context.Context, ask Ask) (Conn, error) {
 	return ln.(Conn), nil
 }
 
-// listenPath binds the path of a unix socket. One that a process left behind when it crashed, a socket file on which nobody
-// answers, is replaced.
+// listenPath binds the path of a unix socket. It replaces a socket file on which nobody answers,
+// because a process that crashed left it behind.
 //
-// All of this is done under a lock on the directory, so that of several processes that start at once none removes what another
-// has just bound: between its bind(2) and its listen(2), nobody answers there either. A directory that cannot be opened, which
-// a socket can be bound in all the same, is not locked, and then nothing in it is removed.
+// It locks the directory meanwhile. Otherwise, if several processes start at once, one could remove
+// the socket of another between its bind(2) and its listen(2), when nobody answers there either. A
+// directory that cannot be opened may still accept a socket; it is not locked, and nothing in it is
+// removed.
 func listenPath(ctx context.Context, ask Ask) (Conn, error) {
 	unlock, lockErr := lockDir(ctx, filepath.Dir(ask.Address))
 	if lockErr == nil {
@@ -71,7 +72,8 @@ func listenPath(ctx context.Context, ask Ask) (Conn, error) {
 		return nil, fmt.Errorf("%w: %w", inUse(ask), err)
 	}
 	if err := os.Remove(ask.Address); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("%w: it is left over from a process that has ended, and cannot be removed: %w", inUse(ask), err)
+		return nil, fmt.Errorf("%w: a process that has ended left it behind, "+
+			"and it cannot be removed: %w", inUse(ask), err)
 	}
 	return listen(ctx, ask)
 }
@@ -80,7 +82,7 @@ func inUse(ask Ask) error {
 	return fmt.Errorf("bind %s: %w", ask.Address, syscall.EADDRINUSE)
 }
 
-// checkStale reports why the path must not be removed, or nil.
+// checkStale returns an error that says why the path must not be removed, or nil.
 func checkStale(ctx context.Context, ask Ask) error {
 	info, err := os.Lstat(ask.Address)
 	if errors.Is(err, os.ErrNotExist) {
@@ -90,14 +92,17 @@ func checkStale(ctx context.Context, ask Ask) error {
 		return err
 	}
 	if info.Mode().Type() != os.ModeSocket {
-		return fmt.Errorf("%s is no socket (%s): remove it or choose another path", ask.Address, info.Mode())
+		return fmt.Errorf("%s is not a socket (%s): remove it or choose another path",
+			ask.Address, info.Mode())
 	}
 	c, err := new(net.Dialer).DialContext(ctx, ask.Network, ask.Address)
 	switch {
 	case err == nil:
-		return errors.Join(fmt.Errorf("a process is listening on %s: stop it or choose another path", ask.Address), c.Close())
+		err := fmt.Errorf("a process is listening on %s: stop it or choose another path",
+			ask.Address)
+		return errors.Join(err, c.Close())
 	case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, os.ErrNotExist):
-		return nil // the socket that made the file is closed
+		return nil // the socket of the file is closed
 	}
 	return fmt.Errorf("cannot tell whether a process serves %s: %w", ask.Address, err)
 }

@@ -7,12 +7,12 @@ import (
 	"os"
 )
 
-// errNoPeer is the error for a connection that its client has reset, or that both sides have ended.
-var errNoPeer = errors.New("it has ended: the system knows the address of its client no more")
+// errNoPeer is returned for a connection that its client has reset or that both sides have ended.
+var errNoPeer = errors.New("it has ended: the system no longer knows the address of its client")
 
-// OpenConn makes a connection of a connected socket, and takes the file. Unlike [net.FileConn] it leaves the options of a TCP socket
-// as they are, which are those of the other process too, as long as it has the socket; and it gives no connection without a
-// RemoteAddr, which nobody expects.
+// OpenConn makes a connection from a connected socket and takes the file. Unlike [net.FileConn] it
+// leaves the options of a TCP socket as they are, because they belong to the other process too
+// while it has the socket. It returns an error for a connection without a RemoteAddr.
 func OpenConn(f *os.File) (net.Conn, error) {
 	options := readOptions(f)
 	c, err := net.FileConn(f)

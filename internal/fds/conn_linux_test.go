@@ -8,7 +8,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"syscall"
 	"testing"
 	"time"
 
@@ -17,7 +16,7 @@ import (
 	"github.com/go-grace/grace/internal/test/helpertest"
 )
 
-// bothEnds gives both ends of a connection, of which the second was accepted.
+// bothEnds returns both ends of a connection.
 func bothEnds(t *testing.T, network, address string) (dialled, accepted net.Conn) {
 	t.Helper()
 	ln, err := net.Listen(network, address)
@@ -31,23 +30,13 @@ func bothEnds(t *testing.T, network, address string) (dialled, accepted net.Conn
 	return dialled, accepted
 }
 
-func numberOf(t *testing.T, c any) (fd int) {
-	t.Helper()
-	raw, err := c.(syscall.Conn).SyscallConn()
-	must(t, err)
-	must(t, raw.Control(func(n uintptr) { fd = int(n) }))
-	return fd
-}
-
-// sent gives a file as it comes from another process: a descriptor of its own, of the same socket.
+// sent returns a file as it comes from another process: a new descriptor of the same socket.
 func sent(t *testing.T, c any) *os.File {
 	t.Helper()
-	fd, err := unix.FcntlInt(uintptr(numberOf(t, c)), unix.F_DUPFD_CLOEXEC, 0)
-	must(t, err)
-	return os.NewFile(uintptr(fd), "sent")
+	return os.NewFile(uintptr(dup(t, fdOf(t, c))), "sent")
 }
 
-// settings are those of a descriptor, and of its socket.
+// settings returns the modes of a descriptor and the options of its socket.
 func settings(t *testing.T, c any) string {
 	t.Helper()
 	s := modes(t, c)
@@ -55,11 +44,14 @@ func settings(t *testing.T, c any) string {
 		name   string
 		at, of int
 	}{
-		{"nodelay", unix.IPPROTO_TCP, unix.TCP_NODELAY}, {"keepalive", unix.SOL_SOCKET, unix.SO_KEEPALIVE},
-		{"idle", unix.IPPROTO_TCP, unix.TCP_KEEPIDLE}, {"interval", unix.IPPROTO_TCP, unix.TCP_KEEPINTVL}, {"count", unix.IPPROTO_TCP, unix.TCP_KEEPCNT},
+		{"nodelay", unix.IPPROTO_TCP, unix.TCP_NODELAY},
+		{"keepalive", unix.SOL_SOCKET, unix.SO_KEEPALIVE},
+		{"idle", unix.IPPROTO_TCP, unix.TCP_KEEPIDLE},
+		{"interval", unix.IPPROTO_TCP, unix.TCP_KEEPINTVL},
+		{"count", unix.IPPROTO_TCP, unix.TCP_KEEPCNT},
 		{"user", unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT},
 	} {
-		n, err := unix.GetsockoptInt(numberOf(t, c), o.at, o.of)
+		n, err := unix.GetsockoptInt(fdOf(t, c), o.at, o.of)
 		must(t, err)
 		s += fmt.Sprint(" ", o.name, "=", n)
 	}
@@ -68,36 +60,43 @@ func settings(t *testing.T, c any) string {
 
 func modes(t *testing.T, c any) string {
 	t.Helper()
-	fd := numberOf(t, c)
+	fd := fdOf(t, c)
 	status, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
 	must(t, err)
 	flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0)
 	must(t, err)
-	return fmt.Sprint("nonblock=", status&unix.O_NONBLOCK != 0, " cloexec=", flags&unix.FD_CLOEXEC != 0)
+	nonblock, cloexec := status&unix.O_NONBLOCK != 0, flags&unix.FD_CLOEXEC != 0
+	return fmt.Sprint("nonblock=", nonblock, " cloexec=", cloexec)
 }
 
-// Package net sets its own options on a socket that it is given, which are those of the process that still has it too.
+// Package net sets its own options on a socket that it is given, also for the process that still
+// has it.
 func TestOpenConnKeepsOptions(t *testing.T) {
-	for want, set := range map[string]func(*net.TCPConn) error{
-		"nonblock=true cloexec=true nodelay=1 keepalive=1 idle=15 interval=15 count=9 user=0":     func(*net.TCPConn) error { return nil },
-		"nonblock=true cloexec=true nodelay=0 keepalive=1 idle=15 interval=15 count=9 user=0":     func(c *net.TCPConn) error { return c.SetNoDelay(false) },
-		"nonblock=true cloexec=true nodelay=1 keepalive=0 idle=7200 interval=75 count=9 user=0":   plain(nil),
-		"nonblock=true cloexec=true nodelay=1 keepalive=0 idle=7200 interval=75 count=9 user=500": plain(&option{unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, 500}),
-		"nonblock=true cloexec=true nodelay=1 keepalive=1 idle=33 interval=11 count=3 user=0": func(c *net.TCPConn) error {
-			return c.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true, Idle: 33 * time.Second, Interval: 11 * time.Second, Count: 3})
+	keepAlive := net.KeepAliveConfig{
+		Enable: true, Idle: 33 * time.Second, Interval: 11 * time.Second, Count: 3,
+	}
+	timeout := option{unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, 500}
+	for options, set := range map[string]func(*net.TCPConn) error{
+		"nodelay=1 keepalive=1 idle=15 interval=15 count=9 user=0": func(*net.TCPConn) error {
+			return nil
 		},
-		"nonblock=true cloexec=true nodelay=1 keepalive=0 idle=33 interval=11 count=3 user=0": func(c *net.TCPConn) error {
-			config := net.KeepAliveConfig{Enable: true, Idle: 33 * time.Second, Interval: 11 * time.Second, Count: 3}
-			if err := c.SetKeepAliveConfig(config); err != nil {
-				return err
-			}
-			return c.SetKeepAlive(false)
+		"nodelay=0 keepalive=1 idle=15 interval=15 count=9 user=0": func(c *net.TCPConn) error {
+			return c.SetNoDelay(false)
+		},
+		"nodelay=1 keepalive=0 idle=7200 interval=75 count=9 user=0":   plain(nil),
+		"nodelay=1 keepalive=0 idle=7200 interval=75 count=9 user=500": plain(&timeout),
+		"nodelay=1 keepalive=1 idle=33 interval=11 count=3 user=0": func(c *net.TCPConn) error {
+			return c.SetKeepAliveConfig(keepAlive)
+		},
+		"nodelay=1 keepalive=0 idle=33 interval=11 count=3 user=0": func(c *net.TCPConn) error {
+			return errors.Join(c.SetKeepAliveConfig(keepAlive), c.SetKeepAlive(false))
 		},
 	} {
+		want := "nonblock=true cloexec=true " + options
 		client, c := bothEnds(t, "tcp", "127.0.0.1:0")
 		must(t, set(c.(*net.TCPConn)))
 		if got := settings(t, c); got != want {
-			t.Fatalf("the connection was to have %s, and has %s", want, got)
+			t.Fatalf("the connection has %s, want %s", got, want)
 		}
 		opened, err := OpenConn(sent(t, c))
 		must(t, err)
@@ -106,7 +105,7 @@ func TestOpenConnKeepsOptions(t *testing.T) {
 		}
 		for whose, c := range map[string]net.Conn{"the old one": c, "the new one": opened} {
 			if got := settings(t, c); got != want {
-				t.Errorf("%s has %s, and not %s", whose, got, want)
+				t.Errorf("%s has %s, want %s", whose, got, want)
 			}
 		}
 		must(t, c.Close())
@@ -114,7 +113,7 @@ func TestOpenConnKeepsOptions(t *testing.T) {
 	}
 }
 
-// plain makes the keep-alive of a connection what the kernel has, and sets an option.
+// plain sets the kernel's keep-alive options on a connection, and one more option.
 func plain(o *option) func(*net.TCPConn) error {
 	return func(c *net.TCPConn) error {
 		all := options{
@@ -128,7 +127,7 @@ func plain(o *option) func(*net.TCPConn) error {
 	}
 }
 
-// echoes asserts that what is said at one end comes out at the other, in both directions, and closes the second.
+// echoes asserts that each end receives what the other sends, and closes the second.
 func echoes(t *testing.T, a, b net.Conn) {
 	t.Helper()
 	for _, way := range [][2]net.Conn{{a, b}, {b, a}} {
@@ -142,7 +141,8 @@ func echoes(t *testing.T, a, b net.Conn) {
 	}
 	must(t, b.Close())
 	if n, err := a.Read(make([]byte, 1)); err != io.EOF {
-		t.Errorf("after its end: %d bytes, %v; want io.EOF: another descriptor keeps it open", n, err)
+		t.Errorf("after its end: %d bytes, %v; want io.EOF: another descriptor keeps it open",
+			n, err)
 	}
 }
 
@@ -152,12 +152,15 @@ func TestOpenConnOfUnixSocket(t *testing.T) {
 		before := modes(t, c)
 		opened, err := OpenConn(sent(t, c))
 		must(t, err)
-		if _, ok := opened.(*net.UnixConn); !ok || opened.LocalAddr().String() != c.LocalAddr().String() || opened.LocalAddr().Network() != network {
-			t.Errorf("it is a %T, of %s %v", opened, opened.LocalAddr().Network(), opened.LocalAddr())
+		if _, ok := opened.(*net.UnixConn); !ok ||
+			opened.LocalAddr().String() != c.LocalAddr().String() ||
+			opened.LocalAddr().Network() != network {
+			t.Errorf("it is a %T, of %s %v",
+				opened, opened.LocalAddr().Network(), opened.LocalAddr())
 		}
 		for whose, c := range map[string]net.Conn{"the old one": c, "the new one": opened} {
 			if got := modes(t, c); got != before {
-				t.Errorf("%s has %s, and not %s", whose, got, before)
+				t.Errorf("%s has %s, want %s", whose, got, before)
 			}
 		}
 		must(t, c.Close())
@@ -165,7 +168,7 @@ func TestOpenConnOfUnixSocket(t *testing.T) {
 	}
 }
 
-func TestOpenConnOfWhatIsNoSocket(t *testing.T) {
+func TestOpenConnOfOtherFiles(t *testing.T) {
 	r, w, err := os.Pipe()
 	must(t, err)
 	defer r.Close()
@@ -176,7 +179,9 @@ func TestOpenConnOfWhatIsNoSocket(t *testing.T) {
 	before := helpertest.OpenDescriptors()
 	closed := sent(t, file)
 	must(t, closed.Close())
-	for what, f := range map[string]*os.File{"a pipe": sent(t, r), "a file": sent(t, file), "a closed file": closed} {
+	for what, f := range map[string]*os.File{
+		"a pipe": sent(t, r), "a file": sent(t, file), "a closed file": closed,
+	} {
 		if c, err := OpenConn(f); err == nil {
 			t.Errorf("%s became a %T", what, c)
 			must(t, c.Close())
@@ -187,7 +192,7 @@ func TestOpenConnOfWhatIsNoSocket(t *testing.T) {
 	}
 }
 
-// resetByClient gives the accepted end of a connection that its client has reset.
+// resetByClient returns the accepted end of a connection that its client has reset.
 func resetByClient(t *testing.T) net.Conn {
 	t.Helper()
 	client, c := bothEnds(t, "tcp", "127.0.0.1:0")
@@ -196,7 +201,7 @@ func resetByClient(t *testing.T) net.Conn {
 	return c
 }
 
-// endedByBoth gives the accepted end of a connection that both sides have ended, the client as the last.
+// endedByBoth returns the accepted end of a connection that both sides have ended, the client last.
 func endedByBoth(t *testing.T) net.Conn {
 	t.Helper()
 	client, c := bothEnds(t, "tcp", "127.0.0.1:0")
@@ -208,15 +213,14 @@ func endedByBoth(t *testing.T) net.Conn {
 	return c
 }
 
-// A connection that has ended has no RemoteAddr. It becomes none of ours; what is left to read is still there for who has it.
+// A connection that has ended has no RemoteAddr. OpenConn refuses it; its owner can still read what
+// is left.
 func TestOpenConnOfConnectionThatHasEnded(t *testing.T) {
-	for what, end := range map[string]func(*testing.T) net.Conn{"reset": resetByClient, "ended by both": endedByBoth} {
+	for what, end := range map[string]func(*testing.T) net.Conn{
+		"reset": resetByClient, "ended by both": endedByBoth,
+	} {
 		c := end(t)
-		for deadline := time.Now().Add(time.Minute); isConnected(t, c); time.Sleep(time.Millisecond) {
-			if time.Now().After(deadline) {
-				t.Fatalf("%s: it is open", what)
-			}
-		}
+		helpertest.Eventually(t, what+" is seen", func() bool { return !isConnected(t, c) })
 		before, kept := helpertest.OpenDescriptors(), settings(t, c)
 		if opened, err := OpenConn(sent(t, c)); !errors.Is(err, errNoPeer) {
 			t.Errorf("%s: got %v, %v", what, opened, err)
@@ -236,19 +240,21 @@ func TestOpenConnOfConnectionThatHasEnded(t *testing.T) {
 
 func isConnected(t *testing.T, c net.Conn) bool {
 	t.Helper()
-	_, err := unix.Getpeername(numberOf(t, c))
+	_, err := unix.Getpeername(fdOf(t, c))
 	return err == nil
 }
 
-// The client of a unix socket has no name, and may be gone: such a connection is as good as any.
+// The client of a unix socket has no name, and may be gone: such a connection is as good as any
+// other.
 func TestOpenConnOfUnixSocketWhoseClientIsGone(t *testing.T) {
 	client, c := bothEnds(t, "unix", filepath.Join(t.TempDir(), "s"))
 	_, err := io.WriteString(c, "unread") // the kernel then reports a reset
 	must(t, errors.Join(err, client.Close()))
 	opened, err := OpenConn(sent(t, c))
 	must(t, err)
-	if got, want := fmt.Sprintf("%#v", opened.RemoteAddr()), fmt.Sprintf("%#v", c.RemoteAddr()); opened.RemoteAddr() == nil || got != want {
-		t.Errorf("its client is %s, and not %s", got, want)
+	got, want := fmt.Sprintf("%#v", opened.RemoteAddr()), fmt.Sprintf("%#v", c.RemoteAddr())
+	if opened.RemoteAddr() == nil || got != want {
+		t.Errorf("its client is %s, want %s", got, want)
 	}
 	must(t, opened.Close())
 }

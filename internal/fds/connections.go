@@ -2,40 +2,38 @@ package fds
 
 import "slices"
 
-// Door is a listener, remembered so that its connections can be told from others once it is closed.
-type Door struct {
+// ListenerID identifies a listener, so that its connections can be told from others after it is
+// closed.
+type ListenerID struct {
 	record Record
 	facts  facts
 }
 
-// String names the listener, with the address that it has.
-func (d Door) String() string {
-	d.record.Address = d.facts.place()
-	return d.record.String()
+// String returns the name of the listener and the address that it has.
+func (id ListenerID) String() string {
+	id.record.Address = id.facts.addressText()
+	return id.record.String()
 }
 
-// Doors gives the listeners that are open.
-func (s *Set) Doors() []Door {
-	var doors []Door
+// ListenerIDs returns the identities of the open listeners.
+func (s *Set) ListenerIDs() []ListenerID {
+	var ids []ListenerID
 	for _, sock := range s.Sockets() {
-		raw, err := sock.conn.SyscallConn()
-		if err != nil {
-			continue
-		}
-		_ = raw.Control(func(fd uintptr) {
-			if f := inspect(int(fd)); f.listening {
-				doors = append(doors, Door{sock.Record(), f})
+		_ = Control(sock.conn, func(fd int) error { // fails for a socket that was closed meanwhile
+			if f := inspect(fd); f.listening {
+				ids = append(ids, ListenerID{sock.Record(), f})
 			}
+			return nil
 		})
 	}
-	return doors
+	return ids
 }
 
-// Connections counts the open connections of this process by the door through which they have come. It asks the kernel about
-// every descriptor, and so needs no wrapper around each connection.
-func Connections(doors []Door) []int {
-	counts := make([]int, len(doors))
-	if len(doors) == 0 {
+// Connections counts the open connections of this process for each of the listeners that accepted
+// them. It asks the kernel about every descriptor, so connections need no wrapper.
+func Connections(ids []ListenerID) []int {
+	counts := make([]int, len(ids))
+	if len(ids) == 0 {
 		return counts
 	}
 	for _, fd := range listDescriptors() {
@@ -43,17 +41,21 @@ func Connections(doors []Door) []int {
 		if !f.connected {
 			continue
 		}
-		if i := slices.IndexFunc(doors, func(d Door) bool { return d.facts.accepted(f, false) }); i >= 0 {
-			counts[i]++
-		} else if i := slices.IndexFunc(doors, func(d Door) bool { return d.facts.accepted(f, true) }); i >= 0 {
-			counts[i]++
+		for _, anyAddress := range []bool{false, true} {
+			i := slices.IndexFunc(ids,
+				func(id ListenerID) bool { return id.facts.accepted(f, anyAddress) })
+			if i >= 0 {
+				counts[i]++
+				break
+			}
 		}
 	}
 	return counts
 }
 
-// accepted reports whether a connection has come through the listener: it has the listener's address, or another address of
-// the host where the listener has all of them.
+// accepted reports whether the listener accepted a connection: the connection has the listener's
+// address or, with anyAddress, another address of the host while the listener listens on all of
+// them.
 func (f facts) accepted(conn facts, anyAddress bool) bool {
 	if f.kind != conn.kind || (f.family == familyUnix) != (conn.family == familyUnix) {
 		return false

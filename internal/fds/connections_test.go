@@ -9,7 +9,8 @@ import (
 	"testing"
 )
 
-// Connections are counted by their listener, also once that is closed, and those that this process has dialled are not.
+// Connections are counted for their listener even after it is closed; those that this process
+// dialled are not counted.
 func TestConnections(t *testing.T) {
 	s := New()
 	path := filepath.Join(t.TempDir(), "s")
@@ -19,9 +20,9 @@ func TestConnections(t *testing.T) {
 		openAsk(t, s, Ask{Network: "unix", Address: path}),
 		openAsk(t, s, Ask{Network: "udp", Address: "127.0.0.1:0"}),
 	}
-	doors := s.Doors()
-	if len(doors) != 3 || doors[2].String() != "unix "+path {
-		t.Fatalf("doors: %v", doors)
+	ids := s.ListenerIDs()
+	if len(ids) != 3 || ids[2].String() != "unix "+path {
+		t.Fatalf("listeners: %v", ids)
 	}
 	var ends []net.Conn
 	for i, n := range []int{1, 2, 3} {
@@ -40,13 +41,13 @@ func TestConnections(t *testing.T) {
 		}
 	}
 	must(t, s.Close())
-	if got := Connections(doors); !slices.Equal(got, []int{1, 2, 3}) {
+	if got := Connections(ids); !slices.Equal(got, []int{1, 2, 3}) {
 		t.Errorf("got %v", got)
 	}
 	for _, c := range ends {
 		must(t, c.Close())
 	}
-	if got := Connections(doors); !slices.Equal(got, []int{0, 0, 0}) {
+	if got := Connections(ids); !slices.Equal(got, []int{0, 0, 0}) {
 		t.Errorf("after their end: %v", got)
 	}
 }

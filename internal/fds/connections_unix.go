@@ -9,10 +9,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxProbed bounds the search for descriptors where the system does not list them.
+// maxProbed bounds the search for descriptors if the system does not list them.
 const maxProbed = 1 << 20
 
-// listDescriptors lists the descriptors of this process. One that is closed meanwhile does no harm to who only asks about it.
+// listDescriptors returns the open descriptors of this process. Any of them may be closed by the
+// time that it returns.
 func listDescriptors() []int {
 	if entries, err := os.ReadDir("/proc/self/fd"); err == nil {
 		open := make([]int, 0, len(entries))
@@ -28,7 +29,8 @@ func listDescriptors() []int {
 		return nil
 	}
 	var open []int
-	for fd := range int(min(uint64(limit.Cur), maxProbed)) { //nolint:unconvert // it is signed on FreeBSD
+	most := min(uint64(limit.Cur), maxProbed) //nolint:unconvert // it is signed on FreeBSD
+	for fd := range int(most) {
 		if _, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err == nil {
 			open = append(open, fd)
 		}

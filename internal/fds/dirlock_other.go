@@ -4,6 +4,6 @@ package fds
 
 import "context"
 
-// lockDir does nothing where a directory cannot be locked: here two processes that start at the same instant, on a path
-// that a third one left behind, can both believe that it is theirs.
+// lockDir does nothing, because a directory cannot be locked here. Two processes that start at the
+// same instant on a path that a third one left behind can both conclude that they own it.
 func lockDir(context.Context, string) (unlock func(), err error) { return func() {}, nil }

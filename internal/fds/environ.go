@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -13,24 +14,28 @@ const (
 	envCount = "LISTEN_FDS"
 	envNames = "LISTEN_FDNAMES"
 	envPID   = "LISTEN_PID"
-	// envPIDFD came with systemd 259; it is of no use to us, and is removed with the others.
+	// envPIDFD came with systemd 259. It is only removed with the others.
 	envPIDFD = "LISTEN_PIDFDID"
 )
 
-// First is the number of the first descriptor that is passed, SD_LISTEN_FDS_START.
+var envAll = []string{envCount, envNames, envPID, envPIDFD}
+
+// First is the number of the first passed descriptor, SD_LISTEN_FDS_START.
 const First = 3
 
-// Announced is what the environment says about inherited descriptors: Count of them, from First on.
+// Announced is what the environment says about inherited descriptors: there are Count of them, from
+// First on.
 type Announced struct {
 	Count int
-	// Names has an entry for each descriptor, or is nil where no names were given.
+	// Names has an entry for each descriptor, or is nil if no names were given.
 	Names []string
 }
 
-// TakeAnnounced reads the variables of sd_listen_fds(3) and removes them from the environment, so that no child of this
-// process takes them for its own. Where LISTEN_PID names another process, they are not for us: they stay, and nothing is
-// announced. A missing LISTEN_PID is accepted, since a parent that is no service manager cannot know its child's number
-// before the child runs (facebookgo/grace leaves it out for this reason).
+// TakeAnnounced reads the variables of sd_listen_fds(3) and removes them from the environment, so
+// that no child of this process takes them for its own. If LISTEN_PID names another process, they
+// stay and nothing is announced. A missing LISTEN_PID is accepted: a parent cannot know its child's
+// number before the child runs, unless it sets the variable between fork and exec as a service
+// manager does (facebookgo/grace leaves it out for this reason).
 func TakeAnnounced() (Announced, error) {
 	count, ok := os.LookupEnv(envCount)
 	pid := os.Getenv(envPID)
@@ -38,7 +43,7 @@ func TakeAnnounced() (Announced, error) {
 		return Announced{}, nil
 	}
 	names, named := os.LookupEnv(envNames)
-	for _, name := range []string{envCount, envNames, envPID, envPIDFD} {
+	for _, name := range envAll {
 		if err := os.Unsetenv(name); err != nil {
 			return Announced{}, fmt.Errorf("%w: cannot remove %s: %w", ErrEnvironment, name, err)
 		}
@@ -46,9 +51,10 @@ func TakeAnnounced() (Announced, error) {
 	return parseAnnounced(count, names, named)
 }
 
-// Unaddressed reports whether descriptors are announced without saying to whom, as facebookgo/grace does to the process that
-// it starts to replace itself. One that a service manager has started passes on the LISTEN_PID that was meant for itself; in this
-// case the descriptors have to be there.
+// Unaddressed reports whether descriptors are announced without the number of the process that they
+// are for, as facebookgo/grace does when it replaces itself. If a service manager started that
+// parent, it passes on the LISTEN_PID that was meant for itself; then the descriptors must also be
+// there.
 func Unaddressed() bool {
 	count, ok := os.LookupEnv(envCount)
 	switch pid := os.Getenv(envPID); {
@@ -62,15 +68,16 @@ func Unaddressed() bool {
 		return false
 	}
 	for fd := First; err == nil && fd < First+n; fd++ {
-		if err = cameByExec(fd); err == nil && !inspect(fd).servable() {
+		if err = CheckInherited(fd); err == nil && !inspect(fd).servable() {
 			return false
 		}
 	}
 	return err == nil && n > 0
 }
 
-// Readdress makes this process the one to which descriptors are announced. It removes LISTEN_PID, and the names: both were meant
-// for the parent, which knows nothing of them, and may have ordered its sockets anew.
+// Readdress makes this process the one that the announced descriptors are for. It removes
+// LISTEN_PID and the names: both were meant for the parent, which ignores them and may have put its
+// sockets into another order.
 func Readdress() error {
 	var errs []error
 	for _, name := range []string{envPID, envPIDFD, envNames} {
@@ -79,16 +86,19 @@ func Readdress() error {
 	return errors.Join(errs...)
 }
 
-// maxCount is how many descriptors Linux gives a process at the most, unless fs.nr_open was raised.
+// maxCount is how many descriptors a process can have on Linux, unless fs.nr_open was raised.
 const maxCount = 1 << 20
 
 func parseAnnounced(count, names string, named bool) (Announced, error) {
 	n, err := strconv.Atoi(count)
 	if n > maxCount {
-		return Announced{Count: maxCount}, fmt.Errorf("%w: %s=%q is more than a process can have", ErrEnvironment, envCount, count)
+		return Announced{Count: maxCount}, fmt.Errorf(
+			"%w: %s=%q is more than the %d descriptors that a process can have",
+			ErrEnvironment, envCount, count, maxCount)
 	}
 	if err != nil || n < 0 {
-		return Announced{}, fmt.Errorf("%w: %s=%q is not a count of descriptors", ErrEnvironment, envCount, count)
+		return Announced{}, fmt.Errorf("%w: %s=%q is not a count of descriptors",
+			ErrEnvironment, envCount, count)
 	}
 	a := Announced{Count: n}
 	if !named {
@@ -98,18 +108,22 @@ func parseAnnounced(count, names string, named bool) (Announced, error) {
 		a.Names = strings.Split(names, ":")
 	}
 	if len(a.Names) != n {
-		return Announced{Count: n}, fmt.Errorf("%w: %s=%q has %d names for the %d descriptors of %s: give one name for each, separated by colons",
+		return Announced{Count: n}, fmt.Errorf(
+			"%w: %s=%q has %d names for the %d descriptors of %s: "+
+				"give one name for each, separated by colons",
 			ErrEnvironment, envNames, names, len(a.Names), n, envCount)
 	}
 	return a, nil
 }
 
-// maxNames bounds LISTEN_FDNAMES: a single string of the environment may have MAX_ARG_STRLEN (128 KiB) bytes, execve(2).
+// maxNames bounds LISTEN_FDNAMES in bytes: a string of the environment is limited to MAX_ARG_STRLEN
+// (128 KiB), see execve(2).
 const maxNames = 96 << 10
 
-// Announce gives the variables that tell a child about the sockets of records, passed from First on. LISTEN_PID is left out,
-// as in TakeAnnounced. Names are left out where there are none, or where they do not fit into a variable: a successor of
-// ours gets them in the records.
+// Announce returns the variables that tell a child about the sockets of records, passed from First
+// on. They do not include LISTEN_PID, see TakeAnnounced. Nor do they include names if there are
+// none, or if they do not fit into a variable: a successor that uses this package also receives the
+// records.
 func Announce(records []Record) []string {
 	env := []string{envCount + "=" + strconv.Itoa(len(records))}
 	var names strings.Builder
@@ -127,28 +141,29 @@ func Announce(records []Record) []string {
 	return env
 }
 
-// Unannounced returns env without the variables that announce descriptors.
-func Unannounced(env []string) []string {
+// StripEnv returns env without the variables that announce descriptors and without the other named
+// ones.
+func StripEnv(env []string, others ...string) []string {
 	kept := make([]string, 0, len(env))
 	for _, entry := range env {
-		switch name, _, _ := strings.Cut(entry, "="); name {
-		case envCount, envNames, envPID, envPIDFD:
-		default:
+		name, _, _ := strings.Cut(entry, "=")
+		if !slices.Contains(envAll, name) && !slices.Contains(others, name) {
 			kept = append(kept, entry)
 		}
 	}
 	return kept
 }
 
-// CheckName reports whether name can be the name of a descriptor: ASCII without control characters and colons, at most 255
-// bytes, as sd_listen_fds_with_names(3) has it.
+// CheckName returns an error unless name can be the name of a descriptor: at most 255 bytes of
+// ASCII without control characters and colons, as in sd_listen_fds_with_names(3).
 func CheckName(name string) error {
 	if len(name) > 255 {
-		return fmt.Errorf("name of a descriptor has %d bytes, more than 255", len(name))
+		return fmt.Errorf("the name of a descriptor has %d bytes, more than 255", len(name))
 	}
 	for _, c := range []byte(name) {
 		if c < ' ' || c > '~' || c == ':' {
-			return fmt.Errorf("name of a descriptor %q has the character %q: only printable ASCII other than the colon is allowed", name, c)
+			return fmt.Errorf("the name %q of a descriptor has the character %q: "+
+				"use only printable ASCII without the colon", name, c)
 		}
 	}
 	return nil

@@ -39,7 +39,7 @@ func TestParseAnnouncedRefusesLies(t *testing.T) {
 	tests := []struct {
 		what, count, names string
 		named              bool
-		says               string // what the message must name, for whoever has to mend it
+		says               string // what the message must name, so that it can be corrected
 	}{
 		{"a word", "many", "", false, `LISTEN_FDS="many"`},
 		{"a negative count", "-1", "", false, `LISTEN_FDS="-1"`},
@@ -47,7 +47,8 @@ func TestParseAnnouncedRefusesLies(t *testing.T) {
 		{"a fraction", "1.5", "", false, `LISTEN_FDS="1.5"`},
 		{"blanks", " 1", "", false, `LISTEN_FDS=" 1"`},
 		{"more than an int", "99999999999999999999", "", false, "LISTEN_FDS"},
-		{"the greatest int", strconv.Itoa(math.MaxInt), "", false, "LISTEN_FDS"}, // First more of them is an overflow
+		// First more of them is an overflow
+		{"the greatest int", strconv.Itoa(math.MaxInt), "", false, "LISTEN_FDS"},
 		{"more names than descriptors", "1", "a:b", true, `LISTEN_FDNAMES="a:b"`},
 		{"fewer names than descriptors", "3", "a:b", true, `LISTEN_FDNAMES="a:b"`},
 		{"an empty name for two", "2", "", true, `LISTEN_FDNAMES=""`},
@@ -74,10 +75,13 @@ func TestParseAnnouncedCountsWhatIsMisnamed(t *testing.T) {
 	}
 }
 
-// announceBy sets the variables of the environment until the end of the test; "-" stands for one that is not set.
+// announceBy sets the variables of the environment until the end of the test; "-" stands for one
+// that is not set.
 func announceBy(t *testing.T, count, names, pid string) {
 	t.Helper()
-	for name, value := range map[string]string{envCount: count, envNames: names, envPID: pid, envPIDFD: "4711"} {
+	for name, value := range map[string]string{
+		envCount: count, envNames: names, envPID: pid, envPIDFD: "4711",
+	} {
 		t.Setenv(name, value)
 		if value == "-" {
 			if err := os.Unsetenv(name); err != nil {
@@ -87,10 +91,10 @@ func announceBy(t *testing.T, count, names, pid string) {
 	}
 }
 
-// announcing lists the variables that are still there.
+// announcing lists the variables that are set.
 func announcing() []string {
 	var set []string
-	for _, name := range []string{envCount, envNames, envPID, envPIDFD} {
+	for _, name := range envAll {
 		if _, ok := os.LookupEnv(name); ok {
 			set = append(set, name)
 		}
@@ -120,7 +124,7 @@ func TestTakeAnnounced(t *testing.T) {
 	}
 }
 
-// What is meant for another process is no business of ours: that process may be a child which has yet to be started.
+// Variables for another process stay: it may be a child that is yet to be started.
 func TestTakeAnnouncedLeavesWhatIsForAnother(t *testing.T) {
 	announceBy(t, "not even a number", "http", strconv.Itoa(os.Getpid()+1))
 	got, err := TakeAnnounced()
@@ -161,7 +165,8 @@ func TestAnnounce(t *testing.T) {
 	}{
 		{"nothing", nil, []string{"LISTEN_FDS=0"}},
 		{"no names", []Record{{}, {}}, []string{"LISTEN_FDS=2"}},
-		{"names", []Record{{Name: "a"}, {}, {Name: "b"}}, []string{"LISTEN_FDS=3", "LISTEN_FDNAMES=a::b"}},
+		{"names", []Record{{Name: "a"}, {}, {Name: "b"}},
+			[]string{"LISTEN_FDS=3", "LISTEN_FDNAMES=a::b"}},
 		{"more names than a variable can hold", long, []string{"LISTEN_FDS=1000"}},
 	}
 	for _, tt := range tests {
@@ -173,21 +178,28 @@ func TestAnnounce(t *testing.T) {
 	}
 }
 
-func TestUnannounced(t *testing.T) {
-	env := []string{"PATH=/bin", "LISTEN_FDS=2", "LISTEN_FDNAMES=a:b", "LISTEN_PID=1", "LISTEN_PIDFDID=2", "LISTEN_FDSTORE=1", "LISTEN_FDS"}
-	want := []string{"PATH=/bin", "LISTEN_FDSTORE=1"}
-	if got := Unannounced(env); !reflect.DeepEqual(got, want) {
+func TestStripEnv(t *testing.T) {
+	env := []string{
+		"PATH=/bin", "LISTEN_FDS=2", "LISTEN_FDNAMES=a:b", "LISTEN_PID=1", "LISTEN_PIDFDID=2",
+		"LISTEN_FDSTORE=1",
+		"LISTEN_FDS", "OTHER=1", "OTHERS=1", "OTHER=",
+	}
+	want := []string{"PATH=/bin", "LISTEN_FDSTORE=1", "OTHERS=1"}
+	if got := StripEnv(env, "OTHER", "NONE"); !reflect.DeepEqual(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }
 
 func TestCheckName(t *testing.T) {
-	for _, name := range []string{"", "http", "my service.socket", "~!@#", strings.Repeat("n", 255)} {
+	for _, name := range []string{
+		"", "http", "my service.socket", "~!@#", strings.Repeat("n", 255),
+	} {
 		if err := CheckName(name); err != nil {
 			t.Errorf("%.20q: %v", name, err)
 		}
 	}
-	for _, name := range []string{"a:b", "a\n", "\x00", "\x7f", "naïve", strings.Repeat("n", 256)} {
+	long := strings.Repeat("n", 256)
+	for _, name := range []string{"a:b", "a\n", "\x00", "\x7f", "naïve", long} {
 		if err := CheckName(name); err == nil {
 			t.Errorf("%.20q is accepted", name)
 		}
@@ -195,7 +207,10 @@ func TestCheckName(t *testing.T) {
 }
 
 func FuzzAnnounced(f *testing.F) {
-	for _, count := range []string{"", "0", "1", "2", "-1", "+3", "many", "0x10", "1e3", "2147483647", strconv.Itoa(math.MaxInt), "99999999999999999999"} {
+	for _, count := range []string{
+		"", "0", "1", "2", "-1", "+3", "many", "0x10", "1e3",
+		"2147483647", strconv.Itoa(math.MaxInt), "99999999999999999999",
+	} {
 		f.Add(count, "", false)
 		f.Add(count, "", true)
 		f.Add(count, "a:b", true)
@@ -248,7 +263,8 @@ func TestReaddress(t *testing.T) {
 	if err := Readdress(); err != nil {
 		t.Fatal(err)
 	}
-	if got, err := TakeAnnounced(); err != nil || got.Count != 0 || got.Names != nil || announcing() != nil {
+	if got, err := TakeAnnounced(); err != nil || got.Count != 0 || got.Names != nil ||
+		announcing() != nil {
 		t.Errorf("got %+v, %v; left %v", got, err, announcing())
 	}
 }

@@ -32,16 +32,17 @@ const (
 type facts struct {
 	family    family
 	kind      kind
-	protocol  int // of a raw socket; 0 where the platform does not tell
+	protocol  int // of a raw socket; 0 if the platform does not report it
 	listening bool
 	connected bool
 	v6only    bool
 	address   netip.AddrPort // of an IP socket
 	path      string         // of a unix socket; abstract names begin with "@"
-	other     string         // what the descriptor is if it is no socket of these families
+	other     string         // what the descriptor is if it is not a socket of these families
 }
 
-// String says what the descriptor is, for error messages: "a connected IPv4 stream socket 127.0.0.1:80".
+// String describes the descriptor for error messages: "a connected IPv4 stream socket
+// 127.0.0.1:80".
 func (f facts) String() string {
 	if f.other != "" {
 		return f.other
@@ -59,12 +60,12 @@ func (f facts) String() string {
 	if state == "" && f.family != familyUnix {
 		article = "an " // an IPv4 datagram socket
 	}
-	return strings.TrimRight(fmt.Sprintf("%s%s%s %s socket %s", article, state, f.family, f.kind, f.place()), " ")
+	return strings.TrimRight(fmt.Sprintf("%s%s%s %s socket %s",
+		article, state, f.family, f.kind, f.addressText()), " ")
 }
 
-// place is the socket's own address as text, the same for all sockets that would collide with each other or nearly so:
-// sockets of one place are looked at more closely.
-func (f facts) place() string {
+// addressText returns the socket's own address as text.
+func (f facts) addressText() string {
 	if f.family == familyUnix {
 		return f.path
 	}
@@ -86,25 +87,26 @@ func (f facts) servable() bool {
 	}
 }
 
-// wants is an Ask, parsed.
-type wants struct {
-	family  family // "" for both IP families
-	prefer  family // of a wildcard address, the family in which it is written
-	kind    kind
-	proto   int          // of a raw socket
-	ips     []netip.Addr // none stands for all addresses
-	port    uint16
-	path    string
-	byPlace bool // false: only a new socket, or one that was asked for in the same words, will do (port 0, unix autobind)
+// target is a parsed Ask.
+type target struct {
+	family family // "" for both IP families
+	prefer family // of a wildcard address, the family in which it is written
+	kind   kind
+	proto  int          // of a raw socket
+	ips    []netip.Addr // none stands for all addresses
+	port   uint16
+	path   string
+	// byAddress is false if the address means no particular socket (port 0, unix autobind).
+	byAddress bool
 }
 
-// Protocol gives the part of a network's name before its colon: "ip4" of "ip4:icmp".
+// Protocol returns the part of a network's name before its colon: "ip4" for "ip4:icmp".
 func Protocol(network string) string {
 	name, _, _ := strings.Cut(network, ":")
 	return name
 }
 
-// kindOf gives the family and kind of a network's name.
+// kindOf returns the address family and socket type of a network's name.
 func kindOf(network string) (family, kind, error) {
 	name, _, raw := strings.Cut(network, ":")
 	switch name {
@@ -140,7 +142,7 @@ func kindOf(network string) (family, kind, error) {
 	return "", "", net.UnknownNetworkError(network)
 }
 
-// samePath compares the paths of unix sockets; an abstract name is no path.
+// samePath reports whether two unix sockets have the same path; an abstract name is not a path.
 func samePath(a, b string) bool {
 	if a == b {
 		return true
@@ -153,19 +155,20 @@ func samePath(a, b string) bool {
 	return errA == nil && errB == nil && absA == absB
 }
 
-// meets reports whether a socket with these facts has the address that is wanted, whatever its kind.
-func (w wants) meets(f facts) bool {
-	if w.family == familyUnix || f.family == familyUnix {
-		return w.family == f.family && samePath(w.path, f.path)
+// matchesAddress reports whether a socket with these facts has the wanted address, whatever its
+// kind.
+func (t target) matchesAddress(f facts) bool {
+	if t.family == familyUnix || f.family == familyUnix {
+		return t.family == f.family && samePath(t.path, f.path)
 	}
-	if !f.address.IsValid() || f.address.Port() != w.port {
+	if !f.address.IsValid() || f.address.Port() != t.port {
 		return false
 	}
 	ip := f.address.Addr()
-	if len(w.ips) == 0 {
+	if len(t.ips) == 0 {
 		return ip.IsUnspecified()
 	}
-	for _, want := range w.ips {
+	for _, want := range t.ips {
 		if want.Unmap() == ip.Unmap() {
 			return true
 		}
@@ -173,14 +176,17 @@ func (w wants) meets(f facts) bool {
 	return false
 }
 
-// fit says how well a socket that meets the address serves what is wanted: 0 is not at all. A socket of both families is
-// wanted most for "tcp", one of a single family for "tcp4" and "tcp6"; one that serves only IPv4 is nothing for "tcp6".
-func (w wants) fit(f facts) int {
-	if w.kind != f.kind || !f.servable() || w.kind == kindRaw && f.protocol != 0 && w.proto != f.protocol {
+// fit returns how well a socket with a matching address serves the target; 0 means not at all. A
+// socket of both families fits "tcp" best, and one of a single family fits "tcp4" and "tcp6" best;
+// one that serves only IPv4 does not fit "tcp6".
+func (t target) fit(f facts) int {
+	if t.kind != f.kind || !f.servable() ||
+		t.kind == kindRaw && f.protocol != 0 && t.proto != f.protocol {
 		return 0
 	}
-	dual := f.family == familyInet6 && !f.v6only && (f.address.Addr().IsUnspecified() || f.address.Addr().Is4In6())
-	switch w.family {
+	dual := f.family == familyInet6 && !f.v6only &&
+		(f.address.Addr().IsUnspecified() || f.address.Addr().Is4In6())
+	switch t.family {
 	case familyUnix:
 		return 3
 	case familyInet:
@@ -201,9 +207,9 @@ func (w wants) fit(f facts) int {
 		return 3
 	}
 	switch {
-	case dual, len(w.ips) > 0:
+	case dual, len(t.ips) > 0:
 		return 3
-	case f.family == w.prefer:
+	case f.family == t.prefer:
 		return 2
 	}
 	return 1

@@ -23,23 +23,24 @@ import (
 
 func init() { helpertest.Register("inherit", inheritHelper) }
 
-// envOwn makes the helper open a file of its own before it looks at what it was given. It gets the lowest free number.
+// envOwn makes the helper first open a file of its own, which gets the lowest free number.
 const envOwn = "FDS_TEST_OWN"
 
-// estateReport is what the helper "inherit" tells.
-type estateReport struct {
+// inheritReport is what the helper "inherit" prints.
+type inheritReport struct {
 	Error         string
 	IsEnvironment bool
-	Own           int   // number of the helper's own file; -1 for none
-	OwnOpen       bool  // after the inheritance
-	Passed        []int // descriptors from First on that were passed to it and are still open, close-on-exec or not
-	Inheritable   []int // those of them that a child of it would get
-	Nonblocking   []int
-	Variables     []string // that are still set
+	Own           int  // number of the helper's own file; -1 for none
+	OwnOpen       bool // after Inherit
+	// descriptors from First on that were passed to it and are still open, close-on-exec or not
+	Passed      []int
+	Inheritable []int // the ones that a child of it would get
+	Nonblocking []int
+	Variables   []string // that are still set
 }
 
 func inheritHelper() error {
-	report := estateReport{Own: -1}
+	report := inheritReport{Own: -1}
 	passed := inheritable()
 	if os.Getenv(envOwn) != "" {
 		f, err := os.Open(os.DevNull)
@@ -58,7 +59,7 @@ func inheritHelper() error {
 	return json.NewEncoder(os.Stdout).Encode(report)
 }
 
-// inheritEnvironment does what a manager does at its start.
+// inheritEnvironment inherits as a Manager does at its start.
 func inheritEnvironment() error {
 	announced, err := TakeAnnounced()
 	if err != nil {
@@ -69,7 +70,7 @@ func inheritEnvironment() error {
 	return err
 }
 
-func (r *estateReport) look(passed []int) {
+func (r *inheritReport) look(passed []int) {
 	for _, fd := range passed {
 		flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
 		if err != nil {
@@ -84,20 +85,22 @@ func (r *estateReport) look(passed []int) {
 	r.Variables = announcing()
 }
 
-// inheritable lists the descriptors from First on that a child would get; at the start of a process, those it was passed.
+// inheritable lists the descriptors from First on that a child would get. At the start of a process
+// these are the passed ones.
 func inheritable() []int {
 	var list []int
 	for fd := First; fd < 256; fd++ {
-		if flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err == nil && flags&unix.FD_CLOEXEC == 0 {
+		if flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err == nil &&
+			flags&unix.FD_CLOEXEC == 0 {
 			list = append(list, fd)
 		}
 	}
 	return list
 }
 
-func runInherit(t *testing.T, env []string, files ...uintptr) estateReport {
+func runInherit(t *testing.T, env []string, files ...uintptr) inheritReport {
 	t.Helper()
-	var report estateReport
+	var report inheritReport
 	start{helper: "inherit", env: env, files: files}.run(t).result(t, &report)
 	return report
 }
@@ -117,20 +120,16 @@ func newPassable(t *testing.T) passable {
 	must(t, err)
 	t.Cleanup(func() { _, _ = r.Close(), w.Close() })
 	return passable{
-		listener: uintptr(fdOf(t, ln)), connected: uintptr(fdOf(t, c)), pipe: r.Fd(), bound: uintptr(boundSocket(t)),
-		file: openFile(t, os.Args[0]).Fd(), directory: openFile(t, os.TempDir()).Fd(),
+		listener:  uintptr(fdOf(t, ln)),
+		connected: uintptr(fdOf(t, c)),
+		pipe:      r.Fd(),
+		bound:     uintptr(boundSocket(t)),
+		file:      helpertest.OpenFile(t, os.Args[0]).Fd(),
+		directory: helpertest.OpenFile(t, os.TempDir()).Fd(),
 	}
 }
 
-func openFile(t *testing.T, path string) *os.File {
-	t.Helper()
-	f, err := os.Open(path)
-	must(t, err)
-	t.Cleanup(func() { _ = f.Close() })
-	return f
-}
-
-// boundSocket gives a stream socket, in blocking mode, on which nobody has called listen(2).
+// boundSocket returns a stream socket in blocking mode on which nobody has called listen(2).
 func boundSocket(t *testing.T) int {
 	t.Helper()
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM, 0)
@@ -153,22 +152,32 @@ func TestInheritRefusesLies(t *testing.T) {
 		{"a file", 1, "-", []uintptr{p.file}, []string{"descriptor 3", "a file"}},
 		{"a directory", 1, "-", []uintptr{p.directory}, []string{"descriptor 3", "a directory"}},
 		{"a pipe", 1, "-", []uintptr{p.pipe}, []string{"descriptor 3", "a pipe"}},
-		{"a connection", 1, "-", []uintptr{p.connected}, []string{"descriptor 3", "connected IPv4 stream socket 127.0.0.1:"}},
-		{"a socket that does not listen", 1, "-", []uintptr{p.bound}, []string{"descriptor 3", "not listening IPv4 stream socket"}},
-		{"a named one", 2, "http:admin", []uintptr{p.listener, p.file}, []string{"descriptor 4", `"admin"`, "a file"}},
+		{"a connection", 1, "-", []uintptr{p.connected},
+			[]string{"descriptor 3", "connected IPv4 stream socket 127.0.0.1:"}},
+		{"a socket that does not listen", 1, "-", []uintptr{p.bound},
+			[]string{"descriptor 3", "not listening IPv4 stream socket"}},
+		{"a named one", 2, "http:admin", []uintptr{p.listener, p.file},
+			[]string{"descriptor 4", `"admin"`, "a file"}},
 		{"nothing", 1, "-", []uintptr{noFile}, []string{"LISTEN_FDS=1", "descriptor 3"}},
-		{"fewer than counted", 3, "-", []uintptr{p.listener}, []string{"LISTEN_FDS=3", "descriptor 4"}},
-		{"far fewer than counted", 10_000, "-", []uintptr{p.listener}, []string{"LISTEN_FDS=10000", "descriptor 4"}},
-		{"a gap", 3, "-", []uintptr{p.listener, noFile, p.listener}, []string{"LISTEN_FDS=3", "descriptor 4"}},
-		{"too few names", 2, "http", []uintptr{p.listener, p.listener}, []string{`LISTEN_FDNAMES="http"`, "1 names", "2 descriptors"}},
-		{"too many names", 1, "http:admin", []uintptr{p.listener}, []string{`LISTEN_FDNAMES="http:admin"`}},
+		{"fewer than counted", 3, "-", []uintptr{p.listener},
+			[]string{"LISTEN_FDS=3", "descriptor 4"}},
+		{"far fewer than counted", 10_000, "-", []uintptr{p.listener},
+			[]string{"LISTEN_FDS=10000", "descriptor 4"}},
+		{"a gap", 3, "-", []uintptr{p.listener, noFile, p.listener},
+			[]string{"LISTEN_FDS=3", "descriptor 4"}},
+		{"too few names", 2, "http", []uintptr{p.listener, p.listener},
+			[]string{`LISTEN_FDNAMES="http"`, "1 names", "2 descriptors"}},
+		{"too many names", 1, "http:admin", []uintptr{p.listener},
+			[]string{`LISTEN_FDNAMES="http:admin"`}},
 	}
 	for _, tt := range tests {
 		env := []string{envCount + "=" + strconv.Itoa(tt.count)}
 		if tt.names != "-" {
 			env = append(env, envNames+"="+tt.names)
 		}
-		t.Run(tt.what, func(t *testing.T) { checkRefusal(t, runInherit(t, env, tt.files...), tt.says) })
+		t.Run(tt.what, func(t *testing.T) {
+			checkRefusal(t, runInherit(t, env, tt.files...), tt.says)
+		})
 		t.Run(tt.what+", in a busy process", func(t *testing.T) {
 			report := runInherit(t, append(env, envOwn+"=1"), tt.files...)
 			checkRefusal(t, report, tt.says)
@@ -179,21 +188,24 @@ func TestInheritRefusesLies(t *testing.T) {
 	}
 }
 
-// Where there is no telling how many descriptors are meant, none can be taken.
-func TestInheritRefusesWhatIsNoCount(t *testing.T) {
+// If the count cannot be read, no descriptor is taken.
+func TestInheritRefusesBadCount(t *testing.T) {
 	p := newPassable(t)
 	for _, count := range []string{"", "many", "-1", strconv.Itoa(math.MaxInt)} {
 		report := runInherit(t, []string{envCount + "=" + count}, p.listener)
-		if !report.IsEnvironment || !strings.Contains(report.Error, "LISTEN_FDS="+strconv.Quote(count)) || report.Variables != nil {
-			t.Errorf("LISTEN_FDS=%s: got %+v; want ErrEnvironment, and no variable left", count, report)
+		says := "LISTEN_FDS=" + strconv.Quote(count)
+		if !report.IsEnvironment || !strings.Contains(report.Error, says) ||
+			report.Variables != nil {
+			t.Errorf("LISTEN_FDS=%s: got %+v; want ErrEnvironment, and no variable left",
+				count, report)
 		}
 	}
 }
 
-func checkRefusal(t *testing.T, report estateReport, says []string) {
+func checkRefusal(t *testing.T, report inheritReport, says []string) {
 	t.Helper()
 	if !report.IsEnvironment {
-		t.Fatalf("error is %q, and does not match ErrEnvironment", report.Error)
+		t.Fatalf("error %q does not match ErrEnvironment", report.Error)
 	}
 	for _, words := range says {
 		if !strings.Contains(report.Error, words) {
@@ -201,7 +213,7 @@ func checkRefusal(t *testing.T, report estateReport, says []string) {
 		}
 	}
 	if report.Inheritable != nil {
-		t.Errorf("descriptors %v of those that were passed are still open", report.Inheritable)
+		t.Errorf("the passed descriptors %v are still open", report.Inheritable)
 	}
 	if report.Variables != nil {
 		t.Errorf("variables %v are still set", report.Variables)
@@ -209,10 +221,13 @@ func checkRefusal(t *testing.T, report estateReport, says []string) {
 }
 
 func TestInherit(t *testing.T) {
-	tcp, udp, unixLn := listenOn(t, "tcp", "127.0.0.1:0"), listenPacketOn(t, "udp", "127.0.0.1:0"), listenOn(t, "unix", sockPath(t))
+	tcp, udp := listenOn(t, "tcp", "127.0.0.1:0"), listenPacketOn(t, "udp", "127.0.0.1:0")
+	unixLn := listenOn(t, "unix", sockPath(t))
 	blocking := boundSocket(t)
 	must(t, unix.Listen(blocking, 1))
-	files := []uintptr{uintptr(fdOf(t, tcp)), uintptr(fdOf(t, udp)), uintptr(blocking), uintptr(fdOf(t, unixLn))}
+	files := []uintptr{
+		uintptr(fdOf(t, tcp)), uintptr(fdOf(t, udp)), uintptr(blocking), uintptr(fdOf(t, unixLn)),
+	}
 
 	report := runInherit(t, []string{envCount + "=4"}, files...)
 
@@ -220,11 +235,12 @@ func TestInherit(t *testing.T) {
 		t.Fatalf("error %q, and %v of 4 descriptors are open", report.Error, report.Passed)
 	}
 	if report.Inheritable != nil {
-		t.Errorf("a child of the heir would get the descriptors %v", report.Inheritable)
+		t.Errorf("a child of the helper would get the descriptors %v", report.Inheritable)
 	}
-	// The mode is shared with the process that passed them, and with all others that have them.
+	// All processes that have a socket share its mode.
 	if want := []int{3, 4, 6}; !slices.Equal(report.Nonblocking, want) {
-		t.Errorf("descriptors %v are in non-blocking mode, want %v as they were passed", report.Nonblocking, want)
+		t.Errorf("descriptors %v are in non-blocking mode, want %v as they were passed",
+			report.Nonblocking, want)
 	}
 	if !isNonblocking(t, fdOf(t, tcp)) || isNonblocking(t, blocking) {
 		t.Error("the mode of this process's sockets was changed")
@@ -235,12 +251,13 @@ func TestInherit(t *testing.T) {
 func TestInheritLeavesWhatIsForAnother(t *testing.T) {
 	p := newPassable(t)
 	report := runInherit(t, []string{envCount + "=1", envPID + "=1"}, p.file)
-	if report.Error != "" || !slices.Equal(report.Inheritable, []int{3}) || len(report.Variables) != 2 {
+	if report.Error != "" || !slices.Equal(report.Inheritable, []int{3}) ||
+		len(report.Variables) != 2 {
 		t.Errorf("got %+v; want no error, descriptor 3 left as it was, and both variables", report)
 	}
 }
 
-// What was announced is ours, and nothing else: a descriptor that comes after it was passed on for another purpose.
+// Only announced descriptors are taken: a descriptor after them was passed for another purpose.
 func TestInheritLeavesWhatIsNotAnnounced(t *testing.T) {
 	p := newPassable(t)
 	report := runInherit(t, []string{envCount + "=1"}, p.listener, p.pipe)
@@ -255,7 +272,8 @@ func TestInheritLeavesWhatIsNotAnnounced(t *testing.T) {
 
 func init() { helpertest.Register("answer", answerHelper) }
 
-// answerHelper inherits with the records that its parent has, opens what it is asked for, and serves one client of each.
+// answerHelper inherits with the records of its parent, opens their sockets, and serves one client
+// of each.
 func answerHelper() error {
 	var records []Record
 	if err := json.Unmarshal([]byte(os.Getenv("FDS_TEST_RECORDS")), &records); err != nil {
@@ -271,7 +289,9 @@ func answerHelper() error {
 	}
 	served := make(chan error)
 	for _, r := range records { // clients may come in any order
-		go func() { served <- answer(s, Ask{Name: r.Name, Network: r.Network, Address: r.Address}) }()
+		go func() {
+			served <- answer(s, Ask{Name: r.Name, Network: r.Network, Address: r.Address})
+		}()
 	}
 	for range records {
 		err = errors.Join(err, <-served)
@@ -295,12 +315,15 @@ func answer(s *Set, ask Ask) error {
 	return errors.Join(err, c.Close())
 }
 
-// A successor gets the descriptors of Lend with their records, over whatever way; clients of the old process's addresses
-// are then served by it.
+// A successor gets the descriptors of Lend and their records. It then serves clients of the old
+// process's addresses.
 func TestLentSocketsServeInAnotherProcess(t *testing.T) {
 	s := newSet(t)
-	asks := []Ask{{Network: "tcp", Address: "127.0.0.1:0", Name: "a"}, {Network: "tcp", Address: "127.0.0.1:0", Name: "b"},
-		{Network: "unix", Address: sockPath(t), Name: "c"}}
+	asks := []Ask{
+		{Network: "tcp", Address: "127.0.0.1:0", Name: "a"},
+		{Network: "tcp", Address: "127.0.0.1:0", Name: "b"},
+		{Network: "unix", Address: sockPath(t), Name: "c"},
+	}
 	var socks []*Socket
 	for _, ask := range asks {
 		socks = append(socks, openAsk(t, s, ask))
@@ -326,7 +349,7 @@ func TestLentSocketsServeInAnotherProcess(t *testing.T) {
 	}
 }
 
-// hear reads all that a server says.
+// hear reads everything that a server sends.
 func hear(t *testing.T, addr net.Addr) string {
 	t.Helper()
 	c, err := net.Dial(addr.Network(), addr.String())
@@ -338,12 +361,13 @@ func hear(t *testing.T, addr net.Addr) string {
 	return string(said)
 }
 
-// A parent of our own kind that describes another number of sockets than it passes is not to be trusted with either.
+// A parent that describes another number of sockets than it passes is not trusted with either.
 func TestInheritComparesRecordsWithCount(t *testing.T) {
 	p := newPassable(t)
 	var failure string
-	start{helper: "answer", env: []string{envCount + "=2", `FDS_TEST_RECORDS=[{"network":"tcp"}]`}, files: []uintptr{p.listener, p.listener}}.
-		run(t).result(t, &failure)
+	env := []string{envCount + "=2", `FDS_TEST_RECORDS=[{"network":"tcp"}]`}
+	h := start{helper: "answer", env: env, files: []uintptr{p.listener, p.listener}}.run(t)
+	h.result(t, &failure)
 	if !strings.Contains(failure, "LISTEN_FDS counts 2 descriptors, and the parent describes 1") {
 		t.Errorf("got %q", failure)
 	}

@@ -10,7 +10,7 @@ func socketProtocol(fd int) int {
 	return n
 }
 
-// closeRangeCloexec marks a range of descriptors in one call; Linux 5.11.
+// closeRangeCloexec marks a range of descriptors in one call, from Linux 5.11 on.
 func closeRangeCloexec(first, last int) error {
 	return unix.CloseRange(uint(first), uint(last), unix.CLOSE_RANGE_CLOEXEC)
 }

@@ -4,13 +4,14 @@ package fds
 
 import "errors"
 
-// Nothing is inherited on this platform; these are never reached with a descriptor.
+// Nothing is inherited on this platform, so these functions are never reached with a descriptor.
 
 func inspect(int) facts { return facts{other: "a descriptor that this platform cannot inherit"} }
 
 func isListening(int) bool { return false }
 
-func cameByExec(int) error {
+// CheckInherited always returns an error: nothing is inherited on this platform.
+func CheckInherited(int) error {
 	return errors.New("this platform does not pass sockets to a child process")
 }
 

@@ -12,13 +12,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// inspect asks the kernel what the descriptor is.
+// inspect asks the kernel about the descriptor.
 func inspect(fd int) facts {
 	sotype, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE)
 	if err != nil {
 		return facts{other: notSocket(fd)}
 	}
-	kinds := map[int]kind{unix.SOCK_STREAM: kindStream, unix.SOCK_DGRAM: kindDatagram, unix.SOCK_SEQPACKET: kindSeqpacket, unix.SOCK_RAW: kindRaw}
+	kinds := map[int]kind{
+		unix.SOCK_STREAM: kindStream, unix.SOCK_DGRAM: kindDatagram,
+		unix.SOCK_SEQPACKET: kindSeqpacket, unix.SOCK_RAW: kindRaw,
+	}
 	f := facts{kind: kinds[sotype]}
 	if f.kind == "" {
 		return facts{other: fmt.Sprintf("a socket of type %d", sotype)}
@@ -33,7 +36,8 @@ func inspect(fd int) facts {
 	}
 	if f.kind == kindRaw {
 		f.protocol = socketProtocol(fd)
-		f.address = netip.AddrPortFrom(f.address.Addr(), 0) // where the kernel tells the protocol once more
+		// The kernel reports the protocol again as the port.
+		f.address = netip.AddrPortFrom(f.address.Addr(), 0)
 	}
 	return f
 }
@@ -67,7 +71,7 @@ func (f *facts) setAddress(fd int) {
 	}
 }
 
-// notSocket says what a descriptor is that is no socket.
+// notSocket describes a descriptor that is not a socket.
 func notSocket(fd int) string {
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {
@@ -86,18 +90,19 @@ func notSocket(fd int) string {
 	case unix.S_IFCHR, unix.S_IFBLK:
 		return "a device"
 	}
-	return "no socket (mode " + strconv.FormatUint(uint64(st.Mode), 8) + ")"
+	return "not a socket (mode " + strconv.FormatUint(uint64(st.Mode), 8) + ")"
 }
 
-// cameByExec reports whether the descriptor is open and was inherited: execve closes what has FD_CLOEXEC, and everything
-// that Go opens has it. So a descriptor with the flag was opened by this very process, and is none of ours to touch.
-func cameByExec(fd int) error {
+// CheckInherited returns an error unless the descriptor is open and came through exec. Inherited
+// descriptors lack FD_CLOEXEC and everything Go opens has it, so this process itself opened a
+// descriptor with the flag.
+func CheckInherited(fd int) error {
 	flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0)
 	if err != nil {
 		return fmt.Errorf("descriptor %d is closed", fd)
 	}
 	if flags&unix.FD_CLOEXEC != 0 {
-		return fmt.Errorf("descriptor %d was opened by this process and not passed to it", fd)
+		return fmt.Errorf("descriptor %d was opened by this process, not passed to it", fd)
 	}
 	return nil
 }

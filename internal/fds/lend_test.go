@@ -21,20 +21,25 @@ import (
 
 func TestLend(t *testing.T) {
 	s := newSet(t)
-	ours := []*Socket{open(t, s, "tcp", "127.0.0.1:0"), open(t, s, "udp", "127.0.0.1:0"), open(t, s, "unix", sockPath(t))}
+	ours := []*Socket{
+		open(t, s, "tcp", "127.0.0.1:0"), open(t, s, "udp", "127.0.0.1:0"),
+		open(t, s, "unix", sockPath(t)),
+	}
 	before := helpertest.OpenDescriptors()
 	l := borrow(t, s)
 	if len(l.FDs) != len(ours) || len(l.Records) != len(ours) {
-		t.Fatalf("lent are %d descriptors and %d records of %d sockets", len(l.FDs), len(l.Records), len(ours))
+		t.Fatalf("lent are %d descriptors and %d records of %d sockets",
+			len(l.FDs), len(l.Records), len(ours))
 	}
 	for _, sock := range ours { // in whatever order
 		i := slices.Index(l.Records, sock.Record())
-		if i < 0 || inspect(int(l.FDs[i])).place() != sock.Addr().String() {
+		if i < 0 || inspect(int(l.FDs[i])).addressText() != sock.Addr().String() {
 			t.Errorf("%s is not lent, or under another's record: %v", sock.Addr(), l.Records)
 		}
 	}
 	if now := helpertest.OpenDescriptors(); len(now) != len(before) {
-		t.Errorf("%d descriptors became %d: each socket has one, and it is that one which is lent", len(before), len(now))
+		t.Errorf("%d descriptors became %d: each socket has one, which is lent",
+			len(before), len(now))
 	}
 }
 
@@ -67,7 +72,7 @@ func TestLendMany(t *testing.T) {
 	}
 }
 
-// A loan ends for the sockets that are left, whatever was closed meanwhile.
+// A loan also ends if a socket is closed meanwhile.
 func TestReleaseAfterClose(t *testing.T) {
 	for _, tt := range endings {
 		s := newSet(t)
@@ -84,12 +89,13 @@ func TestReleaseAfterClose(t *testing.T) {
 	}
 }
 
-// The mode belongs to the socket and not to the descriptor: if a successor or a loan changed it, Accept would block a thread of
-// every process that has the socket.
+// The mode belongs to the socket, not to the descriptor. If a successor or a loan changed it,
+// Accept would block a thread of every process that has the socket.
 func TestLendKeepsNonblockingMode(t *testing.T) {
 	s := newSet(t)
 	sock := open(t, s, "tcp", "127.0.0.1:0")
-	pid, err := syscall.ForkExec("/bin/true", []string{"true"}, &syscall.ProcAttr{Files: borrow(t, s).FDs})
+	pid, err := syscall.ForkExec("/bin/true", []string{"true"},
+		&syscall.ProcAttr{Files: borrow(t, s).FDs})
 	if err == nil {
 		_, err = syscall.Wait4(pid, nil, 0, nil)
 	}
@@ -99,7 +105,8 @@ func TestLendKeepsNonblockingMode(t *testing.T) {
 	}
 }
 
-// A closed descriptor's number is used again at once, and the successor would get something else by it.
+// A closed descriptor's number is used again at once, so the successor would get another file by
+// it.
 func TestLentDescriptorOutlivesItsSocket(t *testing.T) {
 	for _, tt := range endings {
 		t.Run(tt.what, func(t *testing.T) {
@@ -124,8 +131,9 @@ func checkCloseDuringLoan(t *testing.T, s *Set, sock *Socket, closeIt func() err
 	closed := make(chan error, 1)
 	l := borrow(t, s)
 	go func() { closed <- closeIt() }() // ends when the loan does
-	for until := time.Now().Add(50 * time.Millisecond); time.Now().Before(until); runtime.Gosched() {
-		if got := inspect(int(l.FDs[0])).place(); got != sock.Addr().String() {
+	until := time.Now().Add(50 * time.Millisecond)
+	for ; time.Now().Before(until); runtime.Gosched() {
+		if got := inspect(int(l.FDs[0])).addressText(); got != sock.Addr().String() {
 			t.Errorf("the lent descriptor of %s is now %q", sock.Addr(), got)
 			break
 		}
@@ -134,8 +142,8 @@ func checkCloseDuringLoan(t *testing.T, s *Set, sock *Socket, closeIt func() err
 	must(t, <-closed)
 }
 
-// Of the numbers that the child's descriptors will have, none is in use for another of them: starting a child with thousands of
-// sockets then needs no second descriptor for each.
+// No lent descriptor has a number that another one gets in the child. So starting a child with
+// thousands of sockets needs no second descriptor for each.
 func TestLentDescriptorsNeedNotBeMoved(t *testing.T) {
 	s := newSet(t)
 	var gaps []*Socket
@@ -158,7 +166,7 @@ func TestLentDescriptorsNeedNotBeMoved(t *testing.T) {
 	}
 }
 
-// opening starts an Open, and gives its result.
+// opening starts an Open and returns a channel for its result.
 func opening(ctx context.Context, s *Set) <-chan error {
 	result := make(chan error, 1)
 	go func() { // ends with Open
@@ -217,12 +225,14 @@ func TestOpenWaitsNoLongerThanItsContext(t *testing.T) {
 		}
 		s.TakeBack()
 		if sock := open(t, s, "tcp", "127.0.0.1:0"); sock.Record().Ordinal != 0 {
-			t.Errorf("the Open that was given up keeps its ordinal: the next has %d", sock.Record().Ordinal)
+			t.Errorf("the Open that was given up keeps its ordinal: the next has %d",
+				sock.Record().Ordinal)
 		}
 	})
 }
 
-// An Open that had begun before the loan is not part of it, so it must not be seen before the loan has ended.
+// An Open that began before the loan is not part of it, so its socket must not appear before the
+// loan has ended.
 func TestOpenThatIsOvertakenByLoan(t *testing.T) {
 	tests := []struct {
 		what string
@@ -244,7 +254,8 @@ func TestOpenThatIsOvertakenByLoan(t *testing.T) {
 		}}
 		result := make(chan error, 1)
 		go func() { // ends with Open
-			_, err := s.Open(context.Background(), Ask{Network: "unix", Address: path, Config: slow})
+			_, err := s.Open(context.Background(),
+				Ask{Network: "unix", Address: path, Config: slow})
 			result <- err
 		}()
 		<-bindingNow
@@ -254,7 +265,7 @@ func TestOpenThatIsOvertakenByLoan(t *testing.T) {
 		}
 		l.Release()
 		close(goOn)
-		eventually(t, "the socket is bound", func() bool { return exists(path) })
+		helpertest.Eventually(t, "the socket is bound", func() bool { return exists(path) })
 		if got := len(s.Sockets()); got != 0 {
 			t.Errorf("%s: %d sockets during the loan", tt.what, got)
 		}
@@ -281,20 +292,22 @@ func TestHandOver(t *testing.T) {
 		t.Errorf("open afterwards: %v", err)
 	}
 	s.TakeBack()
-	if _, err := s.Open(t.Context(), Ask{Network: "tcp", Address: "127.0.0.1:0"}); !errors.Is(err, ErrHandedOver) {
-		t.Errorf("what was handed over was taken back: %v", err)
+	_, err = s.Open(t.Context(), Ask{Network: "tcp", Address: "127.0.0.1:0"})
+	if !errors.Is(err, ErrHandedOver) {
+		t.Errorf("a Set that was handed over was taken back: %v", err)
 	}
 	must(t, s.Close())
 	if !reaches(t, sock.Addr()) {
-		t.Error("the successor's socket does not listen any more")
+		t.Error("the successor's socket no longer listens")
 	}
-	if _, err := s.Open(t.Context(), Ask{Network: "tcp", Address: "127.0.0.1:0"}); !errors.Is(err, ErrClosed) {
+	_, err = s.Open(t.Context(), Ask{Network: "tcp", Address: "127.0.0.1:0"})
+	if !errors.Is(err, ErrClosed) {
 		t.Errorf("open after Close: %v", err)
 	}
 }
 
-// Upgrade and Shutdown may cross. What is gone cannot be lent, and must not come back to life.
-func TestLendOfWhatIsGone(t *testing.T) {
+// Upgrade and Shutdown may cross. Sockets that are gone cannot be lent and must not come back.
+func TestLendAfterEnd(t *testing.T) {
 	tests := []struct {
 		what string
 		end  func(*Set)
@@ -310,8 +323,9 @@ func TestLendOfWhatIsGone(t *testing.T) {
 			t.Errorf("%s: Lend returns %v, %v, want %v", tt.what, l, err, tt.want)
 		}
 		s.TakeBack()
-		if _, err := s.Open(t.Context(), Ask{Network: "tcp", Address: "127.0.0.1:0"}); !errors.Is(err, tt.want) {
-			t.Errorf("%s, lent and taken back: Open gives %v, want %v", tt.what, err, tt.want)
+		_, err := s.Open(t.Context(), Ask{Network: "tcp", Address: "127.0.0.1:0"})
+		if !errors.Is(err, tt.want) {
+			t.Errorf("%s, lent and taken back: Open returns %v, want %v", tt.what, err, tt.want)
 		}
 	}
 }

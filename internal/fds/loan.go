@@ -13,9 +13,9 @@ type Loan struct {
 	unlock  func()   // allows the others to be closed again
 }
 
-// Lend returns the descriptors of all open sockets, with their records. The descriptors are valid until the caller
-// calls Release; whoever closes a socket before that waits for it, and so does another Lend. The sockets stay lent
-// until TakeBack or HandOver is called.
+// Lend returns the descriptors of all open sockets, with their records. The descriptors are valid
+// until the caller calls Release; whoever closes a socket before that waits for it, and so does
+// another Lend. The sockets stay lent until TakeBack or HandOver is called.
 func (s *Set) Lend() (*Loan, error) {
 	socks, err := s.beginLoan()
 	if err != nil {
@@ -23,8 +23,9 @@ func (s *Set) Lend() (*Loan, error) {
 	}
 	s.pinned.Lock()
 	l := &Loan{
-		FDs: make([]uintptr, 0, len(socks)), Records: make([]Record, 0, len(socks)),
-		unlock: sync.OnceFunc(s.pinned.Unlock),
+		FDs:     make([]uintptr, 0, len(socks)),
+		Records: make([]Record, 0, len(socks)),
+		unlock:  sync.OnceFunc(s.pinned.Unlock),
 	}
 	for _, sock := range socks {
 		l.add(sock)
@@ -33,17 +34,14 @@ func (s *Set) Lend() (*Loan, error) {
 	return l, nil
 }
 
-// beginLoan returns the sockets that are to be lent.
+// beginLoan returns the sockets to lend.
 func (s *Set) beginLoan() ([]*Socket, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	switch s.phase {
-	case phaseHanded:
-		return nil, ErrHandedOver
-	case phaseClosed:
-		return nil, ErrClosed
+	if err := s.gone(); err != nil {
+		return nil, err
 	}
-	s.forgetClosed(func(*Socket) bool { return true }) // while their paths are ours to remove
+	s.forgetClosed(func(*Socket) bool { return true }) // while this process owns their paths
 	s.phase, s.returned = phaseLent, make(chan struct{})
 	return slices.Clone(s.held), nil
 }
@@ -54,11 +52,11 @@ func (l *Loan) add(sock *Socket) {
 	if err != nil {
 		return
 	}
-	l.FDs, l.Records = append(l.FDs, fd), append(l.Records, sock.described())
+	l.FDs, l.Records = append(l.FDs, fd), append(l.Records, sock.describe())
 }
 
-// keepOpen returns the descriptor of a socket. Its Close waits for the Set's lock; a bare socket can be closed
-// without that, and needs a Pin.
+// keepOpen returns the descriptor of a socket. Its Close waits for the Set's lock; a bare socket
+// can be closed without that, and needs a Pin.
 func (l *Loan) keepOpen(sock *Socket) (fd uintptr, err error) {
 	if sock.bare {
 		p, err := PinConn(sock.conn)
@@ -68,11 +66,10 @@ func (l *Loan) keepOpen(sock *Socket) (fd uintptr, err error) {
 		l.pins = append(l.pins, p)
 		return p.FD(), nil
 	}
-	raw, err := sock.conn.SyscallConn()
-	if err != nil {
-		return 0, err
-	}
-	err = raw.Control(func(number uintptr) { fd = number })
+	err = Control(sock.conn, func(number int) error {
+		fd = uintptr(number)
+		return nil
+	})
 	return fd, err
 }
 
@@ -84,9 +81,10 @@ func (l *Loan) Release() {
 	l.unlock()
 }
 
-// arrange puts each descriptor whose number is one of those that the child will see at the place where it keeps that number.
-// The others have higher numbers than any of those, and so none has to be moved out of the way of another when the child is
-// started: that would take a second number for each, and thousands of sockets would meet the limit on descriptors.
+// arrange puts each descriptor whose number the child will also use at the place where it keeps
+// that number. All others have higher numbers, so at the start of the child none has to be moved
+// out of the way of another: that would take a second number for each, and thousands of sockets
+// would exceed the limit on descriptors.
 func arrange(fds []uintptr, records []Record) {
 	for i := range fds {
 		for {
@@ -100,30 +98,23 @@ func arrange(fds []uintptr, records []Record) {
 	}
 }
 
-// TakeBack ends a loan that came to nothing.
+// TakeBack ends a loan after a failed upgrade: the sockets belong to this process alone again.
 func (s *Set) TakeBack() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.phase == phaseLent {
 		s.endLoan(phaseOpen)
-		s.bury()
+		s.removePaths()
 	}
 }
 
-// bury removes the paths of sockets that were closed while another process might have served them.
-func (s *Set) bury() {
-	for _, sock := range s.orphans {
-		sock.removePath()
-	}
-	s.orphans = nil
-}
-
-// HandOver ends a loan for good: the sockets are the successor's, and so is the duty to remove their paths.
+// HandOver ends a loan after a successful upgrade: the sockets belong to the successor, which also
+// removes their paths.
 func (s *Set) HandOver() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.endLoan(phaseHanded)
-	s.orphans = nil
+	s.endLoan(phaseHandedOver)
+	s.pathsPending = nil
 }
 
 func (s *Set) endLoan(next phase) {

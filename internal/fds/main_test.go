@@ -15,7 +15,7 @@ import (
 
 func TestMain(m *testing.M) { helpertest.Main(m, func() error { return goleak.Find() }) }
 
-// start says how a helper is started: with these variables and no others.
+// start describes how to start a helper: with these variables and no others.
 type start struct {
 	helper string
 	env    []string
@@ -25,7 +25,7 @@ type start struct {
 
 const noFile = ^uintptr(0)
 
-// helper is a helper that runs.
+// helper is a running helper.
 type helper struct {
 	name  string
 	proc  *os.Process
@@ -33,7 +33,8 @@ type helper struct {
 	timer *time.Timer
 }
 
-// run starts a helper. The flags of its files stay as they are, which os/exec does not promise.
+// run starts a helper. It leaves the flags of its files as they are, which os/exec does not
+// promise.
 func (s start) run(t *testing.T) *helper {
 	t.Helper()
 	r, w, err := os.Pipe()
@@ -43,14 +44,16 @@ func (s start) run(t *testing.T) *helper {
 	if s.stdin != nil {
 		stdin = s.stdin.Fd()
 	}
-	proc, err := startProcess(append(helpertest.Use(s.helper), s.env...), append([]uintptr{stdin, w.Fd(), 2}, s.files...))
+	proc, err := startProcess(append(helpertest.Use(s.helper), s.env...),
+		append([]uintptr{stdin, w.Fd(), 2}, s.files...))
 	must(t, err)
-	h := &helper{name: s.helper, proc: proc, out: r, timer: time.AfterFunc(time.Minute, func() { _ = proc.Kill() })}
+	timer := time.AfterFunc(time.Minute, func() { _ = proc.Kill() })
+	h := &helper{name: s.helper, proc: proc, out: r, timer: timer}
 	t.Cleanup(h.end)
 	return h
 }
 
-// end leaves nothing of a helper whose test has failed.
+// end kills a helper whose test has failed.
 func (h *helper) end() {
 	h.timer.Stop()
 	if h.proc != nil {
@@ -60,7 +63,7 @@ func (h *helper) end() {
 	_ = h.out.Close()
 }
 
-// result waits for the end of the helper, which must be a success, and reads what it printed.
+// result waits until the helper has ended, which must succeed, and reads its output.
 func (h *helper) result(t *testing.T, into any) {
 	t.Helper()
 	err := json.NewDecoder(h.out).Decode(into)

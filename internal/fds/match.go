@@ -10,94 +10,105 @@ import (
 	"strings"
 )
 
-// heir is an inherited descriptor that nobody has asked for yet.
-type heir struct {
+// descriptor is an inherited descriptor.
+type descriptor struct {
 	fd      int
-	file    *os.File // owns fd once somebody has tried to adopt it
+	file    *os.File // owns fd after the first attempt to adopt it
 	record  *Record
 	claimed bool
-	facts   *facts // nil until somebody wants to know
+	facts   *facts // nil before inspect
 }
 
-func (h *heir) learn() *facts {
-	if h.facts == nil {
-		f := inspect(h.fd)
-		h.facts = &f
+func (d *descriptor) inspect() *facts {
+	if d.facts == nil {
+		f := inspect(d.fd)
+		d.facts = &f
 	}
-	return h.facts
+	return d.facts
 }
 
-func (h *heir) String() string {
-	s := fmt.Sprintf("descriptor %d", h.fd)
-	if h.record.Name != "" {
-		s += fmt.Sprintf(" (name %q)", h.record.Name)
+func (d *descriptor) String() string {
+	s := fmt.Sprintf("descriptor %d", d.fd)
+	if d.record.Name != "" {
+		s += fmt.Sprintf(" (name %q)", d.record.Name)
 	}
 	return s
 }
 
-// estate is what a process inherited: its heirs, with the indexes that find one.
-type estate struct {
-	heirs  []heir
-	left   int // heirs that are not claimed
-	exact  map[Record]*heir
-	named  map[string][]*heir
-	places map[string][]*heir // built at the first look for a place: it costs system calls
+// inheritance holds the inherited descriptors of a process, with indexes.
+type inheritance struct {
+	descriptors []descriptor
+	unclaimed   int // how many are not claimed
+	exact       map[Record]*descriptor
+	named       map[string][]*descriptor
+	byAddress   map[string][]*descriptor // built by nearby, because it costs system calls
 }
 
-func newEstate(records []Record) *estate {
-	e := &estate{heirs: make([]heir, len(records)), left: len(records), exact: make(map[Record]*heir, len(records)), named: make(map[string][]*heir)}
+func newInheritance(records []Record) *inheritance {
+	in := &inheritance{
+		descriptors: make([]descriptor, len(records)),
+		unclaimed:   len(records),
+		exact:       make(map[Record]*descriptor, len(records)),
+		named:       make(map[string][]*descriptor),
+	}
 	for i := range records {
-		h, r := &e.heirs[i], &records[i]
-		h.fd, h.record = First+i, r
+		d, r := &in.descriptors[i], &records[i]
+		d.fd, d.record = First+i, r
 		if r.Network != "" {
-			e.exact[r.plain()] = h
+			in.exact[r.plain()] = d
 		}
 		if r.Name != "" {
-			e.named[r.Name] = append(e.named[r.Name], h)
+			in.named[r.Name] = append(in.named[r.Name], d)
 		}
 	}
-	return e
+	return in
 }
 
-// plain is the part of a record that an Ask can repeat.
+// plain returns the part of a record that an Ask can repeat.
 func (r Record) plain() Record {
 	r.Given, r.File = false, ""
 	return r
 }
 
-// Which heir an Ask means is decided by three things, in this order: the name; what was asked for, in the same words; the
-// socket's own address. A name alone decides for a socket that was given to us, since whoever gave it chose its address. A
-// socket that an earlier generation bound must also have the address that is asked for: else a changed address would be
-// ignored.
+// Three things decide which inherited descriptor an Ask means, in this order: the name, the words
+// of the request, and the socket's own address. For a given socket the name alone is enough,
+// because whoever gave it chose its address. A socket that an earlier generation bound must also
+// have the address that is asked for; otherwise a changed address would be ignored.
 
-// findWords looks for the name and for the words of the Ask; nil without an error means that neither is there. Where several
-// given sockets have the name, those with the words or the address of the Ask come first; address is nil if it is not known.
-func (e *estate) findWords(ask Ask, ordinal int, address *wants) (*heir, error) {
-	if h, err := e.findNamed(ask, ordinal, address); h != nil || err != nil {
-		return h, err
+// findByRequest looks for the name and for the words of the Ask. It returns nil without an error if
+// it finds neither. If several given sockets have the name, it prefers those with the words or the
+// address of the Ask; address is nil if it is unknown.
+func (in *inheritance) findByRequest(ask Ask, ordinal int, address *target) (*descriptor, error) {
+	if d, err := in.findByName(ask, ordinal, address); d != nil || err != nil {
+		return d, err
 	}
 	wanted := Record{Name: ask.Name, Network: ask.Network, Address: ask.Address, Ordinal: ordinal}
-	if h := e.exact[wanted]; h != nil && !h.claimed {
-		return h, nil // adopt sees to its kind
+	if d := in.exact[wanted]; d != nil && !d.claimed {
+		return d, nil // adopt checks its kind
 	}
 	return nil, nil
 }
 
-func (e *estate) findNamed(ask Ask, ordinal int, address *wants) (best *heir, wrong error) {
+func (in *inheritance) findByName(
+	ask Ask, ordinal int, address *target,
+) (best *descriptor, wrong error) {
 	if ask.Name == "" {
 		return nil, nil
 	}
-	for _, h := range e.named[ask.Name] {
-		if h.claimed || !h.record.Given {
+	for _, d := range in.named[ask.Name] {
+		if d.claimed || !d.record.Given {
 			continue
 		}
-		switch err := checkKind(ask, h); {
+		r := d.record
+		switch err := checkKind(ask, d); {
 		case err != nil:
 			wrong = err
-		case h.record.Network == ask.Network && h.record.Address == ask.Address && h.record.Ordinal == ordinal:
-			return h, nil
-		case best == nil, address != nil && address.meets(*h.facts) && !address.meets(*best.facts):
-			best = h
+		case r.Network == ask.Network && r.Address == ask.Address && r.Ordinal == ordinal:
+			return d, nil
+		case best == nil,
+			address != nil && address.matchesAddress(*d.facts) &&
+				!address.matchesAddress(*best.facts):
+			best = d
 		}
 	}
 	if best != nil {
@@ -106,35 +117,36 @@ func (e *estate) findNamed(ask Ask, ordinal int, address *wants) (best *heir, wr
 	return nil, wrong
 }
 
-// checkKind reports whether the descriptor can serve the network of the Ask, at whatever address.
-func checkKind(ask Ask, h *heir) error {
+// checkKind returns an error unless the descriptor can serve the network of the Ask, at whatever
+// address.
+func checkKind(ask Ask, d *descriptor) error {
 	fam, kind, err := kindOf(ask.Network)
 	if err != nil {
 		return err
 	}
-	w := wants{family: fam, kind: kind, proto: protocolOf(ask.Network)}
-	if w.fit(*h.learn()) == 0 || (fam == familyUnix) != (h.facts.family == familyUnix) {
-		return wrongKind(ask, h)
+	t := target{family: fam, kind: kind, proto: protocolOf(ask.Network)}
+	if t.fit(*d.inspect()) == 0 || (fam == familyUnix) != (d.facts.family == familyUnix) {
+		return wrongKind(ask, d)
 	}
 	return nil
 }
 
-func wrongKind(ask Ask, h *heir) error {
-	return fmt.Errorf("%w: %s was asked for, and %s is %s", ErrWrongKind, ask, h, h.learn())
+func wrongKind(ask Ask, d *descriptor) error {
+	return fmt.Errorf("%w: %s was asked for, and %s is %s", ErrWrongKind, ask, d, d.inspect())
 }
 
-// findPlace looks for a socket that is bound to the address of the Ask.
-func (e *estate) findPlace(ask Ask, w wants) (*heir, error) {
-	var best, blocking *heir
-	for _, h := range e.at(w) {
-		if h.claimed || !w.meets(*h.facts) {
+// findByAddress looks for a socket that is bound to the address of the Ask.
+func (in *inheritance) findByAddress(ask Ask, t target) (*descriptor, error) {
+	var best, blocking *descriptor
+	for _, d := range in.nearby(t) {
+		if d.claimed || !t.matchesAddress(*d.facts) {
 			continue
 		}
-		switch fit := w.fit(*h.facts); {
-		case fit > 0 && (best == nil || fit > w.fit(*best.facts)):
-			best = h
-		case fit == 0 && w.blockedBy(*h.facts):
-			blocking = h
+		switch fit := t.fit(*d.facts); {
+		case fit > 0 && (best == nil || fit > t.fit(*best.facts)):
+			best = d
+		case fit == 0 && t.blockedBy(*d.facts):
+			blocking = d
 		}
 	}
 	if best == nil && blocking != nil {
@@ -143,86 +155,85 @@ func (e *estate) findPlace(ask Ask, w wants) (*heir, error) {
 	return best, nil
 }
 
-// blockedBy reports whether the socket, which cannot serve what is wanted, keeps a new one from being bound to its address.
-func (w wants) blockedBy(f facts) bool {
-	return f.family == familyUnix || f.connected && f.kind == w.kind
+// blockedBy reports whether a socket that does not fit keeps a new one from being bound to its
+// address.
+func (t target) blockedBy(f facts) bool {
+	return f.family == familyUnix || f.connected && f.kind == t.kind
 }
 
-// at gives the heirs whose place is near what is wanted.
-func (e *estate) at(w wants) []*heir {
-	if e.places == nil {
-		e.places = make(map[string][]*heir)
-		for i := range e.heirs {
-			if h := &e.heirs[i]; !h.claimed {
-				p := near(*h.learn())
-				e.places[p] = append(e.places[p], h)
+// nearby returns the descriptors that have the address key of t.
+func (in *inheritance) nearby(t target) []*descriptor {
+	if in.byAddress == nil {
+		in.byAddress = make(map[string][]*descriptor)
+		for i := range in.descriptors {
+			if d := &in.descriptors[i]; !d.claimed {
+				f := d.inspect()
+				k := addressKey(f.family, f.address.Port())
+				in.byAddress[k] = append(in.byAddress[k], d)
 			}
 		}
 	}
-	if w.family == familyUnix {
-		return e.places[string(familyUnix)]
-	}
-	return e.places[strconv.Itoa(int(w.port))]
+	return in.byAddress[addressKey(t.family, t.port)]
 }
 
-// near is the part of a place by which it is indexed: the port, or the family for unix sockets, whose paths can be written
-// in several ways.
-func near(f facts) string {
-	if f.family == familyUnix {
+// addressKey returns the part of an address that indexes it: the port, or the family of unix
+// sockets, because a path can be written in several ways.
+func addressKey(fam family, port uint16) string {
+	if fam == familyUnix {
 		return string(familyUnix)
 	}
-	return strconv.Itoa(int(f.address.Port()))
+	return strconv.Itoa(int(port))
 }
 
-// parse reads the address of an Ask; host and service names are looked up.
-func parse(ctx context.Context, ask Ask) (wants, error) {
+// parse reads the address of an Ask and looks up host and service names.
+func parse(ctx context.Context, ask Ask) (target, error) {
 	fam, kind, err := kindOf(ask.Network)
 	if err != nil {
-		return wants{}, err
+		return target{}, err
 	}
-	w := wants{family: fam, kind: kind}
+	t := target{family: fam, kind: kind}
 	if fam == familyUnix {
-		w.path, w.byPlace = ask.Address, ask.Address != ""
-		return w, nil
+		t.path, t.byAddress = ask.Address, ask.Address != ""
+		return t, nil
 	}
 	host := ask.Address
 	if kind == kindRaw {
-		w.proto, w.byPlace = protocolOf(ask.Network), true
-	} else if err := w.parsePort(ctx, ask, &host); err != nil {
-		return wants{}, err
+		t.proto, t.byAddress = protocolOf(ask.Network), true
+	} else if host, err = t.parsePort(ctx, ask); err != nil {
+		return target{}, err
 	}
-	if !w.byPlace {
-		return w, nil
+	if !t.byAddress {
+		return t, nil
 	}
-	w.ips, err = lookupIPs(ctx, fam, host)
-	if ip, e := netip.ParseAddr(host); e == nil && len(w.ips) == 0 {
-		w.prefer = familyInet6
+	t.ips, err = lookupIPs(ctx, fam, host)
+	if ip, e := netip.ParseAddr(host); e == nil && len(t.ips) == 0 {
+		t.prefer = familyInet6
 		if ip.Is4() {
-			w.prefer = familyInet
+			t.prefer = familyInet
 		}
 	}
-	return w, err
+	return t, err
 }
 
-func (w *wants) parsePort(ctx context.Context, ask Ask, host *string) error {
-	h, port, err := net.SplitHostPort(ask.Address)
+// parsePort sets the port and returns the host.
+func (t *target) parsePort(ctx context.Context, ask Ask) (host string, err error) {
+	host, port, err := net.SplitHostPort(ask.Address)
 	if err != nil {
-		return err
+		return "", err
 	}
-	*host = h
 	n, ok := parsePort(port)
 	if !ok && port != "" {
 		p, err := net.DefaultResolver.LookupPort(ctx, ask.Network, port)
 		if err != nil {
-			return err
+			return "", err
 		}
 		n = uint16(p)
 	}
-	w.port, w.byPlace = n, n != 0
-	return nil
+	t.port, t.byAddress = n, n != 0
+	return host, nil
 }
 
-// lookupIPs gives the addresses of a host, and none for all addresses.
+// lookupIPs returns the addresses of a host, or none if it stands for all addresses.
 func lookupIPs(ctx context.Context, fam family, host string) ([]netip.Addr, error) {
 	if host == "" {
 		return nil, nil
@@ -243,11 +254,13 @@ func lookupIPs(ctx context.Context, fam family, host string) ([]netip.Addr, erro
 	return net.DefaultResolver.LookupNetIP(ctx, network, host)
 }
 
-// protocolOf gives the number of the protocol of a network such as "ip4:icmp"; 0 if it is unknown or there is none.
+// protocolOf returns the protocol number of a network such as "ip4:icmp", or 0 if it is unknown or
+// absent.
 func protocolOf(network string) int {
 	_, name, _ := strings.Cut(network, ":")
 	if n, err := strconv.Atoi(name); err == nil {
 		return n
 	}
-	return map[string]int{"icmp": 1, "igmp": 2, "tcp": 6, "udp": 17, "ipv6-icmp": 58, "icmp6": 58}[name]
+	known := map[string]int{"icmp": 1, "igmp": 2, "tcp": 6, "udp": 17, "ipv6-icmp": 58, "icmp6": 58}
+	return known[name]
 }

@@ -7,7 +7,7 @@ import (
 	"os"
 )
 
-// options are none here: no connection comes from another process.
+// options is empty: on this platform no connection comes from another process.
 type options struct{}
 
 func readOptions(*os.File) options { return options{} }

@@ -1,6 +1,6 @@
 package fds
 
-// ordinals gives each open socket the lowest number that no other socket has for which the same was asked.
+// ordinals assigns each open socket the lowest number that no other socket of an equal request has.
 type ordinals map[key]*slots
 
 type slots struct {
@@ -33,6 +33,6 @@ func (o ordinals) free(k key, ordinal int) {
 		s.used = s.used[:len(s.used)-1]
 	}
 	if len(s.used) == 0 {
-		delete(o, k) // names may come once and never again
+		delete(o, k) // a name may never be used again
 	}
 }

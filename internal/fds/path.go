@@ -7,8 +7,8 @@ import (
 
 func isPath(name string) bool { return name != "" && name[0] != '@' }
 
-// fileID tells the file that is at a path from any that comes later: "" if there is no socket. A file system uses the number
-// of a removed file again at once, so it takes the time besides.
+// fileID returns an identity of the socket file at a path, or "" if there is none. It includes the
+// time, because a file system may use the inode number of a removed file again at once.
 func fileID(path string) string {
 	info, err := os.Lstat(path)
 	if err != nil || info.Mode().Type() != os.ModeSocket {
@@ -17,7 +17,7 @@ func fileID(path string) string {
 	return fmt.Sprintf("%s:%d", inode(info), info.ModTime().UnixNano())
 }
 
-// removeFile removes the socket file that has the identity.
+// removeFile removes the socket file at a path if it has the identity.
 func removeFile(path, id string) {
 	if id != "" && fileID(path) == id {
 		_ = os.Remove(path)

@@ -5,16 +5,17 @@ import (
 	"syscall"
 )
 
-// Pin keeps the descriptor of a connection open until Release, even if its owner closes the connection:
-// otherwise the kernel could use the number again while a child is started with it.
+// Pin keeps the descriptor of a connection open until Release, even if its owner closes the
+// connection: otherwise the kernel could use the number again while a child is started with it.
 type Pin struct {
 	fd      uintptr
 	release func()
 	ended   <-chan struct{} // closed when the goroutine has left RawConn.Control
 }
 
-// PinConn pins the descriptor of c. The caller must call Release: until then, Close of a connection of package
-// net marks it as closed but waits for the Pin. If c is closed, the error is that of its RawConn.
+// PinConn pins the descriptor of c. The caller must call Release: until then, Close of a connection
+// of package net marks it as closed but waits for the Pin. If c is closed, the error is that of its
+// RawConn.
 func PinConn(c syscall.Conn) (*Pin, error) {
 	raw, err := c.SyscallConn()
 	if err != nil {
@@ -39,8 +40,8 @@ func PinConn(c syscall.Conn) (*Pin, error) {
 // FD returns the pinned descriptor, which is valid until Release.
 func (p *Pin) FD() uintptr { return p.fd }
 
-// Release ends the Pin and returns when the owner alone decides about the descriptor again. It can be called
-// more than once and from several goroutines.
+// Release ends the Pin and returns when the owner alone decides about the descriptor again. It can
+// be called more than once and from several goroutines.
 func (p *Pin) Release() {
 	p.release()
 	<-p.ended

@@ -29,14 +29,14 @@ func TestPinnedDescriptorOutlivesClose(t *testing.T) {
 	p := pinConn(t, ln)
 	closed := make(chan error, 1)
 	go func() { closed <- ln.Close() }() // ends at Release
-	eventually(t, "the listener is marked as closed", func() bool {
+	helpertest.Eventually(t, "the listener is marked as closed", func() bool {
 		late, err := PinConn(ln.(syscall.Conn))
 		if err == nil {
 			late.Release()
 		}
 		return errors.Is(err, net.ErrClosed)
 	})
-	if got := inspect(int(p.FD())).place(); got != ln.Addr().String() {
+	if got := inspect(int(p.FD())).addressText(); got != ln.Addr().String() {
 		t.Errorf("the pinned descriptor of %s is now %q", ln.Addr(), got)
 	}
 	select {
@@ -103,14 +103,16 @@ func TestPinMany(t *testing.T) {
 		pc := listenPacketOn(t, "udp", "127.0.0.1:0")
 		for range pinsEach {
 			p := pinConn(t, pc)
-			want, got, pins = append(want, uintptr(fdOf(t, pc))), append(got, p.FD()), append(pins, p)
+			want, got = append(want, uintptr(fdOf(t, pc))), append(got, p.FD())
+			pins = append(pins, p)
 		}
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("pinned are %v, want %v", got, want)
 	}
 	if now := len(helpertest.OpenDescriptors()); now != before+conns {
-		t.Errorf("%d descriptors became %d for %d connections: a pin has none of its own", before, now, conns)
+		t.Errorf("%d descriptors became %d for %d connections: a pin has none of its own",
+			before, now, conns)
 	}
 	for _, p := range pins {
 		p.Release()

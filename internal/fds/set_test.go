@@ -17,7 +17,7 @@ import (
 	"github.com/go-grace/grace/internal/test/helpertest"
 )
 
-// recorded is a ListenConfig that notes for which sockets it was used.
+// recorded returns a ListenConfig that notes for which sockets it was used.
 func recorded(calls *[]string) net.ListenConfig {
 	return net.ListenConfig{Control: func(network, address string, _ syscall.RawConn) error {
 		*calls = append(*calls, network+" "+address)
@@ -47,7 +47,8 @@ func TestOpenBinds(t *testing.T) {
 		if reflect.TypeOf(sock.Conn()) != reflect.TypeOf(tt.conn) || sock.Inherited() {
 			t.Errorf("%s: got a %T, inherited %t", ask, sock.Conn(), sock.Inherited())
 		}
-		if want := (Record{Name: "it", Network: tt.network, Address: tt.address}); sock.Record().plain() != want {
+		want := (Record{Name: "it", Network: tt.network, Address: tt.address})
+		if sock.Record().plain() != want {
 			t.Errorf("%s: got the record %+v", ask, sock.Record())
 		}
 		if !slices.Equal(calls, []string{tt.control}) {
@@ -63,9 +64,10 @@ func TestOpenBinds(t *testing.T) {
 	}
 }
 
-// The application's wishes for new sockets are nothing for one that has been in use for long.
+// An inherited socket is already in use, so the configuration for new sockets does not apply to it.
 func TestOpenCallsControlForNewSocketsOnly(t *testing.T) {
-	s, _ := heirTo(t, bequest{Record{Name: "it", Given: true}, listenOn(t, "tcp", "127.0.0.1:0")})
+	ln := listenOn(t, "tcp", "127.0.0.1:0")
+	s, _ := newSetWith(t, passedSocket{Record{Name: "it", Given: true}, ln})
 	var calls []string
 	openAsk(t, s, Ask{Name: "it", Network: "tcp", Address: ":0", Config: recorded(&calls)})
 	if calls != nil {
@@ -76,7 +78,8 @@ func TestOpenCallsControlForNewSocketsOnly(t *testing.T) {
 func TestOpenUnknownNetwork(t *testing.T) {
 	for _, network := range []string{"", "tcp5", "ip4", "TCP"} {
 		_, err := New().Open(t.Context(), Ask{Network: network, Address: ":0"})
-		if unknown := net.UnknownNetworkError(""); !errors.As(err, &unknown) || string(unknown) != network {
+		if unknown := net.UnknownNetworkError(""); !errors.As(err, &unknown) ||
+			string(unknown) != network {
 			t.Errorf("%q: %v", network, err)
 		}
 	}
@@ -85,21 +88,24 @@ func TestOpenUnknownNetwork(t *testing.T) {
 func TestOpenThatFailsLeavesNothing(t *testing.T) {
 	s := newSet(t)
 	refusal := errors.New("no")
-	refuse := net.ListenConfig{Control: func(string, string, syscall.RawConn) error { return refusal }}
+	refuse := net.ListenConfig{Control: func(string, string, syscall.RawConn) error {
+		return refusal
+	}}
 	before := len(helpertest.OpenDescriptors())
-	if _, err := s.Open(t.Context(), Ask{Network: "tcp", Address: "127.0.0.1:0", Config: refuse}); !errors.Is(err, refusal) {
+	_, err := s.Open(t.Context(), Ask{Network: "tcp", Address: "127.0.0.1:0", Config: refuse})
+	if !errors.Is(err, refusal) {
 		t.Errorf("got %v, want the error of Control", err)
 	}
 	if now := len(helpertest.OpenDescriptors()); now != before {
 		t.Errorf("%d descriptors are left", now-before)
 	}
 	if got := open(t, s, "tcp", "127.0.0.1:0").Record().Ordinal; got != 0 {
-		t.Errorf("the next socket has the ordinal %d: its heir would look for one that never was", got)
+		t.Errorf("the next socket has the ordinal %d, want that of the failed one", got)
 	}
 }
 
-// endings are the two ways in which a socket ends: by our Close, and unseen, by that of the standard library's own listener,
-// which is all that the users of the typed Listen functions have.
+// endings are the two ways to close a socket: by its Close, and unseen, by that of the standard
+// library's own listener, which users of the typed Listen functions have.
 var endings = []struct {
 	what string
 	bare bool
@@ -125,7 +131,7 @@ func TestClosedSocketIsGone(t *testing.T) {
 			}
 			must(t, tt.end(sock))
 			if reaches(t, sock.Addr()) {
-				t.Error("clients still come into the queue of a listener that nobody serves")
+				t.Error("clients still enter the queue of a listener that nobody serves")
 			}
 			if got := lend(t, s); !slices.Equal(got, []Record{other.Record()}) {
 				t.Errorf("lent are %v", got)
@@ -146,7 +152,8 @@ func TestCloseTwice(t *testing.T) {
 	}
 }
 
-// Sockets for which the same was asked are told apart by a number. The number of one that was closed is free for the next.
+// Sockets of equal requests are distinguished by a number. When a socket is closed, its number is
+// free for the next.
 func TestOrdinals(t *testing.T) {
 	for _, tt := range endings {
 		t.Run(tt.what, func(t *testing.T) {
@@ -162,7 +169,7 @@ func TestOrdinals(t *testing.T) {
 			must(t, tt.end(socks[0]))
 			for _, want := range []int{0, 2, 4} {
 				if got := openAny(t, s, tt.bare).Record().Ordinal; got != want {
-					t.Errorf("after the sockets 2 and 0 were closed, a new one has the ordinal %d, want %d", got, want)
+					t.Errorf("a new socket has the ordinal %d, want %d", got, want)
 				}
 			}
 			other := openAsk(t, s, Ask{Network: "tcp", Address: "127.0.0.1:0", Name: "other"})
@@ -173,17 +180,20 @@ func TestOrdinals(t *testing.T) {
 	}
 }
 
-// The same program gets the same ports from its predecessor, though it asked for any.
+// A program that asks for any port gets the same ports again from its predecessor.
 func TestOrdinalsOverGenerations(t *testing.T) {
 	old := newSet(t)
 	first, second := open(t, old, "tcp", "127.0.0.1:0"), open(t, old, "tcp", "127.0.0.1:0")
-	successor, _ := heirTo(t, bequest{second.Record(), second.Conn()}, bequest{first.Record(), first.Conn()})
+	successor, _ := newSetWith(t, passedSocket{second.Record(), second.Conn()},
+		passedSocket{first.Record(), first.Conn()})
 	for _, want := range []*Socket{first, second} {
-		if got := open(t, successor, "tcp", "127.0.0.1:0"); !got.Inherited() || got.Addr().String() != want.Addr().String() {
+		if got := open(t, successor, "tcp", "127.0.0.1:0"); !got.Inherited() ||
+			got.Addr().String() != want.Addr().String() {
 			t.Errorf("got %s, inherited %t; want %s", got.Addr(), got.Inherited(), want.Addr())
 		}
 	}
-	if third := open(t, successor, "tcp", "127.0.0.1:0"); third.Inherited() || third.Record().Ordinal != 2 {
+	if third := open(t, successor, "tcp", "127.0.0.1:0"); third.Inherited() ||
+		third.Record().Ordinal != 2 {
 		t.Errorf("the third socket is %+v, inherited %t", third.Record(), third.Inherited())
 	}
 }
@@ -219,7 +229,8 @@ func TestOrdinalsOfManyGoroutines(t *testing.T) {
 func TestSetClose(t *testing.T) {
 	before := len(helpertest.OpenDescriptors())
 	ln := listenOn(t, "tcp", "127.0.0.1:0")
-	s, _ := heirTo(t, bequest{Record{Name: "taken", Given: true}, ln}, bequest{Record{Given: true}, ln})
+	s, _ := newSetWith(t, passedSocket{Record{Name: "taken", Given: true}, ln},
+		passedSocket{Record{Given: true}, ln})
 	taken := openAsk(t, s, Ask{Name: "taken", Network: "tcp", Address: ":0"})
 	bound := open(t, s, "tcp", "127.0.0.1:0")
 	must(t, openAny(t, s, true).Conn().Close())
@@ -245,7 +256,9 @@ func TestSetClose(t *testing.T) {
 func TestSetCloseDuringOpen(t *testing.T) {
 	s := New()
 	path := sockPath(t)
-	closing := net.ListenConfig{Control: func(string, string, syscall.RawConn) error { return s.Close() }}
+	closing := net.ListenConfig{Control: func(string, string, syscall.RawConn) error {
+		return s.Close()
+	}}
 	before := len(helpertest.OpenDescriptors())
 	_, err := s.Open(context.Background(), Ask{Network: "unix", Address: path, Config: closing})
 	if !errors.Is(err, ErrClosed) {
@@ -256,7 +269,8 @@ func TestSetCloseDuringOpen(t *testing.T) {
 	}
 }
 
-// The users of the typed Listen functions close what the Set does not see. It must not keep all of it for ever.
+// Users of the typed Listen functions close sockets unseen by the Set, which must not keep them
+// forever.
 func TestSocketsClosedUnseenAreForgotten(t *testing.T) {
 	s := newSet(t)
 	dir := sockDir(t)
@@ -264,9 +278,13 @@ func TestSocketsClosedUnseenAreForgotten(t *testing.T) {
 	const n = 1000
 	for i := range n {
 		name := strconv.Itoa(i) // none of them is asked for again
-		must(t, openAsk(t, s, Ask{Network: "tcp", Address: "127.0.0.1:0", Name: name, Bare: true}).Conn().Close())
 		path := filepath.Join(dir, strconv.Itoa(i%20))
-		must(t, openAsk(t, s, Ask{Network: "unix", Address: path, Name: name, Bare: true}).Conn().Close())
+		for _, ask := range []Ask{
+			{Network: "tcp", Address: "127.0.0.1:0", Name: name, Bare: true},
+			{Network: "unix", Address: path, Name: name, Bare: true},
+		} {
+			must(t, openAsk(t, s, ask).Conn().Close())
+		}
 	}
 	if held := len(s.held); held > 200 {
 		t.Errorf("of %d sockets, all closed but one, %d are held", 2*n+1, held)
@@ -283,7 +301,8 @@ func TestSocketsClosedUnseenAreForgotten(t *testing.T) {
 func TestOrdinalsAreForgotten(t *testing.T) {
 	s := newSet(t)
 	for i := range 1000 {
-		must(t, openAsk(t, s, Ask{Network: "tcp", Address: "127.0.0.1:0", Name: string(rune(0x4e00 + i))}).Close())
+		name := string(rune(0x4e00 + i))
+		must(t, openAsk(t, s, Ask{Network: "tcp", Address: "127.0.0.1:0", Name: name}).Close())
 	}
 	if len(s.ordinals) > 200 {
 		t.Errorf("of 1000 sockets, all closed, %d are remembered", len(s.ordinals))

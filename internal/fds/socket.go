@@ -7,7 +7,7 @@ import (
 	"syscall"
 )
 
-// Conn is what all listeners and packet connections of package net have.
+// Conn has the methods that all listeners and packet connections of package net share.
 type Conn interface {
 	syscall.Conn
 	io.Closer
@@ -17,36 +17,37 @@ type Conn interface {
 type Socket struct {
 	set       *Set
 	conn      Conn
-	key       key // what was asked for; its record may have the name that a service manager gave
+	key       key // as asked for; its record may have the name from a service manager
 	record    Record
 	inherited bool
 	bare      bool   // it can be closed unseen
-	ours      bool   // its path is ours to remove
-	file      string // identity of the file at its path; "" if it has none, or was given to us
+	ownsPath  bool   // this process removes its path
+	file      string // identity of the file at its path; "" if it has none or was given
 }
 
-// Conn is the listener or packet connection of package net. Whoever closes it instead of the Socket leaves its path, if it
-// has one, to be removed later.
+// Conn returns the listener or packet connection of package net. If that is closed instead of the
+// Socket, the path of a unix socket is removed later.
 func (s *Socket) Conn() Conn { return s.conn }
 
-// described is the record for the next generation; mu of the Set is held, or nothing can change any more.
-func (s *Socket) described() Record {
+// describe returns the record for the next generation. Either mu of the Set is held, or nothing can
+// change any more.
+func (s *Socket) describe() Record {
 	r := s.record
 	r.File = s.file
 	return r
 }
 
-// Record says what was asked for.
+// Record returns what was asked for.
 func (s *Socket) Record() Record {
 	s.set.mu.Lock()
 	defer s.set.mu.Unlock()
-	return s.described()
+	return s.describe()
 }
 
 // Inherited reports whether the socket came from another process.
 func (s *Socket) Inherited() bool { return s.inherited }
 
-// Addr is the socket's own address.
+// Addr returns the socket's own address.
 func (s *Socket) Addr() net.Addr {
 	switch c := s.conn.(type) {
 	case net.Listener:
@@ -57,7 +58,8 @@ func (s *Socket) Addr() net.Addr {
 	return nil
 }
 
-// Close closes the socket and takes it out of its Set. The path of a unix socket is removed unless a successor serves it.
+// Close closes the socket and takes it out of its Set. It removes the path of a unix socket unless
+// a successor serves it.
 func (s *Socket) Close() error {
 	s.set.pinned.RLock() // not while the descriptor is lent by its number
 	defer s.set.pinned.RUnlock()
@@ -66,11 +68,10 @@ func (s *Socket) Close() error {
 }
 
 func (s *Socket) open() bool {
-	raw, err := s.conn.SyscallConn()
-	return err == nil && raw.Control(func(uintptr) {}) == nil
+	return Control(s.conn, func(int) error { return nil }) == nil
 }
 
-// path of a unix socket, also of an abstract one; "" for all others.
+// path returns the path or abstract name of a unix socket, and "" for all others.
 func (s *Socket) path() string {
 	if a, ok := s.Addr().(*net.UnixAddr); ok && a != nil {
 		return a.Name
@@ -78,18 +79,19 @@ func (s *Socket) path() string {
 	return ""
 }
 
-// ownPath makes the path of a unix socket ours to remove, unless the socket was given to us.
-func (s *Socket) ownPath() {
-	if p := s.path(); isPath(p) && !s.record.Given && !s.ours {
-		s.ours = true
+// adoptPath makes this process the one that removes the path of a unix socket, unless the socket
+// was given.
+func (s *Socket) adoptPath() {
+	if p := s.path(); isPath(p) && !s.record.Given && !s.ownsPath {
+		s.ownsPath = true
 		s.file = cmp.Or(s.file, fileID(p))
 	}
 }
 
-// removePath removes the path if it is ours and still the one that we saw.
+// removePath removes the path if this process owns it and the file is still the same.
 func (s *Socket) removePath() {
-	if s.ours {
+	if s.ownsPath {
 		removeFile(s.path(), s.file)
-		s.ours = false
+		s.ownsPath = false
 	}
 }

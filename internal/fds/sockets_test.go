@@ -20,14 +20,15 @@ func startProcess(env []string, files []uintptr) (*os.Process, error) {
 	if err != nil {
 		return nil, err
 	}
-	pid, _, err := syscall.StartProcess(self, []string{self}, &syscall.ProcAttr{Env: env, Files: files})
+	pid, _, err := syscall.StartProcess(self, []string{self},
+		&syscall.ProcAttr{Env: env, Files: files})
 	if err != nil {
 		return nil, err
 	}
 	return os.FindProcess(pid)
 }
 
-// listen opens a listener of the standard library's own, as another process would.
+// listenOn opens a listener of package net, as another process would.
 func listenOn(t *testing.T, network, address string) net.Listener {
 	t.Helper()
 	ln, err := net.Listen(network, address)
@@ -44,7 +45,7 @@ func listenPacketOn(t *testing.T, network, address string) net.PacketConn {
 	return pc
 }
 
-// needIPv6 is for tests whose subject is the kernel's own IPv6.
+// needIPv6 skips a test that needs the kernel's IPv6.
 func needIPv6(t *testing.T) {
 	t.Helper()
 	ln, err := net.Listen("tcp6", "[::1]:0")
@@ -54,17 +55,18 @@ func needIPv6(t *testing.T) {
 	must(t, ln.Close())
 }
 
-// fdOf gives the number of a descriptor, good as long as the test does not close its owner.
+// fdOf returns the descriptor of a connection, which is valid until the test closes the connection.
 func fdOf(t *testing.T, conn any) int {
 	t.Helper()
-	raw, err := conn.(syscall.Conn).SyscallConn()
-	must(t, err)
 	var number int
-	must(t, raw.Control(func(fd uintptr) { number = int(fd) }))
+	must(t, Control(conn.(syscall.Conn), func(fd int) error {
+		number = fd
+		return nil
+	}))
 	return number
 }
 
-// dup gives a descriptor of its own to something that will take and close it.
+// dup duplicates a descriptor for something that will take and close it.
 func dup(t *testing.T, fd int) int {
 	t.Helper()
 	n, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, First)
@@ -79,30 +81,30 @@ func isNonblocking(t *testing.T, fd int) bool {
 	return flags&unix.O_NONBLOCK != 0
 }
 
-// bequest is a socket that a Set inherits without a new process: its record, and a socket of which it gets a duplicate.
-type bequest struct {
+// passedSocket is a socket whose duplicate a Set inherits without a new process.
+type passedSocket struct {
 	record Record
 	conn   any
 }
 
-// heirTo gives a Set that has inherited sockets, and the descriptors that it got.
-func heirTo(t *testing.T, bequests ...bequest) (*Set, []int) {
+// newSetWith returns a Set that has inherited the sockets, and the numbers of their descriptors.
+func newSetWith(t *testing.T, sockets ...passedSocket) (*Set, []int) {
 	t.Helper()
 	var records []Record
-	for _, b := range bequests {
-		records = append(records, b.record)
+	for _, p := range sockets {
+		records = append(records, p.record)
 	}
 	s := newSet(t)
-	s.estate = newEstate(records)
+	s.inherited = newInheritance(records)
 	var numbers []int
-	for i, b := range bequests {
-		s.estate.heirs[i].fd = dup(t, fdOf(t, b.conn))
-		numbers = append(numbers, s.estate.heirs[i].fd)
+	for i, p := range sockets {
+		s.inherited.descriptors[i].fd = dup(t, fdOf(t, p.conn))
+		numbers = append(numbers, s.inherited.descriptors[i].fd)
 	}
 	return s, numbers
 }
 
-// newSet gives a Set that is closed with the test.
+// newSet returns a Set that is closed with the test.
 func newSet(t *testing.T) *Set {
 	t.Helper()
 	s := New()
@@ -128,7 +130,7 @@ func openAsk(t *testing.T, s *Set, ask Ask) *Socket {
 	return sock
 }
 
-// borrow returns what a Set lends, until the end of the test or Release.
+// borrow returns a Loan, which ends with the test or at Release.
 func borrow(t *testing.T, s *Set) *Loan {
 	t.Helper()
 	l, err := s.Lend()
@@ -137,7 +139,7 @@ func borrow(t *testing.T, s *Set) *Loan {
 	return l
 }
 
-// lend returns the records of what a Set lends, and takes the loan back.
+// lend returns the records of a Loan, which it takes back.
 func lend(t *testing.T, s *Set) []Record {
 	t.Helper()
 	l := borrow(t, s)
@@ -146,7 +148,8 @@ func lend(t *testing.T, s *Set) []Record {
 	return l.Records
 }
 
-// reaches reports whether a connection attempt is accepted by some queue; anything but a refusal is a failure of the test.
+// reaches reports whether some queue accepts a connection. Any error except a refusal fails the
+// test.
 func reaches(t *testing.T, addr net.Addr) bool {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
@@ -163,17 +166,7 @@ func reaches(t *testing.T, addr net.Addr) bool {
 	return false
 }
 
-// eventually waits for a condition that another goroutine or process brings about.
-func eventually(t *testing.T, what string, holds func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !holds(); time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("waited in vain: %s", what)
-		}
-	}
-}
-
-// sockDir gives a directory with a name short enough for the paths of unix sockets.
+// sockDir returns a directory whose name is short enough for the paths of unix sockets.
 func sockDir(t *testing.T) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "fds")

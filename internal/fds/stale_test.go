@@ -21,7 +21,7 @@ import (
 	"github.com/go-grace/grace/internal/test/helpertest"
 )
 
-// crashed leaves a path behind, as a process does that is killed.
+// crashed leaves a path behind, as a killed process does.
 func crashed(t *testing.T, ask Ask) {
 	t.Helper()
 	listenAs(t, ask)()
@@ -60,12 +60,12 @@ func TestLivePathIsKept(t *testing.T) {
 		listenAs(t, ask)
 		checkPathIsTaken(t, ask, "a process is listening on "+ask.Address)
 		if !reaches(t, &net.UnixAddr{Name: ask.Address, Net: ask.Network}) {
-			t.Error("the path of a living process was taken from it")
+			t.Error("the path of a live process was taken from it")
 		}
 	})
 }
 
-// checkPathIsTaken opens a path and wants an error that says why that cannot be.
+// checkPathIsTaken asserts that a path cannot be opened and that the error says why.
 func checkPathIsTaken(t *testing.T, ask Ask, says string) {
 	t.Helper()
 	s := newSet(t)
@@ -79,7 +79,7 @@ func checkPathIsTaken(t *testing.T, ask Ask, says string) {
 	}
 }
 
-// A socket of another kind cannot be asked whether it is alive, so it is taken for alive.
+// A socket of another kind cannot be asked whether it is alive, so it counts as alive.
 func TestLivePathOfAnotherKindIsKept(t *testing.T) {
 	for network, other := range map[string]string{"unix": "unixgram", "unixgram": "unix"} {
 		path := sockPath(t)
@@ -91,7 +91,7 @@ func TestLivePathOfAnotherKindIsKept(t *testing.T) {
 	}
 }
 
-// A server that is so busy that its queue is full refuses for the moment, and is as alive as can be.
+// A busy server whose queue is full refuses connections for the moment, but is alive.
 func TestLivePathWithFullQueueIsKept(t *testing.T) {
 	path := sockPath(t)
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM, 0)
@@ -113,7 +113,8 @@ func TestLivePathWithFullQueueIsKept(t *testing.T) {
 	was, err := os.Lstat(path)
 	must(t, err)
 	s := newSet(t)
-	if _, err := s.Open(t.Context(), Ask{Network: "unix", Address: path}); !errors.Is(err, syscall.EADDRINUSE) {
+	_, err = s.Open(t.Context(), Ask{Network: "unix", Address: path})
+	if !errors.Is(err, syscall.EADDRINUSE) {
 		t.Errorf("got %v, want EADDRINUSE", err)
 	}
 	if now, err := os.Lstat(path); err != nil || !os.SameFile(was, now) {
@@ -124,7 +125,7 @@ func TestLivePathWithFullQueueIsKept(t *testing.T) {
 func TestFileAtPathIsKept(t *testing.T) {
 	forEachUnixNetwork(t, func(t *testing.T, ask Ask) {
 		must(t, os.WriteFile(ask.Address, []byte("mine"), 0o600))
-		checkPathIsTaken(t, ask, ask.Address+" is no socket")
+		checkPathIsTaken(t, ask, ask.Address+" is not a socket")
 		if got, err := os.ReadFile(ask.Address); err != nil || string(got) != "mine" {
 			t.Errorf("the file is gone: %v", err)
 		}
@@ -134,19 +135,19 @@ func TestFileAtPathIsKept(t *testing.T) {
 func TestDirectoryAtPathIsKept(t *testing.T) {
 	path := sockPath(t)
 	must(t, os.Mkdir(path, 0o700))
-	checkPathIsTaken(t, Ask{Network: "unix", Address: path}, path+" is no socket")
+	checkPathIsTaken(t, Ask{Network: "unix", Address: path}, path+" is not a socket")
 	if !exists(path) {
 		t.Error("the directory is gone")
 	}
 }
 
-// Whoever made a link to a socket wants the socket there, and not here.
+// A link to a socket is not replaced: whoever made it wants the socket at its target.
 func TestLinkAtPathIsKept(t *testing.T) {
 	target := sockPath(t)
 	crashed(t, Ask{Network: "unix", Address: target})
 	path := sockPath(t)
 	must(t, os.Symlink(target, path))
-	checkPathIsTaken(t, Ask{Network: "unix", Address: path}, path+" is no socket")
+	checkPathIsTaken(t, Ask{Network: "unix", Address: path}, path+" is not a socket")
 	if !exists(path) || !exists(target) {
 		t.Error("the link or its target is gone")
 	}
@@ -173,8 +174,8 @@ func TestStalePathThatIsLockedIsWaitedFor(t *testing.T) {
 	openAsk(t, s, ask)
 }
 
-// A directory that cannot be read cannot be locked. A socket can be bound there, but nothing that is in its way is removed: it
-// may be what another process has just bound.
+// A directory that cannot be read cannot be locked. A socket can be bound there, but a file in its
+// way is not removed: another process may just have bound it.
 func TestPathInUnreadableDirectory(t *testing.T) {
 	dir := sockDir(t)
 	ask := Ask{Network: "unix", Address: filepath.Join(dir, "s")}
@@ -192,7 +193,8 @@ func TestPathInUnreadableDirectory(t *testing.T) {
 	}
 }
 
-// startRace lets many Sets of one process open a path at the same instant, and counts those that got it.
+// startRace lets many Sets of one process open a path at the same instant and returns the sockets
+// that got it.
 func startRace(t *testing.T, ask Ask) (winners []*Socket) {
 	t.Helper()
 	const n = 16
@@ -218,8 +220,8 @@ func startRace(t *testing.T, ask Ask) (winners []*Socket) {
 	return winners
 }
 
-// Several services that start at once on one path: one gets it, and the others are told so. If two believed that they had it,
-// one of them would wait for ever for clients.
+// If several services start at once on one path, one gets it and the others fail. If two believed
+// that they had it, one of them would wait for clients forever.
 func TestPathHasOneWinner(t *testing.T) {
 	for _, stale := range []bool{true, false} {
 		for range 30 {
@@ -237,12 +239,14 @@ func TestPathHasOneWinner(t *testing.T) {
 
 func init() { helpertest.Register("race", raceHelper) }
 
-// raceHelper opens a path when its standard input ends, tells whether it got it, and holds it until descriptor 3 ends.
+// raceHelper opens a path when its standard input ends, prints whether it got it, and holds it
+// until descriptor 3 ends.
 func raceHelper() error {
 	if _, err := io.Copy(io.Discard, os.Stdin); err != nil {
 		return err
 	}
-	_, err := New().Open(context.Background(), Ask{Network: "unix", Address: os.Getenv("FDS_TEST_PATH")})
+	_, err := New().Open(context.Background(),
+		Ask{Network: "unix", Address: os.Getenv("FDS_TEST_PATH")})
 	if err != nil && !errors.Is(err, syscall.EADDRINUSE) {
 		return err
 	}
@@ -265,7 +269,11 @@ func TestPathHasOneWinnerAmongProcesses(t *testing.T) {
 		must(t, err)
 		var racers []*helper
 		for range 8 {
-			racers = append(racers, start{helper: "race", env: []string{"FDS_TEST_PATH=" + ask.Address}, stdin: begin, files: []uintptr{held.Fd()}}.run(t))
+			racer := start{
+				helper: "race", env: []string{"FDS_TEST_PATH=" + ask.Address},
+				stdin: begin, files: []uintptr{held.Fd()},
+			}
+			racers = append(racers, racer.run(t))
 		}
 		must(t, errors.Join(begin.Close(), held.Close(), beginWrite.Close()))
 		winners := 0
@@ -281,14 +289,15 @@ func TestPathHasOneWinnerAmongProcesses(t *testing.T) {
 	}
 }
 
-// won reads what the helper tells while it still runs.
+// won reads the helper's result while it still runs.
 func (h *helper) won(t *testing.T) (won bool) {
 	t.Helper()
 	must(t, json.NewDecoder(h.out).Decode(&won))
 	return won
 }
 
-// Between bind(2) and listen(2) a socket looks like a stale one. The lock on the directory covers both calls.
+// Between bind(2) and listen(2) a socket looks like a stale one. The lock on the directory covers
+// both calls.
 func TestPathThatIsBoundAndNotYetListening(t *testing.T) {
 	path := sockPath(t)
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM, 0)

@@ -10,9 +10,12 @@ import (
 	"path/filepath"
 	"syscall"
 	"testing"
+
+	"github.com/go-grace/grace/internal/test/helpertest"
 )
 
-// unixNetworks are the kinds of unix sockets that this machine has (macOS has no sequential packets).
+// unixNetworks returns the kinds of unix sockets that this machine has (macOS has no sequential
+// packets).
 func unixNetworks(t *testing.T) []string {
 	t.Helper()
 	ln, err := net.Listen("unixpacket", sockPath(t))
@@ -23,7 +26,7 @@ func unixNetworks(t *testing.T) []string {
 	return []string{"unix", "unixgram", "unixpacket"}
 }
 
-// forEachUnixNetwork runs a test with the path of a socket that is yet to be.
+// forEachUnixNetwork runs a test with the path of a socket that does not exist yet.
 func forEachUnixNetwork(t *testing.T, test func(t *testing.T, ask Ask)) {
 	t.Helper()
 	for _, network := range unixNetworks(t) {
@@ -31,7 +34,7 @@ func forEachUnixNetwork(t *testing.T, test func(t *testing.T, ask Ask)) {
 	}
 }
 
-// lendToNobody begins a loan, and releases its descriptors.
+// lendToNobody begins a loan and releases its descriptors.
 func lendToNobody(s *Set) error {
 	l, err := s.Lend()
 	if err == nil {
@@ -47,7 +50,9 @@ func TestPathIsRemoved(t *testing.T) {
 	}{
 		{"socket closed", func(_ *Set, sock *Socket) error { return sock.Close() }},
 		{"set closed", func(s *Set, _ *Socket) error { return s.Close() }},
-		{"closed by itself, then the set", func(s *Set, sock *Socket) error { return errors.Join(sock.Conn().Close(), s.Close()) }},
+		{"closed by itself, then the set", func(s *Set, sock *Socket) error {
+			return errors.Join(sock.Conn().Close(), s.Close())
+		}},
 		{"taken back and closed", func(s *Set, sock *Socket) error {
 			err := lendToNobody(s)
 			s.TakeBack()
@@ -71,7 +76,7 @@ func TestPathIsRemoved(t *testing.T) {
 	}
 }
 
-// A successor that fails has not served the path, and so it is ours to remove after all; one that does not, serves it.
+// If the successor fails, this process still removes the path; otherwise the successor serves it.
 func TestPathOfLentSocket(t *testing.T) {
 	tests := []struct {
 		what string
@@ -104,7 +109,8 @@ func TestPathOfLentSocket(t *testing.T) {
 	}
 }
 
-// What was closed before is no part of the loan, and the successor will not remove its path.
+// A socket that was closed before the loan is not part of it, and the successor will not remove its
+// path.
 func TestPathOfSocketClosedUnseenBeforeLoan(t *testing.T) {
 	forEachUnixNetwork(t, func(t *testing.T, ask Ask) {
 		s := newSet(t)
@@ -140,13 +146,15 @@ func TestAbstractNames(t *testing.T) {
 	} else {
 		must(t, ln.Close())
 	}
-	listenAs(t, Ask{Network: "unix", Address: "./@grace-fds-test"}) // a file of that name has nothing to do with it
+	// a file of that name is unrelated
+	listenAs(t, Ask{Network: "unix", Address: "./@grace-fds-test"})
 	s := newSet(t)
 	sock := open(t, s, "unix", "@grace-fds-test")
 	if !reaches(t, sock.Addr()) {
 		t.Error("nobody listens on the name")
 	}
-	if _, err := s.Open(t.Context(), Ask{Network: "unix", Address: "@grace-fds-test"}); !errors.Is(err, syscall.EADDRINUSE) {
+	_, err := s.Open(t.Context(), Ask{Network: "unix", Address: "@grace-fds-test"})
+	if !errors.Is(err, syscall.EADDRINUSE) {
 		t.Errorf("a second socket on the name: %v", err)
 	}
 	must(t, sock.Close())
@@ -162,7 +170,7 @@ func TestRelativePath(t *testing.T) {
 	t.Chdir(sockDir(t))
 	s := newSet(t)
 	sock := open(t, s, "unix", "s")
-	successor, _ := heirTo(t, bequest{sock.Record(), sock.Conn()})
+	successor, _ := newSetWith(t, passedSocket{sock.Record(), sock.Conn()})
 	dir, err := os.Getwd()
 	must(t, err)
 	if got := open(t, successor, "unix", filepath.Join(dir, "s")); !got.Inherited() {
@@ -174,11 +182,12 @@ func TestRelativePath(t *testing.T) {
 	}
 }
 
-// takeOver puts a socket of another process at the path. It does so a little later than the file that was there: the kernel
-// gives the number of an inode that is free to the next file, and then only its time tells it apart.
+// takeOver puts a socket of another process at the path, with a later time than the previous file:
+// the kernel gives the number of a free inode to the next file, and then only the time
+// distinguishes them.
 func takeOver(t *testing.T, ask Ask, was os.FileInfo) (isServed func() bool) {
 	t.Helper()
-	eventually(t, "a file with another time", func() bool {
+	helpertest.Eventually(t, "a file with another time", func() bool {
 		_ = os.Remove(ask.Address)
 		listenAs(t, ask)
 		now, err := os.Lstat(ask.Address)
@@ -190,7 +199,8 @@ func takeOver(t *testing.T, ask Ask, was os.FileInfo) (isServed func() bool) {
 	}
 }
 
-// listenAs opens a socket as another process would, and gives what closes it without touching its path.
+// listenAs opens a socket as another process would. The returned function closes it and leaves its
+// path.
 func listenAs(t *testing.T, ask Ask) (crash func()) {
 	t.Helper()
 	if ask.Network == "unixgram" {
@@ -202,7 +212,8 @@ func listenAs(t *testing.T, ask Ask) (crash func()) {
 	return func() { _ = ln.Close() }
 }
 
-// Another process may have replaced the file, as when an administrator starts a second service by mistake.
+// Another process may have replaced the file, as when an administrator starts a second service by
+// mistake.
 func TestPathThatAnotherTookIsKept(t *testing.T) {
 	closeSocket := func(_ *Set, sock *Socket) error { return sock.Close() }
 	tests := []struct {
@@ -211,8 +222,10 @@ func TestPathThatAnotherTookIsKept(t *testing.T) {
 		before, after func(s *Set, sock *Socket) error // the takeover
 	}{
 		{"socket closed", false, func(*Set, *Socket) error { return nil }, closeSocket},
-		{"set closed", false, func(*Set, *Socket) error { return nil }, func(s *Set, _ *Socket) error { return s.Close() }},
-		{"closed during a loan", false, func(s *Set, sock *Socket) error { return errors.Join(lendToNobody(s), sock.Close()) },
+		{"set closed", false, func(*Set, *Socket) error { return nil },
+			func(s *Set, _ *Socket) error { return s.Close() }},
+		{"closed during a loan", false,
+			func(s *Set, sock *Socket) error { return errors.Join(lendToNobody(s), sock.Close()) },
 			func(s *Set, _ *Socket) error { s.TakeBack(); return nil }},
 		{"closed unseen", true, func(_ *Set, sock *Socket) error { return sock.Conn().Close() },
 			func(s *Set, _ *Socket) error { return s.Close() }},
@@ -236,8 +249,9 @@ func TestPathThatAnotherTookIsKept(t *testing.T) {
 	}
 }
 
-// The user of a typed Listen function closes its listener and opens the path again, be it under another name. What the Set
-// still keeps of the first one must not take the path from the second: it may have the same inode number, and the same time.
+// The user of a typed Listen function closes its listener and opens the path again, perhaps under
+// another name. The Set still knows the first socket, and must not remove the path of the second,
+// whose file may have the same inode number and time.
 func TestPathOpenedAgainIsKept(t *testing.T) {
 	for _, name := range []string{"", "new"} {
 		forEachUnixNetwork(t, func(t *testing.T, ask Ask) {
@@ -260,7 +274,7 @@ func TestPathOpenedAgainIsKept(t *testing.T) {
 	}
 }
 
-// A directory that is gone, or a path that was removed by hand, is no reason for an error.
+// A missing directory, or a path that was removed by hand, is not an error.
 func TestPathThatIsGone(t *testing.T) {
 	s := newSet(t)
 	sock := open(t, s, "unix", sockPath(t))
@@ -269,7 +283,8 @@ func TestPathThatIsGone(t *testing.T) {
 }
 
 func TestPathInMissingDirectory(t *testing.T) {
-	_, err := New().Open(context.Background(), Ask{Network: "unix", Address: filepath.Join(sockDir(t), "no", "s")})
+	_, err := New().Open(context.Background(),
+		Ask{Network: "unix", Address: filepath.Join(sockDir(t), "no", "s")})
 	if !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("got %v, want an error that matches os.ErrNotExist", err)
 	}

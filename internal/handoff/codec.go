@@ -7,9 +7,9 @@ import (
 	"time"
 )
 
-// A field is a tag of one byte, the length of the value as a varint, and the value: text, a number as a varint (zigzag), or
-// fields again. It is what encoding/json would do here, except that the first use of that package costs a starting process
-// more time than all else in this one.
+// A field is a tag of one byte, the length of the value as a varint, and the value: text, a number
+// as a zigzag varint, or nested fields. encoding/json would do as well, but its first use takes a
+// starting process more time than the rest of this package.
 
 type encoder struct{ buf []byte }
 
@@ -50,8 +50,8 @@ func (e *encoder) nested(tag byte, encode func(*encoder)) {
 	e.buf = append(e.buf, inner.buf...)
 }
 
-// decoder is the value of a field. What cannot be read sets err, which decodeFields returns. It is a string so that text
-// needs no copy.
+// decoder is the value of a field. A value that cannot be read sets err, which decodeFields
+// returns. The value is a string so that text needs no copy.
 type decoder struct {
 	value string
 	err   *error
@@ -59,7 +59,7 @@ type decoder struct {
 
 var (
 	errCutOff = errors.New("a field is cut off")
-	errNumber = errors.New("a field is no number")
+	errNumber = errors.New("a field is not a number")
 )
 
 func (d decoder) string() string { return d.value }
@@ -74,7 +74,7 @@ func (d decoder) int() int {
 	return int(v)
 }
 
-// duration reads microseconds; there is none below zero.
+// duration reads microseconds and refuses a negative number.
 func (d decoder) duration() time.Duration {
 	v := int64(d.int())
 	if v < 0 || v > math.MaxInt64/int64(time.Microsecond) {
@@ -109,7 +109,7 @@ func decodeFields(s string, set func(tag byte, value decoder)) (err error) {
 	return nil
 }
 
-// uvarint is binary.Uvarint of a string; n is 0 if there is no number.
+// uvarint is binary.Uvarint for a string; n is 0 if there is no number.
 func uvarint(s string) (v uint64, n int) {
 	for n < len(s) && n < binary.MaxVarintLen64 {
 		b := s[n]

@@ -10,10 +10,13 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/go-grace/grace/internal/fds"
 )
 
-// TransferPair makes the link for transfers, see [Pair]. It is nil, with its other end, where transfers would not be safe: the link
-// needs room for all that may be on its way at once, and Revoked after that, without a reader.
+// TransferPair makes the link for transfers, see [Pair]. It returns nil for both ends if transfers
+// would not be safe: without a reader, the link needs room for all messages that may be in flight
+// at once, followed by Revoked.
 func TransferPair() (*Link, *os.File, error) {
 	l, theirs, err := Pair()
 	if err != nil {
@@ -26,30 +29,30 @@ func TransferPair() (*Link, *os.File, error) {
 	return l, theirs, nil
 }
 
-// transferRoom is in bytes of the kernel's memory, of which a message takes more than its length.
+// transferRoom is in bytes of the kernel's memory. A message takes more of it than its length.
 const transferRoom = 256 << 10
 
-// setRoom sets how much can be sent without a reader. It returns what the system allows.
+// setRoom sets how much can be sent without a reader, and returns the room that the system allows.
 func (l *Link) setRoom(n int) (room int, err error) {
-	raw, err := l.conn.SyscallConn()
-	if err != nil {
-		return 0, err
-	}
-	closed := raw.Control(func(fd uintptr) {
-		_ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_SNDBUF, n/2) // the kernel doubles it
-		room, err = unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_SNDBUF)
+	err = fds.Control(l.conn, func(fd int) error {
+		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF, n/2) // the kernel doubles it
+		room, err = unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF)
+		return os.NewSyscallError("getsockopt", err)
 	})
-	return room, errors.Join(closed, os.NewSyscallError("getsockopt", err))
+	return room, err
 }
 
-// A descriptor travels with the first byte of its message. Who receives it reads each header by itself, and no more: so it cannot be
-// taken for that of another message, not even if the system drops one because the process has too many.
+// A descriptor travels with the first byte of its message. The receiver reads each header
+// separately, so it cannot take the descriptor for that of another message, even if the system
+// drops one because the process has too many.
 
-// rightsSpace is room for more than the one descriptor that a message has: what does not fit would be lost.
+// rightsSpace is room for more descriptors than the one that a message may have: a descriptor that
+// does not fit would be lost.
 var rightsSpace = unix.CmsgSpace(4 * 4)
 
-// SendWith writes a message with the descriptor of c, which stays the caller's. Otherwise it is like Send. After a message that was
-// sent in part, nothing more is sent: the other side reads an end in the middle of it.
+// SendWith writes a message with the descriptor of c, which stays the caller's. Otherwise it is
+// like Send. If only a part of a message was sent, nothing more is sent: the other side reads the
+// end of the link in the middle of the message.
 func (l *Link) SendWith(ctx context.Context, m Message, c syscall.Conn) error {
 	if ctx.Err() != nil {
 		return fmt.Errorf("send %s: %w", Name(m), context.Cause(ctx))
@@ -58,13 +61,13 @@ func (l *Link) SendWith(ctx context.Context, m Message, c syscall.Conn) error {
 	if err != nil {
 		return err
 	}
-	if l.torn {
-		return errTorn
+	if l.broken {
+		return errBroken
 	}
 	n, err := l.writeWith(ctx, frame, c)
 	if err == nil {
 		err = l.write(ctx, frame[n:])
-		l.torn = err != nil
+		l.broken = err != nil
 	}
 	if err != nil {
 		return fmt.Errorf("send %s: %w", Name(m), err)
@@ -72,20 +75,20 @@ func (l *Link) SendWith(ctx context.Context, m Message, c syscall.Conn) error {
 	return nil
 }
 
-// writeWith writes a descriptor, and as much of b as there is room for at once.
+// writeWith writes a descriptor and as much of b as there is room for at once.
 func (l *Link) writeWith(ctx context.Context, b []byte, c syscall.Conn) (n int, err error) {
-	raw, err := c.SyscallConn()
-	if err != nil {
-		return 0, err
-	}
 	defer onDone(ctx, l.conn.SetWriteDeadline)()
-	closed := raw.Control(func(fd uintptr) { n, _, err = l.conn.WriteMsgUnix(b, unix.UnixRights(int(fd)), nil) })
-	return n, causeOf(ctx, errors.Join(closed, err))
+	err = fds.Control(c, func(fd int) error {
+		n, _, err = l.conn.WriteMsgUnix(b, unix.UnixRights(fd), nil)
+		return err
+	})
+	return n, causeOf(ctx, err)
 }
 
-// ReceiveWith reads a message and the descriptor that came with it, which is the caller's to close; nil if there is none, or if it
-// was lost. It keeps nothing of a message that has come in part when ctx ends. Otherwise it is like Receive. A Link is read by
-// one of the two.
+// ReceiveWith reads a message and the descriptor that came with it, which the caller closes. The
+// file is nil if there was no descriptor or if it was lost. When ctx ends in the middle of a
+// message, the part that was read is lost. Otherwise ReceiveWith is like Receive. Use only one of
+// the two to read a Link.
 func (l *Link) ReceiveWith(ctx context.Context) (Message, *os.File, error) {
 	if ctx.Err() != nil {
 		return nil, nil, fmt.Errorf("receive: %w", context.Cause(ctx))
@@ -100,21 +103,23 @@ func (l *Link) ReceiveWith(ctx context.Context) (Message, *os.File, error) {
 		err = fmt.Errorf("%w: %d descriptors came with one message", ErrProtocol, len(files))
 	}
 	if err != nil {
-		_ = CloseAll(files) // nobody has used them
+		_ = CloseAll(files) // unused
 		return nil, nil, causeOf(ctx, err)
 	}
 	return m, append(files, nil)[0], nil
 }
 
-// CloseRead lets nothing more come: what the other side sends from now on fails there. ReceiveWith returns what had come before, and
-// then io.EOF. Only Linux keeps that: macOS and the BSDs drop what a socket has received when it is shut down for reading.
+// CloseRead shuts this end down for reading: sending from the other side fails from now on.
+// ReceiveWith returns the messages that arrived before, and then io.EOF. This works only on Linux:
+// macOS and the BSDs drop the received bytes of a socket that is shut down for reading.
 func (l *Link) CloseRead() { _ = l.conn.CloseRead() }
 
-// usualLen is that of the longest message of a link for transfers.
+// usualLen is the length of the longest message of a link for transfers.
 const usualLen = headerLen + maxOpen
 
-// readFrame reads a whole frame, also if there is an error all descriptors that have come. Beyond the usual length, memory is for what
-// has come, and not for what the header promises.
+// readFrame reads a whole frame. It returns the descriptors that came with it even if there is an
+// error. Beyond the usual length, memory grows with the bytes read, not with the length in the
+// header.
 func (l *Link) readFrame() (frame []byte, files []*os.File, err error) {
 	header := make([]byte, headerLen)
 	files, err = l.readHeader(header)
@@ -126,7 +131,7 @@ func (l *Link) readFrame() (frame []byte, files []*os.File, err error) {
 		return nil, files, err
 	}
 	var whole bytes.Buffer
-	whole.Grow(min(n, usualLen) + bytes.MinRead) // which it wants free to see the end
+	whole.Grow(min(n, usualLen) + bytes.MinRead) // Buffer needs MinRead to see the end
 	whole.Write(header)
 	if _, err := io.CopyN(&whole, l.conn, int64(n-headerLen)); err != nil {
 		return nil, files, endOf(err, true)
@@ -147,7 +152,7 @@ func (l *Link) readHeader(header []byte) (files []*os.File, err error) {
 	return files, nil
 }
 
-// endOf tells the end of the other side from other errors.
+// endOf returns io.EOF or errTruncated for the end of the other side, and other errors wrapped.
 func endOf(err error, within bool) error {
 	switch {
 	case !isEnd(err) && !errors.Is(err, io.ErrUnexpectedEOF):
@@ -158,7 +163,7 @@ func endOf(err error, within bool) error {
 	return io.EOF
 }
 
-// takeRights makes files of the descriptors that have come; package net has made them close-on-exec.
+// takeRights makes files from the received descriptors, which package net has made close-on-exec.
 func takeRights(oob []byte) (files []*os.File) {
 	messages, err := unix.ParseSocketControlMessage(oob)
 	if err != nil {

@@ -17,8 +17,8 @@ import (
 	"github.com/go-grace/grace/internal/test/helpertest"
 )
 
-// parcel is a pipe whose end for writing is passed: what is written to it tells it from others, and its end that all copies are
-// closed.
+// parcel is a pipe whose write end is passed. Bytes written to it identify it, and its end shows
+// that all copies are closed.
 type parcel struct{ r, w *os.File }
 
 func newParcel(t testing.TB) parcel {
@@ -31,14 +31,16 @@ func newParcel(t testing.TB) parcel {
 	return parcel{r, w}
 }
 
-// isAt asserts that the file is the passed end, as its receiver needs it, and closes it. There must be no other copy then.
+// isAt asserts that the file is the passed end and close-on-exec. It closes the file, and there
+// must be no other copy then.
 func (p parcel) isAt(t testing.TB, f *os.File) {
 	t.Helper()
 	if f == nil {
-		t.Error("no descriptor has come")
+		t.Error("no descriptor came")
 		return
 	}
-	if flags, err := unix.FcntlInt(f.Fd(), unix.F_GETFD, 0); err != nil || flags&unix.FD_CLOEXEC == 0 {
+	if flags, err := unix.FcntlInt(f.Fd(), unix.F_GETFD, 0); err != nil ||
+		flags&unix.FD_CLOEXEC == 0 {
 		t.Errorf("the descriptor has the flags %b, %v: children inherit it", flags, err)
 	}
 	_, err := f.WriteString("it")
@@ -48,7 +50,7 @@ func (p parcel) isAt(t testing.TB, f *os.File) {
 	p.holds(t, "it")
 }
 
-// isGone asserts that there is no copy but the sender's.
+// isGone asserts that there is no copy except the sender's.
 func (p parcel) isGone(t testing.TB) {
 	t.Helper()
 	p.holds(t, "")
@@ -59,7 +61,7 @@ func (p parcel) holds(t testing.TB, want string) {
 	_ = p.w.Close()
 	_ = p.r.SetReadDeadline(time.Now().Add(10 * time.Second))
 	if got, err := io.ReadAll(p.r); err != nil || string(got) != want {
-		t.Errorf("the passed pipe has %q, %v, and not %q", got, err, want)
+		t.Errorf("the passed pipe has %q, %v, want %q", got, err, want)
 	}
 }
 
@@ -72,9 +74,10 @@ func wantOffer(t *testing.T, l *Link, want *Offer) *os.File {
 	return f
 }
 
-// offers are of all sizes; every third has no descriptor.
+// offers returns messages of all sizes. Every third one is sent without a descriptor.
 func offers() (all []*Offer) {
-	for i, size := range []int{0, 1, 3, 1 << 10, 5, MaxTransferState, 7, 0, 9, 20 << 10, 48 << 10, 0} {
+	sizes := []int{0, 1, 3, 1 << 10, 5, MaxTransferState, 7, 0, 9, 20 << 10, 48 << 10, 0}
+	for i, size := range sizes {
 		all = append(all, &Offer{Seq: i + 1, Name: "chat", State: strings.Repeat("s", size)})
 	}
 	return all
@@ -100,10 +103,11 @@ func TestDescriptorComesWithItsMessage(t *testing.T) {
 	}()
 	for i, o := range offers() {
 		if i == 4 {
-			waitUntil(t, func() bool { return unread(t, b) }) // some have come together
+			// some came together
+			helpertest.Eventually(t, "something can be read", func() bool { return unread(t, b) })
 		}
 		if f := wantOffer(t, b, o); i%3 == 2 && f != nil {
-			t.Errorf("message %d has come with a descriptor", o.Seq)
+			t.Errorf("message %d came with a descriptor", o.Seq)
 		} else if i%3 != 2 {
 			parcels[i].isAt(t, f)
 		}
@@ -129,7 +133,8 @@ func TestDescriptorOfMessageInSmallPieces(t *testing.T) {
 	must(t, <-done)
 }
 
-// A process that cannot open more loses the descriptor of a message, and does not take that of another for it.
+// A process that cannot open more descriptors loses that of a message, and does not mistake another
+// for it.
 func TestLostDescriptor(t *testing.T) {
 	a, b := pair(t)
 	var parcels []parcel
@@ -150,7 +155,7 @@ func TestLostDescriptor(t *testing.T) {
 	parcels[2].isAt(t, wantOffer(t, b, offers()[2]))
 }
 
-// openNoMore lowers the limit on descriptors to what is open.
+// openNoMore lowers the limit on descriptors to the number of open ones.
 func openNoMore(t *testing.T) (restore func()) {
 	t.Helper()
 	var limit unix.Rlimit
@@ -164,7 +169,7 @@ func openNoMore(t *testing.T) (restore func()) {
 	return restore
 }
 
-// More than one is no message of ours; nothing of it stays open, however many they are.
+// A message with several descriptors is an error, and none of them stays open.
 func TestSeveralDescriptorsWithOneMessage(t *testing.T) {
 	for _, n := range []int{2, 4, 5, 100} {
 		a, b := pair(t)
@@ -182,7 +187,7 @@ func TestSeveralDescriptorsWithOneMessage(t *testing.T) {
 	}
 }
 
-// A descriptor within a message belongs to none.
+// A descriptor in the middle of a message belongs to none.
 func TestDescriptorWithinMessage(t *testing.T) {
 	a, b := pair(t)
 	p := newParcel(t)
@@ -191,7 +196,7 @@ func TestDescriptorWithinMessage(t *testing.T) {
 	_, _, err := a.conn.WriteMsgUnix(whole[100:], unix.UnixRights(int(p.w.Fd())), nil)
 	must(t, err)
 	if f := wantOffer(t, b, offers()[3]); f != nil {
-		t.Error("it was taken for the message's")
+		t.Error("it was mistaken for the message's")
 		_ = f.Close()
 	}
 	p.isGone(t)
@@ -224,9 +229,11 @@ func TestReceiveWithBadFrames(t *testing.T) {
 	for _, tt := range badFrames {
 		a, b := pair(t)
 		p := newParcel(t)
-		_, _, err := a.conn.WriteMsgUnix(append(slices.Clip(tt.frame), make([]byte, headerLen)...), unix.UnixRights(int(p.w.Fd())), nil)
+		sent := append(slices.Clip(tt.frame), make([]byte, headerLen)...)
+		_, _, err := a.conn.WriteMsgUnix(sent, unix.UnixRights(int(p.w.Fd())), nil)
 		must(t, err)
-		if m, f, err := b.ReceiveWith(within(t)); !errors.Is(err, ErrProtocol) || errors.Is(err, io.EOF) || f != nil {
+		if m, f, err := b.ReceiveWith(within(t)); !errors.Is(err, ErrProtocol) ||
+			errors.Is(err, io.EOF) || f != nil {
 			t.Errorf("%s: got %+v, %v, %v; want ErrProtocol", tt.what, m, f, err)
 		}
 		p.isGone(t)
@@ -234,7 +241,8 @@ func TestReceiveWithBadFrames(t *testing.T) {
 	}
 }
 
-// An ended context neither sends nor receives; one that ends meanwhile leaves nothing open.
+// After its context has ended, neither side sends or receives; one that ends meanwhile leaves
+// nothing open.
 func TestTransferEndsWithContext(t *testing.T) {
 	a, b := pair(t)
 	p := newParcel(t)
@@ -249,11 +257,12 @@ func TestTransferEndsWithContext(t *testing.T) {
 		t.Errorf("receive: got %v, %v; want the context's cause", m, err)
 	}
 	if f := wantOffer(t, b, offers()[0]); f != nil {
-		t.Error("what was not sent has come")
+		t.Error("a descriptor came that was not sent")
 	}
 	for _, n := range []int{0, 3, headerLen + 1} {
 		if n > 0 {
-			_, _, err := a.conn.WriteMsgUnix(frame(t, offers()[2])[:n], unix.UnixRights(int(p.w.Fd())), nil)
+			_, _, err := a.conn.WriteMsgUnix(frame(t, offers()[2])[:n],
+				unix.UnixRights(int(p.w.Fd())), nil)
 			must(t, err)
 		}
 		cancelOnceRead(t, b, receiveWith)
@@ -269,9 +278,11 @@ func receiveWith(ctx context.Context, l *Link) error {
 	return err
 }
 
-// A header may promise much. Memory is for what has come.
+// Memory grows with the bytes read, not with the length in a header.
 func TestReceiveWithTrustsNoHeader(t *testing.T) {
-	for _, header := range []string{"\x01\x00\x00\x01H", "\x01\x00\x00\x01C", "\x01\x00\x00\x01D", "\x00\x01\x10\x01O"} {
+	for _, header := range []string{
+		"\x01\x00\x00\x01H", "\x01\x00\x00\x01C", "\x01\x00\x00\x01D", "\x00\x01\x10\x01O",
+	} {
 		a, b := pair(t)
 		write(t, a, []byte(header+"\x01"))
 		if took := memory(func() { cancelOnceRead(t, b, receiveWith) }); took > 1<<20 {
@@ -280,21 +291,24 @@ func TestReceiveWithTrustsNoHeader(t *testing.T) {
 	}
 }
 
-// What is longer than the messages of transfers comes whole too, and what follows it.
+// A message that is longer than those of transfers arrives whole, and so does the next one.
 func TestReceiveWithLongMessage(t *testing.T) {
 	a, b := pair(t)
 	want := &Drained{Error: strings.Repeat("e", maxLong-100)}
 	sent := make(chan error, 1)
-	go func() { sent <- errors.Join(a.Send(within(t), want), a.Send(within(t), &Revoked{})) }() // ends when the other side has read
+	go func() { // ends when the other side has read
+		sent <- errors.Join(a.Send(within(t), want), a.Send(within(t), &Revoked{}))
+	}()
 	for _, want := range []Message{want, &Revoked{}} {
-		if got, f, err := b.ReceiveWith(within(t)); err != nil || f != nil || !reflect.DeepEqual(got, want) {
+		if got, f, err := b.ReceiveWith(within(t)); err != nil || f != nil ||
+			!reflect.DeepEqual(got, want) {
 			t.Errorf("got %.100v, %v, %v; want %.100v", fmt.Sprint(got), f, err, fmt.Sprint(want))
 		}
 	}
 	must(t, <-sent)
 }
 
-// Memory for a message that transfers something is taken once, however long it is.
+// Memory for a message of a transfer is allocated once, however long it is.
 func TestReceiveWithTakesMemoryOnce(t *testing.T) {
 	a, b := pair(t)
 	allocations := func(size int) float64 {
@@ -309,7 +323,7 @@ func TestReceiveWithTakesMemoryOnce(t *testing.T) {
 	}
 }
 
-// What was sent before CloseRead comes, and nothing can be sent after it: both sides know the same.
+// Messages sent before CloseRead arrive, and none can be sent after it, so both sides agree.
 func TestCloseRead(t *testing.T) {
 	a, b := pair(t)
 	p := newParcel(t)
@@ -328,7 +342,7 @@ func TestCloseRead(t *testing.T) {
 	wantMessage(t, a, &Revoked{})
 }
 
-// After a message that could not be sent whole, there is no other: its bytes would be taken for the rest.
+// Nothing can follow a message that was not sent whole: its bytes would be mistaken for the rest.
 func TestNothingFollowsPartOfMessage(t *testing.T) {
 	a, b := pair(t)
 	p := newParcel(t)
@@ -338,7 +352,7 @@ func TestNothingFollowsPartOfMessage(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	result := make(chan error, 1)
 	go func() { result <- a.SendWith(ctx, offers()[5], p.w) }() // ends with ctx
-	waitUntil(t, func() bool { return unread(t, b) })
+	helpertest.Eventually(t, "something can be read", func() bool { return unread(t, b) })
 	cancel(cause)
 	if err := <-result; !errors.Is(err, cause) {
 		t.Errorf("got %v, want the context's cause", err)
@@ -347,7 +361,7 @@ func TestNothingFollowsPartOfMessage(t *testing.T) {
 		"SendWith": a.SendWith(within(t), offers()[0], p.w),
 		"Queue":    a.Queue(&Revoked{}),
 	} {
-		if !errors.Is(err, errTorn) {
+		if !errors.Is(err, errBroken) {
 			t.Errorf("%s: got %v", what, err)
 		}
 	}

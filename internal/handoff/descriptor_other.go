@@ -9,16 +9,19 @@ import (
 	"syscall"
 )
 
-// TransferPair makes no link here. CloseRead would drop what was sent before: the old process could not know what was taken.
+// TransferPair makes no link here: CloseRead would drop the messages that were sent before, so the
+// old process could not know which connections the successor took.
 func TransferPair() (*Link, *os.File, error) { return nil, nil, nil }
 
-// CloseRead is not reached here.
+// CloseRead is never called on this platform.
 func (l *Link) CloseRead() {}
 
-// SendWith is not reached here.
-func (l *Link) SendWith(context.Context, Message, syscall.Conn) error { return errors.ErrUnsupported }
+// SendWith is never called on this platform.
+func (l *Link) SendWith(context.Context, Message, syscall.Conn) error {
+	return errors.ErrUnsupported
+}
 
-// ReceiveWith is not reached here.
+// ReceiveWith is never called on this platform.
 func (l *Link) ReceiveWith(context.Context) (Message, *os.File, error) {
 	return nil, nil, errors.ErrUnsupported
 }

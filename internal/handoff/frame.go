@@ -5,7 +5,7 @@ import (
 	"fmt"
 )
 
-// Bounds of a frame. Some messages have an entry for each socket, or contain such a message; the others are short.
+// These bound a frame, in bytes. Some messages have an entry for each socket; the others are short.
 const (
 	headerLen  = 5 // length and type
 	maxLong    = 16 << 20
@@ -24,7 +24,7 @@ func maxBody(k kind) int {
 	return maxMessage
 }
 
-// Reason shortens a text until it fits into a message.
+// Reason returns the text of err, shortened to fit into a message.
 func Reason(err error) string {
 	text := err.Error()
 	if len(text) > maxReason {
@@ -33,40 +33,44 @@ func Reason(err error) string {
 	return text
 }
 
-// encode gives the frame of a message.
+// encode returns the frame of a message, or an error if it would be too long.
 func encode(m Message) ([]byte, error) {
 	e := &encoder{buf: make([]byte, headerLen, 256)}
 	m.encode(e)
 	body := len(e.buf) - headerLen
 	if body > maxBody(m.kind()) {
-		return nil, fmt.Errorf("%w: %s would have %d bytes, more than %d", ErrProtocol, Name(m), body, maxBody(m.kind()))
+		return nil, fmt.Errorf("%w: %s would have %d bytes, and at most %d are allowed",
+			ErrProtocol, Name(m), body, maxBody(m.kind()))
 	}
 	binary.BigEndian.PutUint32(e.buf, uint32(body+1))
 	e.buf[4] = byte(m.kind())
 	return e.buf, nil
 }
 
-// frameLen reads the length of the frame at the start of b, of which at least the header is there.
+// frameLen reads the length of the frame at the start of b, which has at least a header.
 func frameLen(b []byte) (int, error) {
 	k := kind(b[4])
-	if blank(k) == nil {
-		return 0, fmt.Errorf("%w: message of the unknown type %q: the other process has another version of grace", ErrProtocol, byte(k))
+	if newMessage(k) == nil {
+		return 0, fmt.Errorf("%w: message of the unknown type %q: "+
+			"the other process has another version of grace", ErrProtocol, byte(k))
 	}
 	length := binary.BigEndian.Uint32(b)
 	if length < 1 || uint64(length) > uint64(maxBody(k))+1 {
-		return 0, fmt.Errorf("%w: message of type %q has a length of %d, and may have %d", ErrProtocol, byte(k), length, maxBody(k)+1)
+		return 0, fmt.Errorf("%w: message of type %q has a length of %d, "+
+			"and at most %d are allowed", ErrProtocol, byte(k), length, maxBody(k)+1)
 	}
 	return headerLen - 1 + int(length), nil
 }
 
 // decode reads a whole frame.
 func decode(frame []byte) (Message, error) {
-	m := blank(kind(frame[4]))
+	m := newMessage(kind(frame[4]))
 	if err := decodeFields(string(frame[headerLen:]), m.set); err != nil {
 		return nil, fmt.Errorf("%w: body of %s: %w", ErrProtocol, Name(m), err)
 	}
 	if h, ok := m.(*Hello); ok && h.Version != Version {
-		return nil, fmt.Errorf("%w: the old process speaks version %d of the handoff protocol, and this one version %d: stop the service and start it anew",
+		return nil, fmt.Errorf("%w: the old process speaks version %d of the handoff protocol, "+
+			"and this one version %d: stop the service and start it again",
 			ErrProtocol, h.Version, Version)
 	}
 	return m, nil

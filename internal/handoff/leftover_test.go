@@ -17,16 +17,17 @@ import (
 
 func init() {
 	helpertest.Register("between", betweenHelper)
-	helpertest.Register("heir", heirHelper)
+	helpertest.Register("inheriting", inheritingHelper)
 }
 
-// betweenHelper is a program between two processes, that starts the next one with all that it was given itself.
+// betweenHelper is a program between two processes. It starts the next one with everything it has
+// inherited.
 func betweenHelper() error {
 	self, err := os.Executable()
 	if err != nil {
 		return err
 	}
-	if err := os.Setenv(helpertest.Env, "heir"); err != nil { // and not once more between
+	if err := os.Setenv(helpertest.Env, "inheriting"); err != nil { // not "between" again
 		return err
 	}
 	files := []uintptr{0, 1, 2, 3, 4, 5, 6}
@@ -35,27 +36,30 @@ func betweenHelper() error {
 			files[i] = noFile
 		}
 	}
-	pid, _, err := syscall.StartProcess(self, []string{self}, &syscall.ProcAttr{Env: os.Environ(), Files: files})
+	pid, _, err := syscall.StartProcess(self, []string{self},
+		&syscall.ProcAttr{Env: os.Environ(), Files: files})
 	if err != nil {
 		return err
 	}
 	var status syscall.WaitStatus
 	_, err = syscall.Wait4(pid, &status, 0, nil)
 	if status.ExitStatus() != 0 {
-		return errors.Join(err, fmt.Errorf("the heir has ended with %v", status))
+		return errors.Join(err, fmt.Errorf("the helper \"inheriting\" has ended with %v", status))
 	}
 	return err
 }
 
-// heirHelper tells what it has found after as many sockets as HANDOFF_TEST_SOCKETS says, and what is open then of 3 to 6.
-func heirHelper() error {
+// inheritingHelper takes a link after HANDOFF_TEST_SOCKETS sockets, and prints what it found and
+// which of the descriptors 3 to 6 are then open.
+func inheritingHelper() error {
 	sockets, err := strconv.Atoi(os.Getenv("HANDOFF_TEST_SOCKETS"))
 	if err != nil {
 		return err
 	}
 	expected := Expected()
 	l, following, err := TakeLink(sockets)
-	fmt.Print("expected ", expected, ", link ", l != nil, ", following ", len(following), ", error ", err != nil, ", open")
+	fmt.Print("expected ", expected, ", link ", l != nil, ", following ", len(following),
+		", error ", err != nil, ", open")
 	for fd := 3; fd < 7; fd++ {
 		if helpertest.IsOpen(fd) {
 			fmt.Print(" ", fd)
@@ -71,7 +75,8 @@ func heirHelper() error {
 	return errors.Join(CloseAll(following), l.Close())
 }
 
-// A link that is passed on is taken if the old process is there. If not, the variable was meant for the process in between.
+// A link that was passed on is taken if the old process is there. If not, the variable was meant
+// for the process in between.
 func TestLinkThatWasPassedOn(t *testing.T) {
 	for name, tt := range map[string]struct {
 		announced string
@@ -79,11 +84,16 @@ func TestLinkThatWasPassedOn(t *testing.T) {
 		sockets   int
 		want      string
 	}{
-		"by a shell":            {announced: Announce(4, 1), sockets: 1, want: "expected false, link true, following 1, error false, open 3 5 6, Hello"},
-		"hung up":               {announced: Announce(4, 1), sockets: 1, hungUp: true, want: "expected false, link false, following 0, error false, open 3 6"},
-		"its number is taken":   {announced: Announce(4, 2), sockets: 2, hungUp: true, want: "expected false, link false, following 0, error false, open 3 4"},
-		"its number is no link": {announced: Announce(3, 1), hungUp: true, want: "expected false, link false, following 0, error false, open 5 6"},
-		"nothing is there":      {announced: Announce(40, 3), hungUp: true, want: "expected false, link false, following 0, error false, open 3 4 5 6"},
+		"by a shell": {announced: Announce(4, 1), sockets: 1,
+			want: "expected false, link true, following 1, error false, open 3 5 6, Hello"},
+		"hung up": {announced: Announce(4, 1), sockets: 1, hungUp: true,
+			want: "expected false, link false, following 0, error false, open 3 6"},
+		"its number is taken": {announced: Announce(4, 2), sockets: 2, hungUp: true,
+			want: "expected false, link false, following 0, error false, open 3 4"},
+		"its number is no link": {announced: Announce(3, 1), hungUp: true,
+			want: "expected false, link false, following 0, error false, open 5 6"},
+		"nothing is there": {announced: Announce(40, 3), hungUp: true,
+			want: "expected false, link false, following 0, error false, open 3 4 5 6"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			link, theirs, err := Pair()
@@ -94,7 +104,7 @@ func TestLinkThatWasPassedOn(t *testing.T) {
 			if tt.hungUp {
 				must(t, link.Close())
 			}
-			helpertest.Use("heir")
+			helpertest.Use("inheriting")
 			env := []string{tt.announced, "HANDOFF_TEST_SOCKETS=" + strconv.Itoa(tt.sockets)}
 			end := startHelper(t, "between", env, 0, file.Fd(), theirs.Fd(), file.Fd(), file.Fd())
 			must(t, errors.Join(theirs.Close(), file.Close()))
@@ -108,19 +118,21 @@ func TestLinkThatWasPassedOn(t *testing.T) {
 	}
 }
 
-// From the process that has made the variable, nothing but the truth is accepted.
+// A variable from the parent itself must be correct.
 func TestLinkFromTheParentIsNoLeftover(t *testing.T) {
 	link, theirs, err := Pair()
 	must(t, err)
 	must(t, link.Close())
 	env := []string{Announce(4, 1), "HANDOFF_TEST_SOCKETS=1"}
-	end := startHelper(t, "heir", env, 0, theirs.Fd(), theirs.Fd(), theirs.Fd())
-	if got, want := end(), "expected true, link true, following 1, error false, open"; !strings.HasPrefix(got, want) {
+	end := startHelper(t, "inheriting", env, 0, theirs.Fd(), theirs.Fd(), theirs.Fd())
+	got, want := end(), "expected true, link true, following 1, error false, open"
+	if !strings.HasPrefix(got, want) {
 		t.Errorf("got %s, want %s", got, want)
 	}
 	env[1] = "HANDOFF_TEST_SOCKETS=2"
-	end = startHelper(t, "heir", env, 0, theirs.Fd(), theirs.Fd(), theirs.Fd())
-	if got, want := end(), "expected true, link false, following 0, error true"; !strings.HasPrefix(got, want) {
+	end = startHelper(t, "inheriting", env, 0, theirs.Fd(), theirs.Fd(), theirs.Fd())
+	got, want = end(), "expected true, link false, following 0, error true"
+	if !strings.HasPrefix(got, want) {
 		t.Errorf("a link among the sockets: got %s, want %s", got, want)
 	}
 	must(t, theirs.Close())

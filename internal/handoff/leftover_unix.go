@@ -13,12 +13,14 @@ import (
 	"github.com/go-grace/grace/internal/fds"
 )
 
-// A successor that does not know this protocol, one of facebookgo/grace, leaves the variable in its environment and the
-// descriptors open. Both reach the processes that it starts, and theirs: one of them may know the protocol again.
+// A successor that does not know this protocol, such as one of facebookgo/grace, leaves the
+// variable in its environment and the descriptors open. Both reach its children and their children,
+// which may know the protocol again.
 
-// Expected reports whether the environment announces a link that was made for this process, and not for an older one.
+// Expected reports whether the environment announces a link for this process rather than for an
+// older one.
 func Expected() bool {
-	value, ok := os.LookupEnv(envLink)
+	value, ok := os.LookupEnv(EnvLink)
 	if !ok {
 		return false
 	}
@@ -26,22 +28,24 @@ func Expected() bool {
 	return err != nil || !a.passedOn()
 }
 
-// passedOn reports whether our parent has not made the variable, but was started with it. If it was made neither by our parent
-// nor for that, the process that made it is dead, and this one has got another parent.
+// passedOn reports whether the parent of this process did not make the variable but was started
+// with it. If it was not started with it either, the process that made the variable is dead, and
+// this process has a new parent.
 func (a announced) passedOn() bool {
 	parent := os.Getppid()
-	if parent == a.by || parent <= 1 {
+	if parent == a.announcer || parent <= 1 {
 		return false
 	}
 	environ, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", parent))
 	if err != nil {
-		return true // it cannot be told; nearly always it is PID 1 that gets orphans
+		return true // unknown; nearly always PID 1 adopts orphans
 	}
-	return slices.Contains(strings.Split(string(environ), "\x00"), envLink+"="+a.value)
+	return slices.Contains(strings.Split(string(environ), "\x00"), EnvLink+"="+a.value)
 }
 
-// takeLive gives a link that was passed on, if its other end is open: then a program between the two processes, such as a shell,
-// has done what it should. Otherwise the link is left over, and all that came with it is closed.
+// takeLive returns a link that was passed on if its other end is open: then a program between the
+// two processes, such as a shell, has passed it on correctly. Otherwise the link is left over, and
+// takeLive closes it and its descriptors.
 func (a announced) takeLive(sockets int) (*Link, []*os.File) {
 	l, files, err := a.take(sockets)
 	if err == nil && !l.isHungUp() {
@@ -55,31 +59,31 @@ func (a announced) takeLive(sockets int) (*Link, []*os.File) {
 	return nil, nil
 }
 
-// discard closes what is left of the announced descriptors. Some numbers may be those of sockets now. At the others, what came
-// by exec is what was announced: nothing that a Go program opens gets there.
+// discard closes the announced descriptors that are left. Some of the numbers may belong to
+// inherited sockets now. At the others, a descriptor that came through exec is the announced one:
+// files that a Go program opens are close-on-exec.
 func (a announced) discard(sockets int) {
 	for n := max(a.fd, fds.First+sockets); n <= a.fd+a.following; n++ {
-		if cameByExec(n) {
+		if fds.CheckInherited(n) == nil {
 			_ = unix.Close(n)
 		}
 	}
 }
 
-// isHungUp reports whether the other end is closed, also while there is something to receive.
+// isHungUp reports whether the other end is closed, even if there is still something to receive.
 func (l *Link) isHungUp() bool {
 	hungUp := false
-	raw, err := l.conn.SyscallConn()
-	if err == nil {
-		err = raw.Control(func(fd uintptr) {
-			poll := []unix.PollFd{{Fd: int32(fd)}}
-			_, err := unix.Poll(poll, 0)
-			hungUp = err == nil && poll[0].Revents&unix.POLLHUP != 0
-		})
-	}
+	err := fds.Control(l.conn, func(fd int) error {
+		poll := []unix.PollFd{{Fd: int32(fd)}}
+		_, err := unix.Poll(poll, 0)
+		hungUp = err == nil && poll[0].Revents&unix.POLLHUP != 0
+		return nil
+	})
 	return err != nil || hungUp
 }
 
-// Ended gives a link whose other end is closed. It stands for the connection to a process that has none.
+// Ended returns a link whose other end is closed. It stands in for the link to a process that has
+// none.
 func Ended() (*Link, error) {
 	ours, theirs, err := Pair()
 	if err != nil {

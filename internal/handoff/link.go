@@ -12,22 +12,25 @@ import (
 	"time"
 )
 
-// Link is one end of the connection between two generations. One goroutine at a time may send, and one receive; Close,
-// CloseRead, StopWaiting and both of these can be called at once.
+// Link is one end of the connection between two generations. One goroutine may send while another
+// receives. Close, CloseRead and StopWaiting can be called at any time.
 type Link struct {
 	conn   *net.UnixConn
-	buf    []byte      // received, and not yet returned
-	queued []byte      // to be sent before all else
-	torn   bool        // SendWith has sent a message in part
+	buf    []byte      // read, but not yet returned
+	queued []byte      // to be sent first
+	broken bool        // SendWith has sent a part of a message
 	noWait atomic.Bool // StopWaiting was called
 }
 
-var errTorn = errors.New("a message was sent in part: nothing can follow it")
+// EnvLink is the variable that names the descriptor of the successor's end of the link.
+const EnvLink = "GRACE_LINK"
+
+var errBroken = errors.New("only a part of the previous message was sent: nothing can follow it")
 
 var past = time.Unix(1, 0)
 
-// Send writes a message. When ctx ends it returns the cause; the other side may then have got a part, and nothing more can
-// be sent.
+// Send writes a message. When ctx ends it returns the cause. The other side may then have received
+// a part of the message, and nothing more can be sent.
 func (l *Link) Send(ctx context.Context, m Message) error {
 	if ctx.Err() != nil {
 		return fmt.Errorf("send %s: %w", Name(m), context.Cause(ctx))
@@ -43,15 +46,16 @@ func (l *Link) Send(ctx context.Context, m Message) error {
 	return nil
 }
 
-// Queue sends a message to a process that is not there yet, which finds it even if this one is gone by then. What is more than
-// the system keeps for it goes with Flush, or before the next message.
+// Queue sends a message to a process that is not started yet, which can read it even if this one is
+// gone by then. If the system has no room for the whole message, Flush sends the rest, or the next
+// Send does.
 func (l *Link) Queue(m Message) error {
 	frame, err := encode(m)
 	if err != nil {
 		return err
 	}
-	if l.torn {
-		return errTorn
+	if l.broken {
+		return errBroken
 	}
 	n, err := writeSome(l.conn, frame)
 	if err != nil {
@@ -61,7 +65,7 @@ func (l *Link) Queue(m Message) error {
 	return nil
 }
 
-// Flush sends what Queue has left. When ctx ends it returns the cause, as Send does.
+// Flush sends the rest of a queued message. When ctx ends it returns the cause, as Send does.
 func (l *Link) Flush(ctx context.Context) error {
 	if err := l.write(ctx, l.queued); err != nil {
 		return fmt.Errorf("send the rest of a message: %w", err)
@@ -79,9 +83,10 @@ func (l *Link) write(ctx context.Context, b []byte) error {
 	return causeOf(ctx, err)
 }
 
-// Receive reads a message. The error is io.EOF when the other process has closed its end, or has ended; it matches
-// io.ErrUnexpectedEOF too if that was in the middle of a message, and [ErrProtocol] if the bytes are no message. When ctx
-// ends it is the cause, and what has come of a message so far is kept for the next call.
+// Receive reads a message. The error is io.EOF if the other process has closed its end or has
+// ended, and also matches io.ErrUnexpectedEOF in the middle of a message. It matches [ErrProtocol]
+// if the bytes are not a message. When ctx ends it is the cause, and the next call continues a
+// message of which a part has been read.
 func (l *Link) Receive(ctx context.Context) (Message, error) {
 	if ctx.Err() != nil {
 		return nil, fmt.Errorf("receive: %w", context.Cause(ctx))
@@ -98,14 +103,15 @@ func (l *Link) Receive(ctx context.Context) (Message, error) {
 		return nil, err
 	}
 	m, err := decode(l.buf[:n])
-	l.buf = append([]byte(nil), l.buf[n:]...) // no large Hello is kept
+	l.buf = append([]byte(nil), l.buf[n:]...) // frees a large Hello
 	return m, err
 }
 
-// errTruncated matches io.EOF as well: a process that dies in the middle of a message is a process that dies.
+// errTruncated also matches io.EOF, because the other process has ended here too.
 var errTruncated = fmt.Errorf("%w, in the middle of a message: %w", io.EOF, io.ErrUnexpectedEOF)
 
-// fill reads until the buffer has n bytes. It grows with what has come, not with what a header promises.
+// fill reads until the buffer has n bytes. The buffer grows with the bytes read, not with the
+// length in a header.
 func (l *Link) fill(ctx context.Context, n int) error {
 	chunk := make([]byte, min(max(n-len(l.buf), 512), 64<<10))
 	for len(l.buf) < n {
@@ -125,7 +131,7 @@ func (l *Link) fill(ctx context.Context, n int) error {
 	return nil
 }
 
-// read reads, after StopWaiting only what has come.
+// read reads bytes. After StopWaiting it does not wait for any.
 func (l *Link) read(b []byte) (int, error) {
 	if !l.noWait.Load() {
 		n, err := l.conn.Read(b)
@@ -136,7 +142,7 @@ func (l *Link) read(b []byte) (int, error) {
 	return readSome(l.conn, b)
 }
 
-// Unread gives a message back, for the next Receive.
+// Unread puts a message back for the next Receive.
 func (l *Link) Unread(m Message) error {
 	frame, err := encode(m)
 	if err == nil {
@@ -145,18 +151,19 @@ func (l *Link) Unread(m Message) error {
 	return err
 }
 
-// Heard is what was read from the other side, and has not been received.
+// Heard returns the bytes that were read from the other side but not yet returned by Receive.
 func (l *Link) Heard() string { return string(l.buf) }
 
-// Prepend lets the next Receive begin with what somebody else has heard.
+// Prepend makes the next Receive begin with bytes that another process has read.
 func (l *Link) Prepend(heard string) { l.buf = append([]byte(heard), l.buf...) }
 
-// SyscallConn gives the descriptor, to be passed on.
+// SyscallConn returns the raw connection, so that the descriptor can be passed on.
 func (l *Link) SyscallConn() (syscall.RawConn, error) { return l.conn.SyscallConn() }
 
-// StopWaiting has Receive wait for nothing any more: it returns what has come, and then io.EOF. It is for the case that the other
-// process has ended, while something that it started still holds its end of the connection. The socket stays as it is: to shut it
-// down for reading would drop what has come, on macOS and the BSDs.
+// StopWaiting makes Receive return the messages that have already arrived, and then io.EOF. It is
+// used when the other process has ended but a child of it still holds its end of the connection. It
+// does not shut the socket down for reading, because macOS and the BSDs would drop the bytes that
+// have arrived.
 func (l *Link) StopWaiting() {
 	l.noWait.Store(true)
 	_ = l.conn.SetReadDeadline(past)
@@ -165,7 +172,7 @@ func (l *Link) StopWaiting() {
 // Close closes this end. The other side reads io.EOF.
 func (l *Link) Close() error { return l.conn.Close() }
 
-// onDone sets a deadline when ctx ends; the returned function undoes it.
+// onDone sets a deadline when ctx ends. The returned function clears it.
 func onDone(ctx context.Context, setDeadline func(time.Time) error) (undo func()) {
 	finished := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
@@ -180,7 +187,8 @@ func onDone(ctx context.Context, setDeadline func(time.Time) error) (undo func()
 	}
 }
 
-// causeOf tells a deadline that onDone has set from other errors.
+// causeOf returns the cause of ctx for a deadline that onDone has set, and other errors as they
+// are.
 func causeOf(ctx context.Context, err error) error {
 	if errors.Is(err, os.ErrDeadlineExceeded) && ctx.Err() != nil {
 		return context.Cause(ctx)
@@ -188,7 +196,7 @@ func causeOf(ctx context.Context, err error) error {
 	return err
 }
 
-// CloseAll closes files, of which some may be nil.
+// CloseAll closes files. Some of them may be nil.
 func CloseAll(files []*os.File) error {
 	var errs []error
 	for _, f := range files {

@@ -16,11 +16,13 @@ import (
 	"testing"
 	"time"
 
-	"github.com/go-grace/grace/internal/fds"
 	"golang.org/x/sys/unix"
+
+	"github.com/go-grace/grace/internal/fds"
+	"github.com/go-grace/grace/internal/test/helpertest"
 )
 
-// pair gives both ends of a link, in one process.
+// pair returns both ends of a link.
 func pair(t testing.TB) (a, b *Link) {
 	t.Helper()
 	a, theirs, err := Pair()
@@ -38,14 +40,15 @@ func pair(t testing.TB) (a, b *Link) {
 	return a, b
 }
 
-// within gives a context that ends long after what a test waits for.
+// within returns a context that ends only if a test waits in vain.
 func within(t testing.TB) context.Context {
-	ctx, cancel := context.WithTimeoutCause(context.Background(), time.Minute, errors.New("the test waited in vain"))
+	ctx, cancel := context.WithTimeoutCause(context.Background(), time.Minute,
+		errors.New("the test waited in vain"))
 	t.Cleanup(cancel)
 	return ctx
 }
 
-// write puts bytes on the wire, whether or not they are a message.
+// write sends bytes, which need not be a message.
 func write(t *testing.T, l *Link, b []byte) {
 	t.Helper()
 	_, err := l.conn.Write(b)
@@ -105,12 +108,15 @@ func TestReceiveMessageInSmallPieces(t *testing.T) {
 	must(t, <-done)
 }
 
-// A successor may be given thousands of sockets.
+// A successor may inherit thousands of sockets.
 func TestLargeHello(t *testing.T) {
 	a, b := pair(t)
 	want := hello()
 	for i := range 10_000 {
-		want.Sockets = append(want.Sockets, fds.Record{Name: fmt.Sprintf("socket-%d", i), Network: "tcp", Address: "[2001:db8::1234:5678]:65535", Ordinal: i})
+		want.Sockets = append(want.Sockets, fds.Record{
+			Name: fmt.Sprintf("socket-%d", i), Network: "tcp",
+			Address: "[2001:db8::1234:5678]:65535", Ordinal: i,
+		})
 	}
 	sent := make(chan error, 1)
 	go func() { sent <- a.Send(within(t), want) }() // ends when the other side has read
@@ -122,21 +128,22 @@ func TestLargeHello(t *testing.T) {
 
 func TestSendOfTooLargeMessageSendsNothing(t *testing.T) {
 	a, b := pair(t)
-	if err := a.Send(within(t), &Failed{Reason: string(make([]byte, maxMessage+1))}); !errors.Is(err, ErrProtocol) {
+	err := a.Send(within(t), &Failed{Reason: string(make([]byte, maxMessage+1))})
+	if !errors.Is(err, ErrProtocol) {
 		t.Errorf("got %v, want ErrProtocol", err)
 	}
 	must(t, a.Send(within(t), &Ready{}))
 	wantMessage(t, b, &Ready{})
 }
 
-// A process that dies in the middle of a message is a process that dies, at whichever byte.
+// A process that dies in the middle of a message has ended, at whichever byte.
 func TestReceiveTruncatedMessage(t *testing.T) {
 	whole := frame(t, &Failed{Reason: "no"})
 	for n := range whole {
 		a, b := pair(t)
 		write(t, a, whole[:n])
 		must(t, a.Close())
-		for range 2 { // and stays dead
+		for range 2 { // the end stays
 			m, err := b.Receive(within(t))
 			if !errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) != (n > 0) {
 				t.Errorf("after %d bytes of %d: %+v, %v", n, len(whole), m, err)
@@ -146,7 +153,7 @@ func TestReceiveTruncatedMessage(t *testing.T) {
 	}
 }
 
-// The kernel reports a reset when a process ends that has not read all.
+// The kernel reports a reset if a process ends with unread bytes.
 func TestReceiveFromProcessThatEndedWithUnreadBytes(t *testing.T) {
 	a, b := pair(t)
 	must(t, b.Send(within(t), &Ready{}))
@@ -167,7 +174,7 @@ func TestReceiveBadFrames(t *testing.T) {
 	}
 }
 
-// A header may promise much. Memory is for what has come.
+// Memory grows with the bytes read, not with the length in a header.
 func TestReceiveTrustsNoHeader(t *testing.T) {
 	a, b := pair(t)
 	write(t, a, []byte{1, 0, 0, 1, 'H', 1, 1, 2})
@@ -176,7 +183,7 @@ func TestReceiveTrustsNoHeader(t *testing.T) {
 	}
 }
 
-// memory tells how many bytes of memory something takes, if only for a while.
+// memory returns how many bytes a function allocates.
 func memory(use func()) uint64 {
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
@@ -190,37 +197,31 @@ func receive(ctx context.Context, l *Link) error {
 	return err
 }
 
-// cancelOnceRead lets something receive until it has read all that was written, and then ends its context.
+// cancelOnceRead ends the context of receive when it has read everything that was written.
 func cancelOnceRead(t *testing.T, l *Link, receive func(context.Context, *Link) error) {
 	t.Helper()
 	cause := errors.New("enough")
 	ctx, cancel := context.WithCancelCause(context.Background())
 	result := make(chan error, 1)
 	go func() { result <- receive(ctx, l) }() // ends with ctx
-	waitUntil(t, func() bool { return !unread(t, l) })
+	helpertest.Eventually(t, "everything is read", func() bool { return !unread(t, l) })
 	cancel(cause)
 	if err := <-result; !errors.Is(err, cause) {
 		t.Errorf("got %v, want the context's cause", err)
 	}
 }
 
-// waitUntil waits for what another goroutine brings about.
-func waitUntil(t *testing.T, holds func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(time.Minute); !holds(); time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal("waited in vain")
-		}
-	}
-}
-
-// unread reports whether bytes wait in the socket.
+// unread reports whether the socket has unread bytes.
 func unread(t *testing.T, l *Link) bool {
 	t.Helper()
-	raw, err := l.conn.SyscallConn()
-	must(t, err)
-	var n int
-	must(t, raw.Control(func(fd uintptr) { n, _, err = unix.Recvfrom(int(fd), make([]byte, 1), unix.MSG_PEEK|unix.MSG_DONTWAIT) }))
+	n := 0
+	err := fds.Control(l.conn, func(fd int) (err error) {
+		n, _, err = unix.Recvfrom(fd, make([]byte, 1), unix.MSG_PEEK|unix.MSG_DONTWAIT)
+		return err
+	})
+	if !errors.Is(err, unix.EAGAIN) {
+		must(t, err)
+	}
 	return err == nil && n > 0
 }
 
@@ -239,7 +240,8 @@ func TestReceiveKeepsPartOfMessageWhenCancelled(t *testing.T) {
 	}
 }
 
-// What came too late did not come, on either side: else a Ready could be sent that nobody stands behind any more.
+// After its context has ended, neither side sends or receives: otherwise a Ready could be sent that
+// no longer holds.
 func TestEndedContextSendsAndReceivesNothing(t *testing.T) {
 	a, b := pair(t)
 	cause := errors.New("enough")
@@ -255,18 +257,19 @@ func TestEndedContextSendsAndReceivesNothing(t *testing.T) {
 	wantMessage(t, b, &Commit{})
 }
 
-// Nobody reads, and the kernel's buffer is full. The limit of an upgrade holds here too.
+// If nobody reads and the kernel's buffer is full, the time limit of an upgrade still holds.
 func TestSendThatIsBlockedEndsWithContext(t *testing.T) {
 	a, b := pair(t)
 	cause := errors.New("enough")
 	ctx, cancel := context.WithCancelCause(context.Background())
 	large := hello()
 	for range 100_000 {
-		large.Sockets = append(large.Sockets, fds.Record{Name: "name", Network: "tcp", Address: "[2001:db8::1234:5678]:65535"})
+		r := fds.Record{Name: "name", Network: "tcp", Address: "[2001:db8::1234:5678]:65535"}
+		large.Sockets = append(large.Sockets, r)
 	}
 	result := make(chan error, 1)
 	go func() { result <- a.Send(ctx, large) }() // ends with ctx
-	waitUntil(t, func() bool { return unread(t, b) })
+	helpertest.Eventually(t, "something can be read", func() bool { return unread(t, b) })
 	cancel(cause)
 	if err := <-result; !errors.Is(err, cause) {
 		t.Errorf("got %v, want the context's cause", err)
@@ -359,60 +362,4 @@ func FuzzReceive(f *testing.F) {
 		_ = ours.Close()
 		<-written
 	})
-}
-
-// What one process has read of a link to an older generation, the next one reads first.
-func TestHeardGoesOn(t *testing.T) {
-	a, b := pair(t)
-	drained := frame(t, &Drained{Duration: time.Second})
-	write(t, a, append(append(frame(t, &Ready{}), drained...), drained[:3]...))
-	wantMessage(t, b, &Ready{})
-	wantMessage(t, b, &Drained{Duration: time.Second})
-	must(t, b.Unread(&Drained{Duration: time.Second}))
-	fd, err := unix.FcntlInt(uintptr(fdOf(t, b)), unix.F_DUPFD_CLOEXEC, 3)
-	must(t, err)
-	next, err := NewLink(os.NewFile(uintptr(fd), "link"))
-	must(t, err)
-	next.Prepend(b.Heard())
-	defer next.Close()
-	must(t, b.Close())
-	wantMessage(t, next, &Drained{Duration: time.Second})
-	write(t, a, drained[3:])
-	wantMessage(t, next, &Drained{Duration: time.Second})
-}
-
-// What the old process has queued is there for a successor that starts when it is gone.
-func TestQueuedMessageOutlivesItsSender(t *testing.T) {
-	a, b := pair(t)
-	want := &Hello{Version: Version, PID: 12, Generation: 3}
-	must(t, a.Queue(want))
-	must(t, a.Close())
-	got, err := b.Receive(within(t))
-	must(t, err)
-	if !reflect.DeepEqual(got, want) {
-		t.Errorf("got %+v", got)
-	}
-}
-
-// A message for which there is no room does not block before there is a reader.
-func TestQueueKeepsTheRestForFlush(t *testing.T) {
-	a, b := pair(t)
-	want := &Hello{Version: Version, Sockets: make([]fds.Record, 20000)}
-	for i := range want.Sockets {
-		want.Sockets[i] = fds.Record{Network: "tcp", Address: fmt.Sprintf("127.0.0.1:%d", i)}
-	}
-	must(t, a.Queue(want))
-	if len(a.queued) == 0 {
-		t.Error("the message was too short for this test")
-	}
-	flushed := make(chan error, 1)
-	go func() { flushed <- errors.Join(a.Flush(within(t)), a.Send(within(t), &Commit{})) }()
-	for _, want := range []Message{want, &Commit{}} {
-		got, err := b.Receive(within(t))
-		must(t, err)
-		if !reflect.DeepEqual(got, want) {
-			t.Errorf("received another %s", Name(got))
-		}
-	}
-	must(t, <-flushed)
 }

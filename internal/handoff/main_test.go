@@ -16,8 +16,8 @@ import (
 
 func TestMain(m *testing.M) { helpertest.Main(m, func() error { return goleak.Find() }) }
 
-// startHelper starts a helper with these descriptors as 0, 3, 4 and so on, and gives a function that waits for its end and
-// returns what it printed.
+// startHelper starts a helper with these descriptors as 0, 3, 4 and so on. The returned function
+// waits for its end and returns its output.
 func startHelper(t *testing.T, name string, env []string, files ...uintptr) (output func() string) {
 	t.Helper()
 	self, err := os.Executable()
@@ -27,7 +27,8 @@ func startHelper(t *testing.T, name string, env []string, files ...uintptr) (out
 	defer w.Close()
 	env = append(helpertest.Use(name), env...)
 	files = append([]uintptr{files[0], w.Fd(), 2}, files[1:]...)
-	pid, _, err := syscall.StartProcess(self, []string{self}, &syscall.ProcAttr{Env: env, Files: files})
+	pid, _, err := syscall.StartProcess(self, []string{self},
+		&syscall.ProcAttr{Env: env, Files: files})
 	must(t, err)
 	proc, err := os.FindProcess(pid)
 	must(t, err)

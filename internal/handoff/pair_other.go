@@ -9,28 +9,25 @@ import (
 	"syscall"
 )
 
-// Pair makes no link here: a process cannot be given one.
+// Pair always fails: no descriptor can be passed to a process on this platform.
 func Pair() (*Link, *os.File, error) { return nil, nil, errors.ErrUnsupported }
 
-// Announce is not reached here.
+// Announce is never called on this platform.
 func Announce(int, int) string { return "" }
 
-// TakeLink finds no link here.
+// TakeLink finds no link on this platform.
 func TakeLink(int) (*Link, []*os.File, error) { return nil, nil, nil }
 
-// Expected is always false here.
+// Expected always returns false on this platform.
 func Expected() bool { return false }
 
-// Ended makes no link here.
+// Ended always fails on this platform.
 func Ended() (*Link, error) { return nil, errors.ErrUnsupported }
 
-// NewLink makes no link here.
+// NewLink always fails on this platform, and closes the file.
 func NewLink(f *os.File) (*Link, error) {
 	return nil, errors.Join(errors.ErrUnsupported, f.Close())
 }
-
-// Unannounced has nothing to remove here.
-func Unannounced(env []string) []string { return env }
 
 func isEnd(err error) bool { return errors.Is(err, io.EOF) }
 

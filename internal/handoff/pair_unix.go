@@ -17,10 +17,8 @@ import (
 	"github.com/go-grace/grace/internal/fds"
 )
 
-// envLink names the descriptor of the successor's end.
-const envLink = "GRACE_LINK"
-
-// Pair makes a link. The second end is for the successor: it is passed on as a bare descriptor, and then closed here.
+// Pair makes a link. The second end is passed to the successor as a descriptor, and the caller then
+// closes it.
 func Pair() (*Link, *os.File, error) {
 	ours, theirs, err := socketpair()
 	if err != nil {
@@ -34,7 +32,7 @@ func Pair() (*Link, *os.File, error) {
 }
 
 func socketpair() (ours, theirs int, err error) {
-	syscall.ForkLock.RLock() // no fork may come between the call and the flags
+	syscall.ForkLock.RLock() // no fork may happen between the call and the flags
 	defer syscall.ForkLock.RUnlock()
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM, 0)
 	if err != nil {
@@ -45,7 +43,7 @@ func socketpair() (ours, theirs int, err error) {
 	return pair[0], pair[1], nil
 }
 
-// NewLink makes a link of a descriptor, which it takes.
+// NewLink makes a link from a descriptor, which it takes.
 func NewLink(f *os.File) (*Link, error) {
 	conn, err := net.FileConn(f)
 	if err := errors.Join(err, f.Close()); err != nil {
@@ -53,28 +51,31 @@ func NewLink(f *os.File) (*Link, error) {
 	}
 	uc, ok := conn.(*net.UnixConn)
 	if !ok {
-		return nil, errors.Join(fmt.Errorf("link is a %s connection and no unix socket", conn.LocalAddr().Network()), conn.Close())
+		err := fmt.Errorf("the link is a %s connection, not a unix socket",
+			conn.LocalAddr().Network())
+		return nil, errors.Join(err, conn.Close())
 	}
 	return &Link{conn: uc}, nil
 }
 
-// Announce gives the variable that tells a successor the number of its end, how many descriptors follow it, and which process
-// says so: this one.
+// Announce returns the variable that tells a successor the number of its end of the link, how many
+// descriptors follow it, and the PID of this process.
 func Announce(fd, following int) string {
-	return fmt.Sprintf("%s=%d,%d,%d", envLink, fd, following, os.Getpid())
+	return fmt.Sprintf("%s=%d,%d,%d", EnvLink, fd, following, os.Getpid())
 }
 
-// TakeLink gives the link to the old process and the descriptors that follow it, and removes their variable from the
-// environment; nil if there is none. All of them are close-on-exec from then on, and the caller's to close. So many sockets of
-// the service have been passed before them.
+// TakeLink returns the link to the old process and the descriptors that follow it, or nil if there
+// is none. It removes their variable from the environment and makes them close-on-exec. The caller
+// closes them. They come after the given number of inherited sockets.
 //
-// A link that was meant for an older process is none, see [Expected]; its descriptors are closed.
+// TakeLink ignores a link that was meant for an older process, see [Expected], and closes its
+// descriptors.
 func TakeLink(sockets int) (*Link, []*os.File, error) {
-	value, ok := os.LookupEnv(envLink)
+	value, ok := os.LookupEnv(EnvLink)
 	if !ok {
 		return nil, nil, nil
 	}
-	if err := os.Unsetenv(envLink); err != nil {
+	if err := os.Unsetenv(EnvLink); err != nil {
 		return nil, nil, err
 	}
 	a, err := parseAnnounced(value)
@@ -88,62 +89,61 @@ func TakeLink(sockets int) (*Link, []*os.File, error) {
 	return a.take(sockets)
 }
 
-// announced is the variable.
+// announced is the parsed variable.
 type announced struct {
 	value         string
 	fd, following int
-	by            int // the process that says so
+	announcer     int // PID of the process that made it
 }
 
-// maxFollowing is far more than a successor is ever passed.
+// maxFollowing is far more than any process passes to its successor.
 const maxFollowing = 1 << 16
 
 func parseAnnounced(value string) (announced, error) {
 	fields := append(strings.SplitN(value, ",", 3), "", "")
 	n, err := strconv.ParseInt(fields[0], 10, 32) // the kernel would look at 32 bits
 	if err != nil || n < fds.First {
-		return announced{}, fmt.Errorf("%s=%q does not begin with the number of a descriptor beyond the standard streams", envLink, value)
+		return announced{}, fmt.Errorf("%s=%q does not begin with the number of a descriptor "+
+			"beyond the standard streams", EnvLink, value)
 	}
 	k, err := strconv.ParseUint(fields[1], 10, 32)
 	if err != nil || k > maxFollowing {
-		return announced{}, fmt.Errorf("%s=%q does not go on with the number of descriptors that follow", envLink, value)
+		return announced{}, fmt.Errorf("%s=%q does not continue with the number of "+
+			"descriptors that follow", EnvLink, value)
 	}
 	by, err := strconv.ParseInt(fields[2], 10, 32)
 	if err != nil || by < 1 {
-		return announced{}, fmt.Errorf("%s=%q does not end with the number of the old process", envLink, value)
+		return announced{}, fmt.Errorf("%s=%q does not end with the PID of the old process",
+			EnvLink, value)
 	}
-	return announced{value: value, fd: int(n), following: int(k), by: int(by)}, nil
+	return announced{value: value, fd: int(n), following: int(k), announcer: int(by)}, nil
 }
 
-// take takes the descriptors.
+// take takes the announced descriptors.
 func (a announced) take(sockets int) (*Link, []*os.File, error) {
 	if a.fd < fds.First+sockets {
-		return nil, nil, fmt.Errorf("%s=%s, but descriptor %d is one of the %d sockets", envLink, a.value, a.fd, sockets)
+		return nil, nil, fmt.Errorf("%s=%s, but descriptor %d is one of the %d sockets",
+			EnvLink, a.value, a.fd, sockets)
 	}
 	for n := a.fd; n <= a.fd+a.following; n++ {
-		if !cameByExec(n) {
-			return nil, nil, fmt.Errorf("%s=%s, but no descriptor %d was passed to this process", envLink, a.value, n)
+		if err := fds.CheckInherited(n); err != nil {
+			return nil, nil, fmt.Errorf("%s=%s, but %w", EnvLink, a.value, err)
 		}
 	}
 	if _, err := unix.GetsockoptInt(a.fd, unix.SOL_SOCKET, unix.SO_TYPE); err != nil {
-		return nil, nil, fmt.Errorf("%s=%s, but descriptor %d is no socket", envLink, a.value, a.fd)
+		return nil, nil, fmt.Errorf("%s=%s, but descriptor %d is not a socket",
+			EnvLink, a.value, a.fd)
 	}
 	files := take(a.fd, a.following)
 	link, err := NewLink(files[0])
 	if err != nil {
-		return nil, nil, errors.Join(fmt.Errorf("%s=%s: %w", envLink, a.value, err), CloseAll(files[1:]))
+		err = fmt.Errorf("%s=%s: %w", EnvLink, a.value, err)
+		return nil, nil, errors.Join(err, CloseAll(files[1:]))
 	}
 	return link, files[1:], nil
 }
 
-// cameByExec reports whether a descriptor was inherited. What was is not close-on-exec, and all that Go opens is: another
-// descriptor is not ours to take.
-func cameByExec(fd int) bool {
-	flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0)
-	return err == nil && flags&unix.FD_CLOEXEC == 0
-}
-
-// take makes files of a descriptor and those that follow it.
+// take makes files from a descriptor and the ones that follow it.
 func take(fd, following int) []*os.File {
 	files := make([]*os.File, 0, 1+following)
 	for n := fd; n <= fd+following; n++ {
@@ -153,51 +153,36 @@ func take(fd, following int) []*os.File {
 	return files
 }
 
-// Unannounced returns env without the variable.
-func Unannounced(env []string) []string {
-	kept := make([]string, 0, len(env))
-	for _, entry := range env {
-		if len(entry) <= len(envLink) || entry[:len(envLink)+1] != envLink+"=" {
-			kept = append(kept, entry)
-		}
-	}
-	return kept
-}
-
-// isEnd reports whether an error of Read means that the other process has closed its end; a reset is what closing with
-// unread bytes looks like.
+// isEnd reports whether an error of Read means that the other process has closed its end. If it
+// closes its end with unread bytes, the kernel reports a reset.
 func isEnd(err error) bool {
-	return errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
+	return errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) ||
+		errors.Is(err, syscall.EPIPE)
 }
 
 // writeSome writes as much as there is room for, which may be nothing.
 func writeSome(conn syscall.Conn, b []byte) (n int, err error) {
-	raw, err := conn.SyscallConn()
-	if err != nil {
-		return 0, err
-	}
-	controlErr := raw.Control(func(fd uintptr) { n, err = unix.Write(int(fd), b) })
+	err = fds.Control(conn, func(fd int) (err error) {
+		n, err = unix.Write(fd, b)
+		return err
+	})
 	if errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EINTR) {
 		err = nil
 	}
-	return max(n, 0), errors.Join(controlErr, err)
+	return max(n, 0), err
 }
 
-// readSome reads what is there. If there is nothing, that is io.EOF.
+// readSome reads the bytes that have arrived. It returns io.EOF if there are none.
 func readSome(conn syscall.Conn, b []byte) (n int, err error) {
-	raw, err := conn.SyscallConn()
-	if err != nil {
-		return 0, err
-	}
-	closed := raw.Control(func(fd uintptr) {
-		for err = unix.EINTR; errors.Is(err, unix.EINTR); {
-			n, err = unix.Read(int(fd), b)
+	err = fds.Control(conn, func(fd int) error {
+		for {
+			n, err = unix.Read(fd, b)
+			if !errors.Is(err, unix.EINTR) {
+				return err
+			}
 		}
 	})
-	switch {
-	case closed != nil:
-		return 0, closed
-	case n == 0 || errors.Is(err, unix.EAGAIN):
+	if err == nil && n == 0 || errors.Is(err, unix.EAGAIN) {
 		return 0, io.EOF
 	}
 	return max(n, 0), err

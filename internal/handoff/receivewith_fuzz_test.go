@@ -14,7 +14,8 @@ import (
 // maxRights is more than the kernel takes with one message.
 const maxRights = 255
 
-// FuzzReceiveWith sends any bytes, with descriptors at two of them. None stays open but what the receiver gets.
+// FuzzReceiveWith sends any bytes, with descriptors at two of them. Only those that the receiver
+// returns stay open.
 func FuzzReceiveWith(f *testing.F) {
 	var all []byte
 	for _, m := range messages() {
@@ -36,7 +37,8 @@ func FuzzReceiveWith(f *testing.F) {
 		written := make(chan struct{})
 		go func() { // ends when all is written, or this side is closed
 			defer close(written)
-			writeWithRights(theirs, b, int(p.w.Fd()), map[int]int{int(at): int(n % maxRights), int(at2): int(n2 % maxRights)})
+			writeWithRights(theirs, b, int(p.w.Fd()),
+				map[int]int{int(at): int(n % maxRights), int(at2): int(n2 % maxRights)})
 			_ = theirs.Close()
 		}()
 		messages, err := 0, error(nil)
@@ -62,7 +64,7 @@ func FuzzReceiveWith(f *testing.F) {
 	})
 }
 
-// writeWithRights writes bytes, with so many copies of a descriptor at some of them.
+// writeWithRights writes bytes, with at[i] copies of a descriptor at byte i.
 func writeWithRights(l *Link, b []byte, fd int, at map[int]int) {
 	var oob []byte
 	for from, i := 0, 0; i <= len(b); i++ {

@@ -9,7 +9,8 @@ import (
 	"testing"
 )
 
-// A process that has ended may have left its end to a child. What it said before must be heard, and no more waited for.
+// A process that has ended may have left its end to a child. Its last messages must be received
+// without waiting for more.
 func TestStopWaiting(t *testing.T) {
 	a, b := pair(t)
 	must(t, a.Send(within(t), &Serving{}))
@@ -26,7 +27,8 @@ func TestStopWaiting(t *testing.T) {
 	wantMessage(t, a, &Abort{})
 }
 
-// To shut the socket down would drop what has come, on some systems. The other side would notice that on all of them.
+// Shutting the socket down would drop received bytes on some systems, and the other side would
+// notice it on all.
 func TestStopWaitingLeavesTheSocketAsItIs(t *testing.T) {
 	a, b := pair(t)
 	b.StopWaiting()
@@ -37,7 +39,7 @@ func TestStopWaitingLeavesTheSocketAsItIs(t *testing.T) {
 	wantMessage(t, b, &Ready{})
 }
 
-// What has come in part is not waited for either, whether it was read before or not.
+// The rest of a message is not waited for either, whether or not its beginning was read before.
 func TestStopWaitingWithinMessage(t *testing.T) {
 	for _, receiveBefore := range []bool{false, true} {
 		a, b := pair(t)
@@ -46,7 +48,8 @@ func TestStopWaitingWithinMessage(t *testing.T) {
 			cancelOnceRead(t, b, receive)
 		}
 		b.StopWaiting()
-		if m, err := b.Receive(within(t)); !errors.Is(err, io.EOF) || !errors.Is(err, io.ErrUnexpectedEOF) {
+		if m, err := b.Receive(within(t)); !errors.Is(err, io.EOF) ||
+			!errors.Is(err, io.ErrUnexpectedEOF) {
 			t.Errorf("got %+v, %v; want io.ErrUnexpectedEOF", m, err)
 		}
 	}

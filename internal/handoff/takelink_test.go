@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"reflect"
 	"strconv"
 	"strings"
 	"syscall"
@@ -16,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/go-grace/grace/internal/fds"
 	"github.com/go-grace/grace/internal/test/helpertest"
 )
 
@@ -24,7 +24,7 @@ func init() {
 	helpertest.Register("deceived", deceivedHelper)
 }
 
-// successorHelper takes its link, and says what it was told.
+// successorHelper takes its link and sends back the identity of the handoff.
 func successorHelper() error {
 	l, following, err := TakeLink(0)
 	if len(following) > 0 {
@@ -34,7 +34,7 @@ func successorHelper() error {
 		return err
 	}
 	defer l.Close()
-	if _, ok := os.LookupEnv(envLink); ok {
+	if _, ok := os.LookupEnv(EnvLink); ok {
 		return errors.New("the variable is left for the next child")
 	}
 	if flags, err := unix.FcntlInt(3, unix.F_GETFD, 0); err == nil && flags&unix.FD_CLOEXEC == 0 {
@@ -47,7 +47,8 @@ func successorHelper() error {
 	return l.Send(context.Background(), &Failed{Reason: m.(*Hello).Handoff})
 }
 
-// deceivedHelper is told that its standard input is the link. A service manager may well have made that a socket.
+// deceivedHelper is told that its standard input is the link. A service manager may have made that
+// a socket.
 func deceivedHelper() error {
 	_, _, err := TakeLink(0)
 	fmt.Print(err != nil, helpertest.IsOpen(0))
@@ -81,28 +82,29 @@ func TestTakeLinkLeavesStandardStreams(t *testing.T) {
 	}
 }
 
-// The end of a link that Pair makes for the successor reaches the successor alone.
+// Only the successor gets the end of a link that Pair makes for it.
 func TestPairIsCloseOnExec(t *testing.T) {
 	link, theirs, err := Pair()
 	must(t, err)
 	defer link.Close()
 	defer theirs.Close()
 	for _, fd := range []int{int(theirs.Fd()), fdOf(t, link.conn)} {
-		if flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err != nil || flags&unix.FD_CLOEXEC == 0 {
+		if flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err != nil ||
+			flags&unix.FD_CLOEXEC == 0 {
 			t.Errorf("descriptor %d would leak into every child: %v", fd, err)
 		}
 	}
 }
 
 func TestTakeLinkWithoutVariable(t *testing.T) {
-	t.Setenv(envLink, "")
-	must(t, os.Unsetenv(envLink))
+	t.Setenv(EnvLink, "")
+	must(t, os.Unsetenv(EnvLink))
 	if l, _, err := TakeLink(0); l != nil || err != nil {
 		t.Errorf("got %v, %v; want nothing", l, err)
 	}
 }
 
-// passed gives a descriptor as execve would leave it to a child. Whoever takes it closes it.
+// passed returns a descriptor as execve would leave it to a child.
 func passed(t *testing.T, fd int) int {
 	t.Helper()
 	n, err := unix.Dup(fd)
@@ -112,10 +114,11 @@ func passed(t *testing.T, fd int) int {
 
 func fdOf(t *testing.T, conn syscall.Conn) int {
 	t.Helper()
-	raw, err := conn.SyscallConn()
-	must(t, err)
 	var number int
-	must(t, raw.Control(func(fd uintptr) { number = int(fd) }))
+	must(t, fds.Control(conn, func(fd int) error {
+		number = fd
+		return nil
+	}))
 	return number
 }
 
@@ -127,41 +130,47 @@ func TestTakeLinkRefusesLies(t *testing.T) {
 	file, err := os.Open(os.Args[0])
 	must(t, err)
 	defer file.Close()
-	good, afile, listener := passed(t, int(theirs.Fd())), passed(t, int(file.Fd())), passed(t, fdOf(t, tcpListener(t)))
+	good, afile := passed(t, int(theirs.Fd())), passed(t, int(file.Fd()))
+	listener := passed(t, fdOf(t, tcpListener(t)))
 	defer unix.Close(good)
 	defer unix.Close(afile)
 	parent := "," + strconv.Itoa(os.Getppid())
 	tests := []struct {
 		what, value, says string
-		keeps             int // a descriptor that is none of a link's business; -1 for none
+		keeps             int // a descriptor that must stay open; -1 for none
 	}{
 		{"a word", "three", `GRACE_LINK="three"`, -1},
 		{"nothing", "", `GRACE_LINK=""`, -1},
 		{"a negative number", "-1", `GRACE_LINK="-1"`, -1},
 		{"a number with a blank", " " + strconv.Itoa(good) + ",0" + parent, "GRACE_LINK=", good},
 		{"more than an int", "99999999999999999999", "GRACE_LINK=", -1},
-		{"more than a descriptor", strconv.FormatInt(1<<32+int64(good), 10) + ",0" + parent, "GRACE_LINK", good}, // the kernel sees the low half
+		// The kernel would see the low half.
+		{"more than a descriptor", strconv.FormatInt(1<<32+int64(good), 10) + ",0" + parent,
+			"GRACE_LINK", good},
 		{"no count", strconv.Itoa(good), "descriptors that follow", good},
 		{"a count below zero", strconv.Itoa(good) + ",-1", "descriptors that follow", good},
 		{"a count beyond reason", strconv.Itoa(good) + ",100000", "descriptors that follow", good},
-		{"no process", strconv.Itoa(good) + ",0", "the number of the old process", good},
-		{"a process below one", strconv.Itoa(good) + ",0,0", "the number of the old process", good},
-		{"more fields", strconv.Itoa(good) + ",0" + parent + ",1", "the number of the old process", good},
-		{"more than was passed", strconv.Itoa(good) + ",1000" + parent, "was passed to this process", good},
+		{"no process", strconv.Itoa(good) + ",0", "the PID of the old process", good},
+		{"a process below one", strconv.Itoa(good) + ",0,0", "the PID of the old process", good},
+		{"more fields", strconv.Itoa(good) + ",0" + parent + ",1", "the PID of the old process",
+			good},
+		{"more than was passed", strconv.Itoa(good) + ",1000" + parent, "but descriptor ", good},
 		{"closed", "1000,0" + parent, "GRACE_LINK=1000", -1},
-		{"a file", strconv.Itoa(afile) + ",0" + parent, "no socket", afile},
-		{"opened by this process", strconv.Itoa(int(theirs.Fd())) + ",0" + parent, "was passed to this process", int(theirs.Fd())},
-		{"a TCP socket", strconv.Itoa(listener) + ",0" + parent, "GRACE_LINK=" + strconv.Itoa(listener), -1},
+		{"a file", strconv.Itoa(afile) + ",0" + parent, "is not a socket", afile},
+		{"opened by this process", strconv.Itoa(int(theirs.Fd())) + ",0" + parent,
+			"was opened by this process", int(theirs.Fd())},
+		{"a TCP socket", strconv.Itoa(listener) + ",0" + parent,
+			"GRACE_LINK=" + strconv.Itoa(listener), -1},
 	}
 	for _, tt := range tests {
 		t.Run(tt.what, func(t *testing.T) {
-			t.Setenv(envLink, tt.value)
+			t.Setenv(EnvLink, tt.value)
 			before := len(helpertest.OpenDescriptors())
 			l, _, err := TakeLink(0)
 			if l != nil || err == nil || !strings.Contains(err.Error(), tt.says) {
 				t.Fatalf("got %v, %v; want an error that says %q", l, err, tt.says)
 			}
-			if _, ok := os.LookupEnv(envLink); ok {
+			if _, ok := os.LookupEnv(EnvLink); ok {
 				t.Error("the variable is still set")
 			}
 			if now := len(helpertest.OpenDescriptors()); now > before {
@@ -182,7 +191,7 @@ func tcpListener(t *testing.T) *net.TCPListener {
 	return ln.(*net.TCPListener)
 }
 
-// What follows the link is taken with it, and stays out of every other child.
+// The descriptors that follow the link are taken with it and are close-on-exec.
 func TestTakeLinkWithFollowing(t *testing.T) {
 	link, theirs, err := Pair()
 	must(t, err)
@@ -195,14 +204,15 @@ func TestTakeLinkWithFollowing(t *testing.T) {
 		must(t, err)
 	}
 	must(t, errors.Join(theirs.Close(), file.Close()))
-	t.Setenv(envLink, strings.TrimPrefix(Announce(at, 2), envLink+"="))
+	t.Setenv(EnvLink, strings.TrimPrefix(Announce(at, 2), EnvLink+"="))
 	taken, following, err := TakeLink(0)
 	must(t, err)
 	if len(following) != 2 || following[0].Fd() != at+1 || following[1].Fd() != at+2 {
 		t.Errorf("took %v", following)
 	}
 	for _, f := range following {
-		if flags, err := unix.FcntlInt(f.Fd(), unix.F_GETFD, 0); err != nil || flags&unix.FD_CLOEXEC == 0 {
+		if flags, err := unix.FcntlInt(f.Fd(), unix.F_GETFD, 0); err != nil ||
+			flags&unix.FD_CLOEXEC == 0 {
 			t.Errorf("%s is left for the next child: %v", f.Name(), err)
 		}
 	}
@@ -211,31 +221,27 @@ func TestTakeLinkWithFollowing(t *testing.T) {
 	must(t, errors.Join(CloseAll(following), taken.Close()))
 }
 
-func TestUnannounced(t *testing.T) {
-	env := []string{"PATH=/bin", Announce(7, 2), "GRACE_LINKED=1", "GRACE_LINK", envLink + "="}
-	want := []string{"PATH=/bin", "GRACE_LINKED=1", "GRACE_LINK"}
-	if got := Unannounced(env); !reflect.DeepEqual(got, want) {
-		t.Errorf("got %q, want %q", got, want)
-	}
-}
-
-// Whatever the variable says, it is understood as Announce writes it, or refused by name.
+// A variable is either understood as Announce writes it, or refused with its name.
 func FuzzAnnounced(f *testing.F) {
-	for _, value := range []string{"", "7", "7,2,4711", "3,0,1", "2,0,1", "7,65537,1", "7,0,0", "+7,0,1", "7,2,4711,5", "7,-1,12", "99999999999,0,1"} {
+	for _, value := range []string{
+		"", "7", "7,2,4711", "3,0,1", "2,0,1", "7,65537,1", "7,0,0",
+		"+7,0,1", "7,2,4711,5", "7,-1,12", "99999999999,0,1",
+	} {
 		f.Add(value)
 	}
 	f.Fuzz(func(t *testing.T, value string) {
 		a, err := parseAnnounced(value)
 		if err != nil {
-			if !strings.Contains(err.Error(), envLink) {
+			if !strings.Contains(err.Error(), EnvLink) {
 				t.Errorf("%v does not name the variable", err)
 			}
 			return
 		}
-		if a.fd < 3 || a.following < 0 || a.following > maxFollowing || a.by < 1 {
+		if a.fd < 3 || a.following < 0 || a.following > maxFollowing || a.announcer < 1 {
 			t.Errorf("%q was understood as %+v", value, a)
 		}
-		if again, err := parseAnnounced(fmt.Sprintf("%d,%d,%d", a.fd, a.following, a.by)); err != nil || again.fd != a.fd || again.following != a.following || again.by != a.by {
+		a.value = fmt.Sprintf("%d,%d,%d", a.fd, a.following, a.announcer)
+		if again, err := parseAnnounced(a.value); err != nil || again != a {
 			t.Errorf("%q became %+v, %v", value, again, err)
 		}
 	})

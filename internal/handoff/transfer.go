@@ -1,33 +1,38 @@
 package handoff
 
-// While it drains, the old process can transfer open connections to its successor, over a link of their own:
+// While it drains, the old process can transfer open connections to its successor over a separate
+// link:
 //
 //	old                                          new
 //	Offer, with a descriptor               -->
 //	                                       <--   Taken, or Refused
 //	Revoked                                -->   (nothing more is taken)
 //
-// Until it has read Taken, the old process keeps the connection, and may go on with it; the successor does not touch it before it
-// has sent Taken. If the old process does not want to wait any longer, it shuts its end down for reading, reads what was sent
-// before, and sends Revoked. Then what is sent no more is not taken: both processes know the same about each connection. A
-// successor that cannot send Taken, and reads the end of the link without Revoked, is the only one to have the connection: the
-// old process has died. Therefore the link always has room for Revoked, see [TransferPair], and one that ends in the middle of a
-// message says the same as Revoked.
+// Until it has read Taken, the old process keeps the connection and may continue with it. The
+// successor does not touch the connection before it has sent Taken.
 //
-// A successor that is replaced itself, while an older generation still drains, gives one end of a new link to its own successor, and
-// the other one to the older generation, by Redirect: what that offers from then on goes to who serves.
+// If the old process stops waiting, it shuts its end down for reading, reads the messages that were
+// sent before, and sends Revoked. The successor can no longer send Taken then, so both processes
+// agree about each connection. If the successor cannot send Taken and the link ends without
+// Revoked, the old process has died, and the successor alone has the connection. Therefore the link
+// always has room for Revoked, see [TransferPair]. A link that ends in the middle of a message
+// means the same as Revoked.
+//
+// If the successor is itself replaced while an older generation still drains, it makes a new link.
+// It passes one end to its own successor and sends the other to the older generation with Redirect,
+// which offers its connections there from then on.
 
-// MaxTransferState is how many bytes of state can be transferred with a connection.
+// MaxTransferState bounds the state that is transferred with a connection, in bytes.
 const MaxTransferState = 64 << 10
 
-// Offer offers a connection, whose descriptor comes with the message.
+// Offer offers a connection. Its descriptor comes with the message.
 type Offer struct {
 	Seq   int    // of this link
-	Name  string // that says who takes it
-	State string // for whoever that is
+	Name  string // of the handler that takes it
+	State string // for that handler
 }
 
-// Taken says that the connection is the successor's from now on.
+// Taken says that the successor owns the connection from now on.
 type Taken struct {
 	Seq int
 }
@@ -41,7 +46,8 @@ type Refused struct {
 // Revoked says that the old process keeps every connection for which it has not read Taken.
 type Revoked struct{}
 
-// Redirect says where to offer connections from now on: over the link whose descriptor comes with it.
+// Redirect asks to offer connections over another link from now on. Its descriptor comes with the
+// message.
 type Redirect struct{}
 
 func (*Offer) kind() kind   { return kindOffer }
@@ -95,8 +101,8 @@ func (m *Refused) set(tag byte, value decoder) {
 	}
 }
 
-// blankTransfer gives an empty message of the kind, or nil if there is none.
-func blankTransfer(k kind) Message {
+// newTransferMessage returns an empty message of the kind, or nil if the kind is unknown.
+func newTransferMessage(k kind) Message {
 	switch k {
 	case kindOffer:
 		return &Offer{}

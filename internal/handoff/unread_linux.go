@@ -1,14 +1,19 @@
 package handoff
 
-import "golang.org/x/sys/unix"
+import (
+	"golang.org/x/sys/unix"
 
-// IsRead reports whether the other process has read all that was sent to it. Where that cannot be told, it is true.
+	"github.com/go-grace/grace/internal/fds"
+)
+
+// IsRead reports whether the other process has read everything that was sent to it. If that is
+// unknown, it returns true.
 func (l *Link) IsRead() bool {
 	unread := 0
-	raw, err := l.conn.SyscallConn()
-	if err == nil {
-		// It counts the memory that messages take, and not their bytes: zero when all is read.
-		_ = raw.Control(func(fd uintptr) { unread, err = unix.IoctlGetInt(int(fd), unix.SIOCOUTQ) })
-	}
+	err := fds.Control(l.conn, func(fd int) (err error) {
+		// This counts the memory of unread messages, not their bytes.
+		unread, err = unix.IoctlGetInt(fd, unix.SIOCOUTQ)
+		return err
+	})
 	return err != nil || unread == 0
 }

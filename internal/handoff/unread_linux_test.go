@@ -10,21 +10,21 @@ func TestIsRead(t *testing.T) {
 	must(t, err)
 	defer other.Close()
 	if !link.IsRead() {
-		t.Error("nothing was sent, and something is unread")
+		t.Error("nothing was sent, but something is unread")
 	}
 	must(t, link.Send(within(t), hello()))
 	must(t, link.Send(within(t), &Commit{}))
 	for i := range 2 {
 		if link.IsRead() {
-			t.Errorf("all is read after %d of two messages", i)
+			t.Errorf("everything is read after %d of two messages", i)
 		}
-		var part [1]byte // whoever has read a part has not read it all
+		var part [1]byte // a part is not the whole message
 		if _, err := other.conn.Read(part[:]); err != nil {
 			t.Fatal(err)
 		}
 		other.buf = append(other.buf, part[:]...)
 		if link.IsRead() {
-			t.Error("all is read after a byte")
+			t.Error("everything is read after a byte")
 		}
 		if _, err := other.Receive(within(t)); err != nil {
 			t.Fatal(err)
@@ -34,6 +34,6 @@ func TestIsRead(t *testing.T) {
 		}
 	}
 	if !link.IsRead() {
-		t.Error("what was read counts as unread")
+		t.Error("messages that were read count as unread")
 	}
 }

@@ -2,5 +2,6 @@
 
 package handoff
 
-// IsRead would report whether the other process has read all that was sent to it: that cannot be told here.
+// IsRead always returns true: this platform does not report whether the other process has read
+// everything.
 func (l *Link) IsRead() bool { return true }
