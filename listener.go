@@ -45,6 +45,10 @@ func (l *tcpListener) AcceptTCP() (*net.TCPConn, error) {
 	return c, err
 }
 
+// AcceptsPlainConns reports whether Accept returns connections of package net as they are. gracehttp
+// asks: it drains HTTP/2 in another way where a connection may hide its TLS.
+func (l *tcpListener) AcceptsPlainConns() bool { return true }
+
 func (l *tcpListener) SetDeadline(t time.Time) error {
 	l.turnstile.setDeadline(t)
 	return l.TCPListener.SetDeadline(t)
@@ -75,6 +79,10 @@ func (l *unixListener) AcceptUnix() (*net.UnixConn, error) {
 	}
 	return l.UnixListener.AcceptUnix()
 }
+
+// AcceptsPlainConns reports whether Accept returns connections of package net as they are. gracehttp
+// asks: it drains HTTP/2 in another way where a connection may hide its TLS.
+func (l *unixListener) AcceptsPlainConns() bool { return true }
 
 func (l *unixListener) SetDeadline(t time.Time) error {
 	l.turnstile.setDeadline(t)

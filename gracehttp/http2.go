@@ -13,8 +13,6 @@ import (
 	"strings"
 	"sync"
 	"time"
-
-	"github.com/go-grace/grace"
 )
 
 // The protocols of http.Server.TLSNextProto that are HTTP/2. The second one is HTTP/2 without TLS: net/http does not advertise it, but
@@ -55,15 +53,26 @@ func (s *server) takeHTTP2(ln net.Listener, secure bool) {
 	s.RegisterOnShutdown(s.endHTTP2)
 }
 
-// mayHideTLS reports whether connections of a listener may have TLS and be no *tls.Conn: http.Server, since Go 1.27, serves HTTP/2 on those,
-// but not by TLSNextProto.
+// mayHideTLS reports whether the listener may return connections with TLS that are not a *tls.Conn.
+// http.Server, since Go 1.27, serves HTTP/2 on those, but not by TLSNextProto. The types of package
+// net must match exactly: a wrapper that embeds one may have an Accept of its own.
 func mayHideTLS(ln net.Listener) bool {
-	t := reflect.TypeOf(ln)
-	if t.Kind() == reflect.Pointer {
-		t = t.Elem()
+	switch ln := ln.(type) {
+	case *net.TCPListener, *net.UnixListener:
+		return false
+	case plainListener:
+		return !ln.AcceptsPlainConns()
 	}
-	return !slices.Contains([]string{"net", "crypto/tls", reflect.TypeFor[grace.Manager]().PkgPath()}, t.PkgPath())
+	return reflect.TypeOf(ln) != tlsListener
 }
+
+// plainListener is a listener that reports whether Accept returns connections of package net as
+// they are. Those of [grace.Manager.Listen] do. A wrapper that embeds a [net.Listener] does not have
+// the method, and nobody outside grace can name, and so embed, a type that has it.
+type plainListener interface{ AcceptsPlainConns() bool }
+
+// tlsListener is the type of what [tls.NewListener] returns: its connections are each a *tls.Conn.
+var tlsListener = reflect.TypeOf(tls.NewListener(nil, nil))
 
 // servesHTTP2 reports whether http.Server would serve HTTP/2 by itself. It refuses some settings of TLS.
 func servesHTTP2(srv *http.Server) bool {

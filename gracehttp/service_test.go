@@ -5,7 +5,6 @@ package gracehttp
 import (
 	"crypto/tls"
 	"errors"
-	"os"
 	"path/filepath"
 	"slices"
 	"syscall"
@@ -30,14 +29,11 @@ type service struct {
 
 func start(t *testing.T, c config) *service {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "http") // the path of a unix socket is short
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) }) //nolint:errcheck // it is temporary
+	dir := shortDir(t)
 	s := &service{t: t, unix: filepath.Join(dir, "socket")}
 	c.Unix = s.unix
 	c.File = filepath.Join(dir, "file")
+	var err error
 	c.Cert, c.Key, s.trust, err = httpload.Certificate(dir)
 	if err := errors.Join(err, httpload.WriteFile(c.File)); err != nil {
 		t.Fatal(err)
