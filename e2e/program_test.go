@@ -43,15 +43,15 @@ type config struct {
 
 // said is a line of the service, for the test to read.
 type said struct {
-	What       string
-	Generation int
-	PID        int
-	Name       string `json:",omitempty"`
-	Addr       string `json:",omitempty"`
-	Err        string `json:",omitempty"`
-	Requests   int64  `json:",omitempty"`
-	Conns      int64  `json:",omitempty"`
-	Passed     int64  `json:",omitempty"`
+	What        string
+	Generation  int
+	PID         int
+	Name        string `json:",omitempty"`
+	Addr        string `json:",omitempty"`
+	Err         string `json:",omitempty"`
+	Requests    int64  `json:",omitempty"`
+	Conns       int64  `json:",omitempty"`
+	Transferred int64  `json:",omitempty"`
 }
 
 func say(s said) {
@@ -71,7 +71,7 @@ func observe(r grace.Record) {
 		s.Err = text(e.Err)
 	case grace.Reported:
 		report, _ := e.Report.(gracehttp.DrainReport)
-		s.Passed = int64(report.Passed)
+		s.Transferred = int64(report.Transferred)
 	default:
 		return
 	}
@@ -120,10 +120,10 @@ func (c config) start(m *grace.Manager, srv *http.Server, plain, secure net.List
 		go srv.ServeTLS(secure, c.Cert, c.Key) //nolint:errcheck // likewise
 		return nil
 	}
-	if err := gracehttp.Serve(m, srv, plain, modes[c.Mode]...); err != nil {
+	if err := gracehttp.Start(m, srv, plain, modes[c.Mode]...); err != nil {
 		return err
 	}
-	return gracehttp.ServeTLS(m, srv, secure, c.Cert, c.Key)
+	return gracehttp.StartTLS(m, srv, secure, c.Cert, c.Key)
 }
 
 // handler tells each request what it was, and counts.

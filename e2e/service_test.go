@@ -61,9 +61,9 @@ func (s *service) upgradeTenTimes() {
 
 // totals are those of all generations.
 type totals struct {
-	requests int64
-	conns    int64 // one that is passed counts in both processes
-	passed   int64 // to successors
+	requests    int64
+	conns       int64 // one that is transferred counts in both processes
+	transferred int64 // to successors
 }
 
 // stop ends the service, whose clients are gone.
@@ -77,7 +77,7 @@ func (s *service) stop() (sum totals) {
 		sum.conns += left.Conns
 	}
 	for _, l := range s.Lines() {
-		sum.passed += l.Passed
+		sum.transferred += l.Transferred
 	}
 	s.t.Logf("the service had %+v", sum)
 	return sum
@@ -90,7 +90,7 @@ func (sum totals) check(t *testing.T, mode string) {
 	if sum.conns > sum.requests/2 {
 		t.Error("connections are not kept")
 	}
-	if mode == handover && sum.passed < upgrades {
+	if mode == handover && sum.transferred < upgrades {
 		t.Error("connections are not handed over")
 	}
 }

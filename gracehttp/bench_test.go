@@ -99,7 +99,7 @@ func startOurs(b *testing.B, opts []Option) *requester {
 	m := newManager(b)
 	ln, err := m.Listen(b.Context(), "tcp", "127.0.0.1:0")
 	if err == nil {
-		err = Serve(m, benchServer(), ln, append(opts, WithIdleGrace(0))...)
+		err = Start(m, benchServer(), ln, append(opts, WithIdleGrace(0))...)
 	}
 	if err == nil {
 		err = m.Ready(b.Context())

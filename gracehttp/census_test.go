@@ -12,7 +12,7 @@ func TestNothingIsLeftAfterTheDrain(t *testing.T) {
 			s := start(t, config{Idle: idle, Grace: testGrace / 4})
 			var used []*connection
 			for range 3 {
-				for _, connect := range s.doors() {
+				for _, connect := range s.dialers() {
 					connect() // stays silent
 					c := connect()
 					c.get("/who")
@@ -22,7 +22,7 @@ func TestNothingIsLeftAfterTheDrain(t *testing.T) {
 			const upgrades = 3
 			for n := range upgrades {
 				s.upgrade()
-				if r := s.awaitReport(n + 1); r.Passed == 0 || r.Cut > 0 {
+				if r := s.awaitReport(n + 1); r.Transferred == 0 || r.Cut > 0 {
 					t.Errorf("process %d: %+v", n+1, r)
 				}
 			}

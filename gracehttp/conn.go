@@ -11,8 +11,8 @@ import (
 )
 
 const (
-	partingTime = time.Second // that a connection may take to end whose read was interrupted
-	leaveTime   = time.Second // that an idle connection may take to leave for the successor, or for its end in HTTP/2; longer, if something comes
+	interruptTime = time.Second // that a connection may take to end whose read was interrupted
+	leaveTime     = time.Second // that an idle connection may take to leave for the successor, or for its end in HTTP/2; longer, if something comes
 )
 
 // conn is a connection of a server.
@@ -22,15 +22,15 @@ type conn struct {
 	handover *handover       // nil for a connection that is not handed over between requests
 	context  context.Context //nolint:containedctx // of its requests
 
-	mu     sync.Mutex
-	frames *http2Conn           // of HTTP/2; nil for all else
-	tls    *tls.ConnectionState // of HTTP/2 with TLS
-	state  http.ConnState
-	since  time.Time // when it became idle, or was accepted
-	parted time.Time // when its read was interrupted; zero if it was not
-	http2  bool
-	asked  bool // whether TLS has agreed on HTTP/2
-	let    bool // it was hijacked, and its handler has returned
+	mu              sync.Mutex
+	frames          *http2Conn           // of HTTP/2; nil for all else
+	tls             *tls.ConnectionState // of HTTP/2 with TLS
+	state           http.ConnState
+	since           time.Time // when it became idle, or was accepted
+	interrupted     time.Time // when its read was interrupted; zero if it was not
+	http2           bool
+	asked           bool // whether TLS has agreed on HTTP/2
+	handlerReturned bool // it was hijacked, and its handler has returned
 }
 
 // newConn is called for each connection before all else.
@@ -62,7 +62,7 @@ func (c *conn) setProtocol(major int) {
 func (c *conn) setHTTP2(frames *http2Conn) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.http2, c.frames, c.parted = true, frames, time.Time{}
+	c.http2, c.frames, c.interrupted = true, frames, time.Time{}
 	if t, ok := c.Conn.(*tls.Conn); ok {
 		state := t.ConnectionState()
 		c.tls = &state
@@ -83,13 +83,13 @@ func (c *conn) http2Conn() *http2Conn {
 func (c *conn) mayLeave() bool { return c != nil && c.handover.mayLeave() }
 
 // release is called when a handler returns.
-func (c *conn) release() {
+func (c *conn) noteHandlerReturn() {
 	if c == nil {
 		return
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.let = c.state == http.StateHijacked
+	c.handlerReturned = c.state == http.StateHijacked
 }
 
 // enter is a change of the state, in the goroutine that serves the connection.
@@ -103,14 +103,14 @@ func (c *conn) enter(state http.ConnState, readTimeout time.Duration) {
 	if c.handover != nil {
 		c.handover.note(state)
 	}
-	if !c.parted.IsZero() && (state == http.StateActive || state == http.StateHijacked) {
+	if !c.interrupted.IsZero() && (state == http.StateActive || state == http.StateHijacked) {
 		c.resume(readTimeout)
 	}
 }
 
 // resume takes an interruption back that a request has forestalled; mu is held.
 func (c *conn) resume(readTimeout time.Duration) {
-	c.parted = time.Time{}
+	c.interrupted = time.Time{}
 	var deadline time.Time
 	if readTimeout > 0 {
 		deadline = time.Now().Add(readTimeout)
@@ -118,13 +118,13 @@ func (c *conn) resume(readTimeout time.Duration) {
 	_ = c.SetReadDeadline(deadline) // a connection that is gone says so by itself
 }
 
-// part ends a connection, in the drain that began at a time: one of HTTP/1 if it has had no request for longer than the grace. It
+// drain ends a connection, in the drain that began at a time: one of HTTP/1 if it has had no request for longer than the grace. It
 // reports whether the connection has to be waited for, which one of HTTP/2 is only if its frames are followed.
 //
 // The read for the next request is interrupted, after which net/http closes the connection. To close it here would also hit a
 // request that was read, of which net/http has not told yet. Such a request goes on: net/http sets the deadlines anew for it, and
 // enter takes back what comes after that.
-func (c *conn) part(grace time.Duration, began time.Time) (waits bool) {
+func (c *conn) drain(grace time.Duration, began time.Time) (waits bool) {
 	if c.mayLeave() {
 		grace = max(grace, leaveTime)
 	}
@@ -132,15 +132,15 @@ func (c *conn) part(grace time.Duration, began time.Time) (waits bool) {
 	defer c.mu.Unlock()
 	switch {
 	case c.frames != nil:
-		c.frames.leave(max(grace, leaveTime), began)
+		c.frames.drain(max(grace, leaveTime), began)
 	case c.isHTTP2():
 		return false
 	case c.state == http.StateActive || time.Since(latest(c.since, began, c.handover.lastHeard())) < grace:
 	case time.Since(c.lastReceived()) < grace: // a request may be on its way of which http.Server does not tell yet
-	case c.parted.IsZero():
-		c.parted = time.Now()
+	case c.interrupted.IsZero():
+		c.interrupted = time.Now()
 		_ = c.SetReadDeadline(longAgo)
-	case time.Since(c.parted) >= partingTime:
+	case time.Since(c.interrupted) >= interruptTime:
 		go c.Close() //nolint:errcheck // ends soon; TLS may take some seconds to say good-bye
 	}
 	return true
@@ -181,7 +181,7 @@ func (c *conn) ended() bool {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.let
+	return c.handlerReturned
 }
 
 // lastReceived is when its client has last sent something, as far as the system tells.

@@ -4,7 +4,7 @@
 //	...
 //	err = gracehttp.ListenAndServe(ctx, m, &http.Server{Addr: ":8080", Handler: mux})
 //
-// is a whole service: SIGHUP upgrades it, SIGTERM ends it. Services with more servers or listeners call [Serve] or [ServeTLS] for
+// is a whole service: SIGHUP upgrades it, SIGTERM ends it. Services with more servers or listeners call [Start] or [StartTLS] for
 // each, and then [grace.Manager.Run]. The program examples/http is complete.
 //
 // # The drain

@@ -27,7 +27,7 @@ func (s *server) drain(ctx context.Context) error {
 	s.shutDown(ctx)
 
 	err := s.listenErr
-	report := DrainReport{Server: s.Server, Addrs: s.addrs(), Duration: time.Since(s.began), Requests: int(s.requests.Load()), Passed: int(s.handing.passed.Load())}
+	report := DrainReport{Server: s.Server, Addrs: s.addrs(), Duration: time.Since(s.began), Requests: int(s.requests.Load()), Transferred: int(s.transfers.transferred.Load())}
 	report.Closed, report.Cut = s.conns.count()
 	if report.Cut > 0 {
 		s.closeAll()
@@ -42,7 +42,7 @@ func (s *server) begin(upgraded bool) {
 	s.beginOnce.Do(func() {
 		s.began = time.Now()
 		s.conns.begin()
-		s.handing.taker.Store(upgraded)
+		s.transfers.hasSuccessor.Store(upgraded)
 		s.endServe()
 		s.listenErr = s.stopListening()
 	})
@@ -101,7 +101,7 @@ func (s *server) finish(ctx context.Context) {
 	}
 	finished := func() bool {
 		waits := false
-		s.conns.each(func(c *conn) { waits = c.part(s.grace(), s.began) || waits })
+		s.conns.each(func(c *conn) { waits = c.drain(s.grace(), s.began) || waits })
 		return !waits
 	}
 	poll(ctx, finished)

@@ -113,7 +113,7 @@ func TestServersDrainSideBySide(t *testing.T) {
 		others := []*rig{r}
 		for range 2 {
 			other := &rig{t: t, Manager: r.Manager, Listener: pipenet.Listen()}
-			if err := Serve(r.Manager, &http.Server{Handler: http.HandlerFunc(site)}, other.Listener, WithIdleGrace(0)); err != nil {
+			if err := Start(r.Manager, &http.Server{Handler: http.HandlerFunc(site)}, other.Listener, WithIdleGrace(0)); err != nil {
 				t.Fatal(err)
 			}
 			others = append(others, other)
@@ -294,7 +294,7 @@ func TestInterruptionIsTakenBack(t *testing.T) {
 		for timeout, after := range map[time.Duration]error{0: nil, time.Minute: context.DeadlineExceeded} {
 			ours, theirs := net.Pipe()
 			c := &conn{Conn: theirs, state: http.StateIdle}
-			c.part(0, time.Time{})
+			c.drain(0, time.Time{})
 			if _, err := theirs.Read(make([]byte, 1)); err == nil {
 				t.Fatal("the read is not interrupted")
 			}

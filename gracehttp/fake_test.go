@@ -31,7 +31,7 @@ func newRig(t *testing.T, srv *http.Server, opts ...Option) *rig {
 	t.Helper()
 	r := &rig{t: t, Listener: pipenet.Listen()}
 	r.Manager = newManager(t, grace.WithObserver(r))
-	if err := Serve(r.Manager, srv, r.Listener, opts...); err != nil {
+	if err := Start(r.Manager, srv, r.Listener, opts...); err != nil {
 		t.Fatal(err)
 	}
 	if err := r.Ready(t.Context()); err != nil {

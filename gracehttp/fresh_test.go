@@ -16,7 +16,7 @@ func TestFreshConnectionGoesToTheSuccessor(t *testing.T) {
 			t.Parallel()
 			s := start(t, config{})
 			fresh := map[string]*connection{}
-			for name, connect := range s.doors() {
+			for name, connect := range s.dialers() {
 				fresh[name] = connect()
 				c := connect() // the server accepts one after another
 				if who, _ := c.get("/who"); who != "1" {
@@ -26,7 +26,7 @@ func TestFreshConnectionGoesToTheSuccessor(t *testing.T) {
 			}
 			for n := range upgrades {
 				s.upgrade()
-				s.awaitPassed(n+1, len(fresh))
+				s.awaitTransferred(n+1, len(fresh))
 			}
 			for name, c := range fresh {
 				if who, last := c.get("/who"); who != fmt.Sprint(upgrades+1) || last {

@@ -52,7 +52,7 @@ type handover struct {
 	inner    inner
 	listener *listener
 	rule     idleRule
-	passage
+	idleTracker
 	http1 atomic.Bool  // its handler was called with a request of HTTP/1; until then it may be one of HTTP/2
 	heard atomic.Int64 // when something has come, in the drain; nanoseconds since 1970
 }
@@ -68,7 +68,7 @@ func (h *handover) wake() bool { return h.interrupt(h.inner.SetReadDeadline) }
 
 // mayLeave reports whether the connection will be handed over when it is idle.
 func (h *handover) mayLeave() bool {
-	return h != nil && h.http1.Load() && !h.stays.Load() && h.listener.server.handing.taker.Load()
+	return h != nil && h.http1.Load() && !h.stays.Load() && h.listener.server.transfers.hasSuccessor.Load()
 }
 
 // lastHeard is when something has come, if that was in the drain: a request may be on its way of which http.Server does not tell yet.
@@ -117,7 +117,7 @@ func (h *handover) readNext(b []byte) (int, error) {
 
 // afterWake goes on after the drain has interrupted a Read, which has returned n and err.
 func (h *handover) afterWake(n int, err error) (again bool, _ error) {
-	defer h.listener.server.handing.leave()
+	defer h.listener.server.transfers.freeSlot()
 	if n > 0 || !errors.Is(err, os.ErrDeadlineExceeded) || h.expired() { // it came too late
 		h.resume(busy, h.inner.SetReadDeadline)
 		return false, err

@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// idleConn gives a connection on which http.Server is about to read the next request, and its client.
-func (n *node) idleConn(deadline time.Time) (*tcpConn, *connection) {
+// usedConn gives a connection on which http.Server is about to read the next request, and its client.
+func (n *node) usedConn(deadline time.Time) (*tcpConn, *connection) {
 	n.t.Helper()
 	server, client := pair(n.t)
 	c := n.ln.wrap(server).(*tcpConn)
@@ -53,13 +53,13 @@ func refused(context.Context, string, syscall.Conn, []byte) error { return error
 func TestInterruptedWhenItIsAboutToLeave(t *testing.T) {
 	n := newNode(t, &http.Server{}, WithIdleHandover())
 	n.transferTo(taken)
-	c, _ := n.idleConn(time.Time{})
+	c, _ := n.usedConn(time.Time{})
 	b := make([]byte, 4096)
 	if !c.enter(len(b), c.rule) {
 		t.Fatal("the Read is not one for the next request")
 	}
 	n.begin(true)
-	n.handing.wake(t.Context(), c)
+	n.transfers.wake(t.Context(), c)
 	if _, err := c.readNext(b); err != errHandedOver {
 		t.Errorf("got %v", err)
 	}
@@ -78,13 +78,13 @@ func TestHalfClosedWhileItWaits(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			n := newNode(t, &http.Server{}, WithIdleHandover())
 			n.transferNothing()
-			c, client := n.idleConn(time.Time{})
+			c, client := n.usedConn(time.Time{})
 			result := startRead(t, c)
 			if err := half.close(c); err != nil {
 				t.Fatal(err)
 			}
 			n.begin(true)
-			n.handing.wake(t.Context(), c)
+			n.transfers.wake(t.Context(), c)
 			if _, err := io.WriteString(client, half.want.text); err != nil {
 				t.Fatal(err)
 			}
@@ -105,11 +105,11 @@ func TestReadsThatOnlyLookIdle(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			n := newNode(t, &http.Server{}, WithIdleHandover())
 			n.transferNothing()
-			c, client := n.idleConn(time.Time{})
+			c, client := n.usedConn(time.Time{})
 			change(c)
 			result := startRead(t, c)
 			n.begin(true)
-			n.handing.wake(t.Context(), c)
+			n.transfers.wake(t.Context(), c)
 			client.send("PRI")
 			if got := within(t, "end of the Read", result); got != (readResult{text: "PRI"}) {
 				t.Errorf("got %q, %v", got.text, got.err)
@@ -141,11 +141,11 @@ func TestDeadlineAfterAnInterruption(t *testing.T) {
 			if course.idle > 0 {
 				deadline = time.Now().Add(course.idle)
 			}
-			c, client := n.idleConn(deadline)
+			c, client := n.usedConn(deadline)
 			result := startRead(t, c)
 			n.begin(true)
-			n.handing.wake(t.Context(), c)
-			eventually(t, "back", func() bool { return len(n.handing.awake) == 0 })
+			n.transfers.wake(t.Context(), c)
+			eventually(t, "back", func() bool { return len(n.transfers.awake) == 0 })
 			if course.want.err == io.EOF {
 				client.Close()
 			} else if _, err := io.WriteString(client, course.send); err != nil {
@@ -165,12 +165,12 @@ func TestDeadlineAfterAnInterruption(t *testing.T) {
 func TestRequestForestallsTheInterruption(t *testing.T) {
 	n := newNode(t, &http.Server{}, WithIdleHandover())
 	n.transferTo(taken)
-	c, client := n.idleConn(time.Now().Add(time.Hour))
+	c, client := n.usedConn(time.Now().Add(time.Hour))
 	if !c.enter(4096, c.rule) {
 		t.Fatal("the Read is not one for the next request")
 	}
 	n.begin(true)
-	n.handing.wake(t.Context(), c)
+	n.transfers.wake(t.Context(), c)
 	if again, err := c.afterWake(1, nil); again || err != nil { // it has read a byte before
 		t.Errorf("it waits again: %v, %v", again, err)
 	}
@@ -191,12 +191,12 @@ func TestRequestForestallsTheInterruption(t *testing.T) {
 func TestIdleTimeoutForestallsTheInterruption(t *testing.T) {
 	n := newNode(t, &http.Server{}, WithIdleHandover())
 	n.transferNothing()
-	c, _ := n.idleConn(time.Now())
+	c, _ := n.usedConn(time.Now())
 	if !c.enter(4096, c.rule) {
 		t.Fatal("the Read is not one for the next request")
 	}
 	n.begin(true)
-	n.handing.wake(t.Context(), c)
+	n.transfers.wake(t.Context(), c)
 	if again, err := c.afterWake(0, os.ErrDeadlineExceeded); again || err == nil {
 		t.Errorf("it waits again: %v, %v", again, err)
 	}
@@ -212,20 +212,20 @@ func TestTimeThatIsLeft(t *testing.T) {
 		if left > 0 {
 			deadline = time.Now().Add(left)
 		}
-		idle, _ := old.idleConn(deadline)
+		idle, _ := old.usedConn(deadline)
 		silent, _ := pair(t)
-		if !old.ln.park(silent, deadline) {
-			t.Fatal("the connection is not parked")
+		if !old.ln.hold(silent, deadline) {
+			t.Fatal("the connection is not held")
 		}
 		result := startRead(t, idle)
 		drained := old.drainAfterUpgrade()
-		old.handing.wake(t.Context(), idle) // http.Server does not have it
+		old.transfers.wake(t.Context(), idle) // http.Server does not have it
 		if got := within(t, "handover", result); got.err != errHandedOver {
 			t.Errorf("got %q, %v", got.text, got.err)
 		}
 		old.finish(drained)
-		eventually(t, "taken", func() bool { return len(next.ln.parked()) == 2 })
-		for _, p := range next.ln.parked() {
+		eventually(t, "taken", func() bool { return len(next.ln.idleConns()) == 2 })
+		for _, p := range next.ln.idleConns() {
 			if p.deadline.IsZero() != deadline.IsZero() || deadline.Sub(p.deadline).Abs() > time.Minute {
 				t.Errorf("the deadline is %v instead of %v", p.deadline, deadline)
 			}
@@ -239,14 +239,14 @@ func TestTimeThatIsOver(t *testing.T) {
 	ours, client := pair(t)
 	n.ln.adopt(ours, []byte("1ms"))
 	client.end()
-	eventually(t, "forgotten", func() bool { return len(n.ln.parked()) == 0 })
+	eventually(t, "forgotten", func() bool { return len(n.ln.idleConns()) == 0 })
 }
 
 // A connection on which a part of a request has come in the drain has the grace from then on.
 func TestGraceOfAPartOfARequest(t *testing.T) {
 	n := newNode(t, &http.Server{}, WithIdleHandover())
 	n.transferTo(refused)
-	c, client := n.idleConn(time.Time{})
+	c, client := n.usedConn(time.Time{})
 	nc := newConn(c, n.server)
 	nc.Conn = opaque{c} // of which the system does not tell when something has come
 	nc.state, nc.since = http.StateIdle, time.Now().Add(-time.Hour)
@@ -256,7 +256,7 @@ func TestGraceOfAPartOfARequest(t *testing.T) {
 	within(t, "first byte", result)
 	for _, heard := range []time.Duration{0, time.Hour} {
 		c.heard.Add(-heard.Nanoseconds())
-		if nc.part(2*patience, nc.since); nc.parted.IsZero() == (heard > 0) {
+		if nc.drain(2*patience, nc.since); nc.interrupted.IsZero() == (heard > 0) {
 			t.Errorf("%v after the last byte, its end was begun: %t", heard, heard == 0)
 		}
 	}

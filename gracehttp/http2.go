@@ -31,7 +31,7 @@ const prefaceTime = 10 * time.Second
 func (s *server) takeHTTP2(ln net.Listener, secure bool) {
 	withTLS := s.Protocols == nil || s.Protocols.HTTP2()
 	withoutTLS := s.Protocols != nil && s.Protocols.UnencryptedHTTP2()
-	if withTLS && !secure && mayHideTLS(ln) || withoutTLS && !givesUnencrypted() || !servesHTTP2(s.Server) {
+	if withTLS && !secure && mayHideTLS(ln) || withoutTLS && !passesUnencrypted() || !servesHTTP2(s.Server) {
 		return
 	}
 	protos := maps.Clone(s.TLSNextProto)
@@ -107,8 +107,8 @@ var secureCiphers = []uint16{
 	tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384, tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
 }
 
-// givesUnencrypted reports whether http.Server gives connections of HTTP/2 without TLS away as we know it.
-var givesUnencrypted = sync.OnceValue(func() bool {
+// passesUnencrypted reports whether http.Server gives connections of HTTP/2 without TLS away as we know it.
+var passesUnencrypted = sync.OnceValue(func() bool {
 	client, conn := net.Pipe()
 	closed := make(chan struct{})
 	given := false
@@ -191,7 +191,7 @@ func (s *server) serveHTTP2(nc net.Conn, read string) {
 	_ = nc.SetReadDeadline(time.Now().Add(prefaceTime)) // a connection that is gone says so soon
 	ln := newSingleListener(c, c.closed)
 	_ = s.http2.Serve(ln) // until the connection is closed, or the server
-	if ln.isGiven() {
+	if ln.isTaken() {
 		<-c.closed
 	}
 }

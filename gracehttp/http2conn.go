@@ -33,22 +33,22 @@ type http2Conn struct {
 	preface  int       // bytes of it that are still to come
 	in       frames
 
-	writing sync.Mutex // held while something is written
-	out     frames
-	parted  bool  // nothing is written any more
-	broken  error // of a frame of ours that was written in part
+	writing    sync.Mutex // held while something is written
+	out        frames
+	halfClosed bool  // nothing is written any more
+	broken     error // of a frame of ours that was written in part
 
-	mu        sync.Mutex
-	streams   map[uint32]side // those that are open, and who has ended them on one side
-	last      uint32          // the last one that the client has opened; 0 if it has not opened any
-	refused   uint32          // http.Server has said that it ignores those from here on
-	announced time.Time       // when the client was to be told to open no more
-	told      time.Time       // when it was
-	delay     time.Duration   // after which it has answered; 0 if it has not
-	active    time.Time       // when there was the last sign of life since it was announced
-	settled   time.Time       // when the last stream ended since then, or the client has answered
-	parting   bool            // one direction is closed, or about to be
-	closing   bool            // so is the connection
+	mu          sync.Mutex
+	streams     map[uint32]side // those that are open, and who has ended them on one side
+	last        uint32          // the last one that the client has opened; 0 if it has not opened any
+	refused     uint32          // http.Server has said that it ignores those from here on
+	announced   time.Time       // when the client was to be told to open no more
+	told        time.Time       // when it was
+	delay       time.Duration   // after which it has answered; 0 if it has not
+	active      time.Time       // when there was the last sign of life since it was announced
+	settled     time.Time       // when the last stream ended since then, or the client has answered
+	halfClosing bool            // one direction is closed, or about to be
+	closing     bool            // so is the connection
 }
 
 // side says who has ended a stream.
@@ -130,7 +130,7 @@ func (c *http2Conn) Write(b []byte) (int, error) {
 	switch {
 	case c.broken != nil:
 		return 0, c.broken
-	case c.parted:
+	case c.halfClosed:
 		c.out.follow(b, c.noteSent)
 		return len(b), nil
 	}
@@ -200,7 +200,7 @@ func (c *http2Conn) tell() {
 
 // tellNow does it unless the last frame is not complete: then Write does, later; writing is held.
 func (c *http2Conn) tellNow() {
-	if c.parted || c.broken != nil || !c.out.isBetween() || !endsBlock(&c.out.frame) {
+	if c.halfClosed || c.broken != nil || !c.out.isBetween() || !endsBlock(&c.out.frame) {
 		return
 	}
 	if notice := c.notice(); notice != nil {
@@ -231,9 +231,9 @@ func (c *http2Conn) notice() []byte {
 	return []byte(goAway + ping)
 }
 
-// leave ends the connection in the drain that began at a time. The grace is for a client that has not opened a stream yet, which it
+// drain ends the connection in the drain that began at a time. The grace is for a client that has not opened a stream yet, which it
 // should find a server for, for one whose answers have no end, and for one of which nothing is heard any more.
-func (c *http2Conn) leave(grace time.Duration, began time.Time) {
+func (c *http2Conn) drain(grace time.Duration, began time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	isIdle, quiet := len(c.streams) == 0, time.Since(c.active)
@@ -244,10 +244,10 @@ func (c *http2Conn) leave(grace time.Duration, began time.Time) {
 			go c.tell()
 		}
 	case !isIdle || c.closing:
-	case c.delay > 0 && !c.parting:
+	case c.delay > 0 && !c.halfClosing:
 		if quiet >= max(leaveTime, 4*c.delay) || time.Since(c.settled) >= grace {
-			c.parting = true
-			go c.part()
+			c.halfClosing = true
+			go c.halfClose()
 		}
 	case quiet >= grace:
 		c.closing = true
@@ -255,26 +255,26 @@ func (c *http2Conn) leave(grace time.Duration, began time.Time) {
 	}
 }
 
-// part closes one direction, of a connection that has two. It waits until nobody writes, or the connection is closed.
-func (c *http2Conn) part() {
+// halfClose closes one direction, of a connection that has two. It waits until nobody writes, or the connection is closed.
+func (c *http2Conn) halfClose() {
 	c.writing.Lock()
 	defer c.writing.Unlock()
-	if !c.mayPart() {
+	if !c.mayHalfClose() {
 		return
 	}
 	if w, ok := c.Conn.(interface{ CloseWrite() error }); ok {
-		c.parted = true
+		c.halfClosed = true
 		_ = w.CloseWrite() // a connection that is gone says so by itself
 	}
 }
 
-// mayPart reports whether there is still nothing to be said.
-func (c *http2Conn) mayPart() bool {
+// mayHalfClose reports whether there is still nothing to be said.
+func (c *http2Conn) mayHalfClose() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.active = time.Now()
-	c.parting = len(c.streams) == 0
-	return c.parting
+	c.halfClosing = len(c.streams) == 0
+	return c.halfClosing
 }
 
 // isIgnored reports whether the client goes on though it should have got what it was told.

@@ -40,7 +40,7 @@ func TestHTTP2WordsOfOursComeBetweenFrames(t *testing.T) {
 					t.Errorf("%d, %v", n, err)
 				}
 				if i == told {
-					c.leave(0, time.Now())
+					c.drain(0, time.Now())
 				}
 				synctest.Wait()
 			}
@@ -121,11 +121,11 @@ func TestHTTP2IgnoredStreamIsNotOpen(t *testing.T) {
 // twoWay is a connection whose directions can be closed, and that tells when.
 type twoWay struct {
 	recorder
-	began          time.Time
-	parted, closed time.Duration // 0 if it is not
+	began              time.Time
+	halfClosed, closed time.Duration // 0 if it is not
 }
 
-func (c *twoWay) CloseWrite() error { c.parted = time.Since(c.began); return nil }
+func (c *twoWay) CloseWrite() error { c.halfClosed = time.Since(c.began); return nil }
 func (c *twoWay) Close() error      { c.closed = time.Since(c.began); return nil }
 
 // newTold is a connection without streams whose client has been told, and answers after a while.
@@ -149,7 +149,7 @@ func newTold(delay time.Duration) (*http2Conn, *twoWay) {
 // However short the grace is, the connection is closed in one direction before the other, and not before it was quiet.
 func TestHTTP2ClosesOneDirectionFirst(t *testing.T) {
 	const late = 1300 * time.Millisecond
-	for _, c := range []struct{ grace, delay, parted time.Duration }{
+	for _, c := range []struct{ grace, delay, halfClosed time.Duration }{
 		{leaveTime, 0, leaveTime},
 		{DefaultIdleGrace, 0, leaveTime},
 		{DefaultIdleGrace, leaveTime, leaveTime + 4*leaveTime},
@@ -158,12 +158,12 @@ func TestHTTP2ClosesOneDirectionFirst(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			h, wire := newTold(c.delay)
 			for wire.closed == 0 && time.Since(wire.began) < time.Minute {
-				h.leave(c.grace, wire.began)
+				h.drain(c.grace, wire.began)
 				time.Sleep(maxPoll)
 				synctest.Wait()
 			}
-			if wire.parted < c.parted || wire.parted > c.parted+2*maxPoll || wire.closed < wire.parted+c.grace || wire.closed > wire.parted+c.grace+2*maxPoll {
-				t.Errorf("%+v: closed in one direction after %v, in both after %v", c, wire.parted, wire.closed)
+			if wire.halfClosed < c.halfClosed || wire.halfClosed > c.halfClosed+2*maxPoll || wire.closed < wire.halfClosed+c.grace || wire.closed > wire.halfClosed+c.grace+2*maxPoll {
+				t.Errorf("%+v: closed in one direction after %v, in both after %v", c, wire.halfClosed, wire.closed)
 			}
 		})
 	}
@@ -175,15 +175,15 @@ func TestHTTP2StreamAtTheVeryEnd(t *testing.T) {
 		h, wire := newTold(0)
 		time.Sleep(leaveTime + time.Millisecond)
 		h.writing.Lock() // http.Server's Write
-		h.leave(DefaultIdleGrace, wire.began)
+		h.drain(DefaultIdleGrace, wire.began)
 		f := headers(3, endStreamFlag)
 		h.noteReceived(&f)
 		h.writing.Unlock()
 		synctest.Wait()
 		before := len(wire.written)
 		_, _ = h.Write(f[:])
-		if wire.parted > 0 || len(wire.written) == before {
-			t.Errorf("closed after %v, %d bytes of the answer are written", wire.parted, len(wire.written)-before)
+		if wire.halfClosed > 0 || len(wire.written) == before {
+			t.Errorf("closed after %v, %d bytes of the answer are written", wire.halfClosed, len(wire.written)-before)
 		}
 	})
 }

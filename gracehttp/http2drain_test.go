@@ -206,9 +206,9 @@ func TestHTTP2ClientGivesUp(t *testing.T) {
 
 // If net/http cannot be asked to give connections of HTTP/2 away, it ends them in its own way.
 func TestHTTP2OfNetHTTP(t *testing.T) {
-	gives := givesUnencrypted
-	givesUnencrypted = func() bool { return false }
-	defer func() { givesUnencrypted = gives }()
+	gives := passesUnencrypted
+	passesUnencrypted = func() bool { return false }
+	defer func() { passesUnencrypted = gives }()
 	synctest.Test(t, func(t *testing.T) {
 		r := newHTTP2Rig(t)
 		idle, busy, frozen := r.wire(), r.wire(), r.wire()

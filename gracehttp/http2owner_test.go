@@ -25,7 +25,7 @@ func serveOne(t *testing.T, srv *http.Server, ln net.Listener, ours bool) {
 		served := make(chan error, 1)
 		go func() { served <- srv.Serve(ln) }() // ends with the test
 		t.Cleanup(func() { _, _ = srv.Close(), <-served })
-	} else if err := Serve(m, srv, ln); err != nil {
+	} else if err := Start(m, srv, ln); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
@@ -185,7 +185,7 @@ func TestHTTP2WithoutSecurity(t *testing.T) {
 			HTTP2: &http.HTTP2Config{PermitProhibitedCipherSuites: permitted},
 		}
 		ln, m := listen(t), newManager(t)
-		if err := ServeTLS(m, srv, ln, cert, key); err != nil {
+		if err := StartTLS(m, srv, ln, cert, key); err != nil {
 			t.Fatal(err)
 		}
 		transport := &http.Transport{ForceAttemptHTTP2: true, TLSClientConfig: trust.Clone()}

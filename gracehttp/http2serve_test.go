@@ -82,9 +82,9 @@ func TestHTTP2IsSeenAsByNetHTTP(t *testing.T) {
 			url := "http://" + ln.Addr().String()
 			if c.secure {
 				url = "https://" + ln.Addr().String()
-				err = ServeTLS(m, w.Server, ln, cert, key)
+				err = StartTLS(m, w.Server, ln, cert, key)
 			} else {
-				err = Serve(m, w.Server, ln)
+				err = Start(m, w.Server, ln)
 			}
 			if err != nil {
 				t.Fatal(err)
@@ -198,7 +198,7 @@ func TestHTTP2WithoutPreface(t *testing.T) {
 	}
 	synctest.Test(t, func(t *testing.T) {
 		r := &rig{t: t, Listener: pipenet.Listen(), Manager: newManager(t)}
-		if err := ServeTLS(r.Manager, &http.Server{}, r.Listener, cert, key); err != nil {
+		if err := StartTLS(r.Manager, &http.Server{}, r.Listener, cert, key); err != nil {
 			t.Fatal(err)
 		}
 		conn, err := r.Dial()

@@ -17,7 +17,7 @@ const askWho = "GET /who HTTP/1.1\r\nHost: test\r\n\r\n"
 func TestIdleConnectionOverUpgrades(t *testing.T) {
 	t.Parallel()
 	s := start(t, config{Idle: true})
-	plain, local, old := s.connect(), s.doors()["unix"](), s.connect()
+	plain, local, old := s.connect(), s.dialers()["unix"](), s.connect()
 	ask := func(generation int) {
 		t.Helper()
 		for c, request := range map[*connection]string{
@@ -32,11 +32,11 @@ func TestIdleConnectionOverUpgrades(t *testing.T) {
 	ask(1)
 	for n := range 3 {
 		s.upgrade()
-		s.awaitPassed(n+1, 3)
+		s.awaitTransferred(n+1, 3)
 	}
 	ask(4)
 	s.upgrade()
-	s.awaitPassed(4, 3)
+	s.awaitTransferred(4, 3)
 	ask(5)
 	for _, c := range []*connection{plain, local, old} {
 		c.Close()
@@ -54,7 +54,7 @@ func TestIdleTimeoutOverAnUpgrade(t *testing.T) {
 	asked := time.Now() // it is idle from some later moment on
 	c.get("/who")
 	s.upgrade()
-	s.awaitPassed(1, 1)
+	s.awaitTransferred(1, 1)
 	c.end()
 	if took := time.Since(asked); took < timeout {
 		t.Errorf("it was closed after %v", took)
@@ -84,7 +84,7 @@ func TestSuccessorThatTakesNothing(t *testing.T) {
 			t.Errorf("process %s has answered on a new connection", who)
 		}
 	}
-	if r := s.awaitReport(1); r.Passed+r.Cut > 0 || r.Closed != 2 {
+	if r := s.awaitReport(1); r.Transferred+r.Cut > 0 || r.Closed != 2 {
 		t.Errorf("%+v", r)
 	}
 }
@@ -114,7 +114,7 @@ func TestConnectionWithAPartOfARequest(t *testing.T) {
 		}
 	}
 	always.Close()
-	if r := s.awaitReport(1); r.Passed != 1 || r.Closed != 1 || r.Cut > 0 {
+	if r := s.awaitReport(1); r.Transferred != 1 || r.Closed != 1 || r.Cut > 0 {
 		t.Errorf("%+v", r)
 	}
 	if who, last := once.get("/who"); who != "2" || last {
@@ -136,7 +136,7 @@ func TestHijackedConnectionStays(t *testing.T) {
 	c.send("thanks\n")
 	c.expect("bye\n")
 	c.end()
-	if r := s.awaitReport(1); r.Passed+r.Cut > 0 || r.Closed != 1 {
+	if r := s.awaitReport(1); r.Transferred+r.Cut > 0 || r.Closed != 1 {
 		t.Errorf("%+v", r)
 	}
 	s.stop()

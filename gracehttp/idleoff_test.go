@@ -50,7 +50,7 @@ func (r *reports) first() any {
 // An idle connection of such a server is kept for the grace, and its next answer is the last one.
 func TestDrainWithoutARule(t *testing.T) {
 	n := newNode(t, &http.Server{Handler: names("old")}, WithIdleHandover(), WithIdleGrace(patience))
-	n.judge(nil) // as after a trial that fails
+	n.judge(nil) // as after a self-test that fails
 	n.transferNothing()
 	c := n.dial()
 	c.get("/")

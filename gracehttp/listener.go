@@ -15,7 +15,7 @@ type listener struct {
 	secure bool   // there is TLS above
 	name   string // of what is handed to the successor
 	forget func() // ends adopt
-	lot    map[*parked]struct{}
+	idle   map[*idleConn]struct{}
 
 	accepted chan accepted
 	ended    chan struct{} // closed when nothing will be accepted any more
@@ -38,7 +38,7 @@ type accepted struct {
 // newListener begins to accept.
 func newListener(s *server, ln net.Listener, secure bool) *listener {
 	l := &listener{
-		Listener: ln, server: s, secure: secure, name: transferName(ln, secure), lot: make(map[*parked]struct{}),
+		Listener: ln, server: s, secure: secure, name: transferName(ln, secure), idle: make(map[*idleConn]struct{}),
 		accepted: make(chan accepted), ended: make(chan struct{}), closed: make(chan struct{}), served: make(chan struct{}),
 	}
 	forget, err := s.group.m.HandleTransfers(l.name, l.adopt)
@@ -82,7 +82,7 @@ func (l *listener) acceptAll() {
 			if !l.deliver(accepted{err: err}) {
 				return
 			}
-		case !l.park(c, l.server.headerDeadline(l.secure)):
+		case !l.hold(c, l.server.headerDeadline(l.secure)):
 			l.deliver(accepted{conn: c})
 		}
 	}
@@ -114,7 +114,7 @@ func (l *listener) adopt(c net.Conn, state []byte) {
 	if left, err := time.ParseDuration(string(state)); err == nil {
 		deadline = time.Now().Add(left)
 	}
-	if l.park(c, deadline) {
+	if l.hold(c, deadline) {
 		return
 	}
 	if !l.handOver(c, deadline) { // it was sent to us just before nothing was to be any more
@@ -129,7 +129,7 @@ func (l *listener) handOver(c net.Conn, deadline time.Time) bool {
 	if !deadline.IsZero() {
 		state = max(time.Until(deadline), time.Millisecond).String()
 	}
-	return l.server.handing.give(l.name, c, state)
+	return l.server.transfers.transfer(l.name, c, state)
 }
 
 // stop accepts nothing from the system any more: clients that connect from now on get to the successor.
@@ -143,7 +143,7 @@ func (l *listener) stop() error {
 // end has Accept fail, once all that was accepted before is delivered or gone.
 func (l *listener) end() {
 	l.forget()
-	l.endParking()
+	l.stopHolding()
 	l.sources.Wait()
 	close(l.ended)
 }
@@ -152,7 +152,7 @@ func (l *listener) end() {
 func (l *listener) Close() error {
 	l.once.Do(func() { close(l.closed) })
 	l.forget()
-	for _, p := range l.endParking() {
+	for _, p := range l.stopHolding() {
 		_ = p.Close()
 	}
 	return l.stop()

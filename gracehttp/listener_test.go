@@ -22,15 +22,15 @@ import (
 type lastMoment struct {
 	net.Listener
 	closing chan struct{}
-	given   bool
+	taken   bool
 }
 
 func (l *lastMoment) Accept() (net.Conn, error) {
 	<-l.closing
-	if l.given {
+	if l.taken {
 		return nil, net.ErrClosed
 	}
-	l.given = true
+	l.taken = true
 	return l.Listener.Accept()
 }
 
@@ -119,7 +119,7 @@ func TestTwoListenersOnOneAddress(t *testing.T) {
 	}
 	m := newManager(t)
 	srv := &http.Server{Handler: names("one of them")}
-	if err := errors.Join(Serve(m, srv, ln, WithIdleGrace(0)), Serve(m, srv, other), m.Ready(t.Context())); err != nil {
+	if err := errors.Join(Start(m, srv, ln, WithIdleGrace(0)), Start(m, srv, other), m.Ready(t.Context())); err != nil {
 		t.Fatal(err)
 	}
 	for range 20 {
@@ -142,7 +142,7 @@ func TestServerThatFailsBeforeItServes(t *testing.T) {
 	if err := m.Ready(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if err := ServeTLS(m, &http.Server{}, ln, "", ""); err != nil {
+	if err := StartTLS(m, &http.Server{}, ln, "", ""); err != nil {
 		t.Fatal(err)
 	}
 	if err := m.Wait(t.Context()); err == nil {
@@ -155,16 +155,16 @@ func TestServerThatFailsBeforeItServes(t *testing.T) {
 // go on is closed, and counts as that.
 func TestConnectionThatComesAtTheEndOfTheDrain(t *testing.T) {
 	n := newNode(t, &http.Server{})
-	passed := make(chan string, 1)
+	states := make(chan string, 1)
 	n.transferTo(func(_ context.Context, _ string, _ syscall.Conn, state []byte) error {
-		passed <- string(state)
+		states <- string(state)
 		return nil
 	})
 	n.begin(true)
 	ours, client := pair(t)
 	n.ln.end()
 	n.ln.adopt(ours, []byte("1h"))
-	if left, err := time.ParseDuration(within(t, "transfer", passed)); err != nil || left > time.Hour || left < time.Hour-patience {
+	if left, err := time.ParseDuration(within(t, "transfer", states)); err != nil || left > time.Hour || left < time.Hour-patience {
 		t.Errorf("it may be silent for %v, %v", left, err)
 	}
 	client.isCut() // there is no other copy of it

@@ -27,7 +27,7 @@ func TestThousandsOfIdleConnections(t *testing.T) {
 	}
 	askAll(t, conns, "1")
 	s.upgrade()
-	s.awaitPassed(1, want)
+	s.awaitTransferred(1, want)
 	askAll(t, conns, "2")
 	for _, c := range conns {
 		c.Close()

@@ -91,7 +91,7 @@ func (n *node) judge(rule idleRule) {
 
 // transferTo has a function take what is transferred.
 func (n *node) transferTo(take func(context.Context, string, syscall.Conn, []byte) error) {
-	n.handing.transfer = take
+	n.transfers.send = take
 }
 
 // drainAfterUpgrade drains as if a successor served.
@@ -119,8 +119,8 @@ func (n *node) finish(result <-chan error) {
 func (n *node) checkDrained() {
 	n.t.Helper()
 	_, left := n.conns.count()
-	if awake, parked := len(n.handing.awake), len(n.ln.parked()); left+awake+parked > 0 {
-		n.t.Errorf("%d connections are left, %d parked, %d awake", left, parked, awake)
+	if awake, held := len(n.transfers.awake), len(n.ln.idleConns()); left+awake+held > 0 {
+		n.t.Errorf("%d connections are left, %d held, %d awake", left, held, awake)
 	}
 }
 

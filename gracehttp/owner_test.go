@@ -22,7 +22,7 @@ func (n *node) connectAll() []*connection {
 	idle.get("/")
 	ours, adopted := pair(n.t)
 	n.ln.adopt(ours, nil)
-	eventually(n.t, "parked", func() bool { return len(n.ln.parked()) == 2 })
+	eventually(n.t, "held", func() bool { return len(n.ln.idleConns()) == 2 })
 	return []*connection{silent, idle, adopted}
 }
 

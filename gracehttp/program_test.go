@@ -42,20 +42,20 @@ const testGrace = 2 * time.Second // for idle connections, if a test does not sa
 
 // said is a line of the service, for the test to read.
 type said struct {
-	What       string
-	PID        int
-	Generation int
-	Addr       string `json:",omitempty"`
-	Name       string `json:",omitempty"`
-	Err        string `json:",omitempty"`
-	Handled    int64  `json:",omitempty"`
-	Requests   int    `json:",omitempty"`
-	Closed     int    `json:",omitempty"`
-	Passed     int    `json:",omitempty"`
-	Cut        int    `json:",omitempty"`
-	Goroutines int    `json:",omitempty"` // of package gracehttp
-	Files      int    `json:",omitempty"`
-	Sockets    int    `json:",omitempty"`
+	What        string
+	PID         int
+	Generation  int
+	Addr        string `json:",omitempty"`
+	Name        string `json:",omitempty"`
+	Err         string `json:",omitempty"`
+	Handled     int64  `json:",omitempty"`
+	Requests    int    `json:",omitempty"`
+	Closed      int    `json:",omitempty"`
+	Transferred int    `json:",omitempty"`
+	Cut         int    `json:",omitempty"`
+	Goroutines  int    `json:",omitempty"` // of package gracehttp
+	Files       int    `json:",omitempty"`
+	Sockets     int    `json:",omitempty"`
 }
 
 func say(s said) {
@@ -78,7 +78,7 @@ func observe(r grace.Record) {
 	case grace.Reported:
 		switch report := e.Report.(type) {
 		case DrainReport:
-			s.Requests, s.Closed, s.Passed, s.Cut = report.Requests, report.Closed, report.Passed, report.Cut
+			s.Requests, s.Closed, s.Transferred, s.Cut = report.Requests, report.Closed, report.Transferred, report.Cut
 		case IdleHandoverOff:
 			s.Err = report.Err.Error()
 		}
@@ -165,7 +165,7 @@ func (c config) start(m *grace.Manager, srv *http.Server, plain, secure, local n
 	if c.Idle {
 		opts = append(opts, WithIdleHandover())
 	}
-	return errors.Join(Serve(m, srv, plain, opts...), Serve(m, srv, local), ServeTLS(m, srv, secure, c.Cert, c.Key))
+	return errors.Join(Start(m, srv, plain, opts...), Start(m, srv, local), StartTLS(m, srv, secure, c.Cert, c.Key))
 }
 
 // hold is the OnDrain hook of a part of the service that is slow.

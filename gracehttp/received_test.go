@@ -12,17 +12,17 @@ func TestRequestThatArrivesSlowly(t *testing.T) {
 	t.Parallel()
 	const grace = 4 * time.Second // the machine may be busy with something else
 	s := start(t, config{Grace: grace})
-	doors := s.doors()
-	delete(doors, "unix") // of it, the system does not tell when something has come
+	dialers := s.dialers()
+	delete(dialers, "unix") // of it, the system does not tell when something has come
 	slow := map[string]*connection{}
-	for name, connect := range doors {
+	for name, connect := range dialers {
 		slow["fresh "+name], slow["used "+name] = connect(), connect()
 		slow["used "+name].get("/who")
 		slow["fresh "+name].send("GET /who HTTP/1.1\r\n") // else it would be handed over
 	}
 	s.upgrade()
 	s.awaitDraining(1)
-	for name := range doors {
+	for name := range dialers {
 		slow["used "+name].send("GET /who HTTP/1.1\r\n")
 	}
 	for began := time.Now(); time.Since(began) < grace+time.Second; time.Sleep(grace / 40) {

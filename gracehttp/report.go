@@ -11,13 +11,13 @@ import (
 // DrainReport says how the drain of a server went. Observers of the Manager get it as the Report of a [grace.Reported], and its
 // logger logs it.
 type DrainReport struct {
-	Server   *http.Server
-	Addrs    []net.Addr // of its listeners
-	Duration time.Duration
-	Requests int // whose handlers have returned since the drain began
-	Closed   int // connections that have ended since then, by their clients or politely by us; also hijacked ones, and those without a request
-	Passed   int // connections that the successor has taken
-	Cut      int // connections that were open at the end of the drain; hijacked ones included, which end with the process
+	Server      *http.Server
+	Addrs       []net.Addr // of its listeners
+	Duration    time.Duration
+	Requests    int // whose handlers have returned since the drain began
+	Closed      int // connections that have ended since then, by their clients or politely by us; also hijacked ones, and those without a request
+	Transferred int // connections that the successor has taken
+	Cut         int // connections that were open at the end of the drain; hijacked ones included, which end with the process
 }
 
 // Describe implements [grace.Report].
@@ -28,7 +28,7 @@ func (r DrainReport) Describe() (slog.Level, string, []slog.Attr) {
 	}
 	return level, message, []slog.Attr{
 		slog.String("addresses", r.addrs()), slog.Duration("duration", r.Duration),
-		slog.Int("requests", r.Requests), slog.Int("passed", r.Passed), slog.Int("closed", r.Closed), slog.Int("cut", r.Cut),
+		slog.Int("requests", r.Requests), slog.Int("transferred", r.Transferred), slog.Int("closed", r.Closed), slog.Int("cut", r.Cut),
 	}
 }
 

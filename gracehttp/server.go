@@ -15,13 +15,13 @@ import (
 // server is an http.Server with what its drain needs.
 type server struct {
 	*http.Server
-	group    *group
-	serving  context.Context    //nolint:containedctx // for who wants to know: it ends when the drain begins
-	endServe context.CancelFunc // ends it
-	conns    conns
-	requests atomic.Int64 // finished since then
-	http2    *http.Server // serves HTTP/2; nil if the other one does
-	handing  handing
+	group     *group
+	serving   context.Context    //nolint:containedctx // for who wants to know: it ends when the drain begins
+	endServe  context.CancelFunc // ends it
+	conns     conns
+	requests  atomic.Int64 // finished since then
+	http2     *http.Server // serves HTTP/2; nil if the other one does
+	transfers transferrer
 
 	beginOnce sync.Once // of the drain
 	began     time.Time // set before it does
@@ -36,7 +36,7 @@ type server struct {
 
 // newServer puts our functions around those of the server's owner.
 func newServer(g *group, srv *http.Server) *server {
-	s := &server{Server: srv, group: g, idleGrace: DefaultIdleGrace, handing: newHanding(g.m)}
+	s := &server{Server: srv, group: g, idleGrace: DefaultIdleGrace, transfers: newTransferrer(g.m)}
 	s.serving, s.endServe = context.WithCancel(context.Background())
 	srv.Handler = s.handler(srv.Handler)
 	srv.ConnState = s.connState(srv.ConnState)
@@ -144,7 +144,7 @@ func (s *server) handled(c *conn) {
 		s.requests.Add(1)
 	}
 	if s.conns.anyHijacked.Load() {
-		c.release()
+		c.noteHandlerReturn()
 	}
 }
 

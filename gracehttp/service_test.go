@@ -58,10 +58,10 @@ func (s *service) awaitDraining(generation int) {
 	s.Await("drain", func(l said) bool { return l.What == "draining" && l.Generation == generation })
 }
 
-// awaitPassed waits for a report that so many connections were handed over, and that none was closed or cut.
-func (s *service) awaitPassed(generation, connections int) {
+// awaitTransferred waits for a report that so many connections were handed over, and that none was closed or cut.
+func (s *service) awaitTransferred(generation, connections int) {
 	s.t.Helper()
-	if r := s.awaitReport(generation); r.Passed != connections || r.Closed+r.Cut > 0 {
+	if r := s.awaitReport(generation); r.Transferred != connections || r.Closed+r.Cut > 0 {
 		s.t.Errorf("process %d: %+v", generation, r)
 	}
 }
@@ -75,8 +75,8 @@ func (s *service) awaitLeft(generation int) said {
 	return s.Await("end of a process", func(l said) bool { return l.What == "left" && l.Generation == generation })
 }
 
-// doors are the ways to connect to it.
-func (s *service) doors() map[string]func() *connection {
+// dialers are the ways to connect to it.
+func (s *service) dialers() map[string]func() *connection {
 	return map[string]func() *connection{
 		"plain": s.connect,
 		"unix":  func() *connection { return dial(s.t, "unix", s.unix) },

@@ -13,15 +13,15 @@ type singleListener struct {
 	once   sync.Once
 
 	mu    sync.Mutex
-	given bool
+	taken bool
 }
 
 func newSingleListener(c net.Conn, until <-chan struct{}) *singleListener {
-	return &singleListener{conn: c, given: c == nil, until: until, closed: make(chan struct{})}
+	return &singleListener{conn: c, taken: c == nil, until: until, closed: make(chan struct{})}
 }
 
 func (l *singleListener) Accept() (net.Conn, error) {
-	if l.give() {
+	if l.take() {
 		return l.conn, nil
 	}
 	select {
@@ -31,18 +31,18 @@ func (l *singleListener) Accept() (net.Conn, error) {
 	return nil, net.ErrClosed
 }
 
-func (l *singleListener) give() bool {
+func (l *singleListener) take() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	given := l.given
-	l.given = true
-	return !given
+	taken := l.taken
+	l.taken = true
+	return !taken
 }
 
-func (l *singleListener) isGiven() bool {
+func (l *singleListener) isTaken() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.given
+	return l.taken
 }
 
 func (l *singleListener) Close() error {

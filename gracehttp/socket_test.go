@@ -27,7 +27,7 @@ func TestSocketOptionsOverUpgrades(t *testing.T) {
 	}
 	for n := range 2 {
 		s.upgrade()
-		s.awaitPassed(n+1, 1)
+		s.awaitTransferred(n+1, 1)
 	}
 	if options, _ := c.get("/socket"); options != tuned {
 		t.Errorf("%s after two upgrades", options)

@@ -54,9 +54,9 @@ func TestSuccessorIsGone(t *testing.T) {
 	n := newNode(t, &http.Server{Handler: names("old")}, WithIdleHandover(), WithIdleGrace(patience))
 	n.transferTo(func(context.Context, string, syscall.Conn, []byte) error { return grace.ErrNoSuccessor })
 	c := n.dial()
-	eventually(t, "parked", func() bool { return len(n.ln.parked()) == 1 })
+	eventually(t, "held", func() bool { return len(n.ln.idleConns()) == 1 })
 	drained := n.drainAfterUpgrade()
-	eventually(t, "offered", func() bool { return len(n.ln.parked()) == 0 })
+	eventually(t, "offered", func() bool { return len(n.ln.idleConns()) == 0 })
 	n.transferNothing()
 	if body, last := c.get("/"); body != "old" || !last {
 		t.Errorf("got %q, last: %v", body, last)
@@ -77,8 +77,8 @@ func TestHTTP2Stays(t *testing.T) {
 		t.Errorf("got %q", body)
 	}
 	n.finish(n.drainAfterUpgrade())
-	if passed := n.handing.passed.Load(); passed > 0 {
-		t.Errorf("%d connections are handed over", passed)
+	if transferred := n.transfers.transferred.Load(); transferred > 0 {
+		t.Errorf("%d connections are handed over", transferred)
 	}
 }
 

@@ -149,18 +149,18 @@ func (l *ledger) check(c *stressClient) error {
 
 // Connections that are handed over in the middle of everything lose no request, and none is answered twice.
 func TestHandoverUnderStress(t *testing.T) {
-	rounds, requests, passed := 0, 0, int64(0)
+	rounds, requests, transferred := 0, 0, int64(0)
 	for end := time.Now().Add(3 * time.Second); time.Now().Before(end); rounds++ {
 		s := newStress(t, nil)
 		n, err := s.run()
 		requests += n
-		passed += s.old.handing.passed.Load()
+		transferred += s.old.transfers.transferred.Load()
 		s.close()
 		if err != nil {
 			t.Fatalf("in round %d: %v", rounds, err)
 		}
 	}
-	t.Logf("%d requests and %d connections handed over, in %d rounds", requests, passed, rounds)
+	t.Logf("%d requests and %d connections handed over, in %d rounds", requests, transferred, rounds)
 }
 
 // Each condition of the rule is needed: without it, requests are lost under the same stress.

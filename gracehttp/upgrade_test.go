@@ -100,7 +100,7 @@ func TestIdleHandoverClosesNothing(t *testing.T) {
 	for n := 1; n <= upgrades+1; n++ {
 		left, report := s.awaitLeft(n), s.awaitReport(n)
 		handled += left.Handled
-		if left.Err != "" || left.Goroutines+left.Sockets+report.Cut > 0 || n <= upgrades && report.Passed == 0 {
+		if left.Err != "" || left.Goroutines+left.Sockets+report.Cut > 0 || n <= upgrades && report.Transferred == 0 {
 			t.Errorf("generation %d: %+v, %+v", n, left, report)
 		}
 	}

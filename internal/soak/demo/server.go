@@ -44,7 +44,7 @@ func serveAs(ctx context.Context, args []string) error {
 	return fmt.Errorf("the service takes a way and an address, not %q", args)
 }
 
-// serve runs an HTTP server that upgrades itself on SIGHUP. A service would call gracehttp.Serve
+// serve runs an HTTP server that upgrades itself on SIGHUP. A service would call gracehttp.Start
 // where this one calls serveHTTP, which is one of drains.
 func serve(
 	ctx context.Context, addr string,
@@ -87,12 +87,12 @@ var drains = map[string]func(*grace.Manager, *http.Server, net.Listener) error{
 
 // drainPolitely does what gracehttp does by default.
 func drainPolitely(m *grace.Manager, srv *http.Server, ln net.Listener) error {
-	return gracehttp.Serve(m, srv, ln)
+	return gracehttp.Start(m, srv, ln)
 }
 
 // handOver hands connections to the next process between two requests.
 func handOver(m *grace.Manager, srv *http.Server, ln net.Listener) error {
-	return gracehttp.Serve(m, srv, ln, gracehttp.WithIdleHandover())
+	return gracehttp.Start(m, srv, ln, gracehttp.WithIdleHandover())
 }
 
 // shutDown does without gracehttp: it drains as the documentation of http.Server shows.

@@ -46,9 +46,9 @@ func (m mode) serve(mgr *grace.Manager, srv *http.Server, s sockets, cert, key s
 	}
 	opts := append(slices.Clone(m.options), gracehttp.WithIdleGrace(idleGrace))
 	return errors.Join(
-		gracehttp.Serve(mgr, srv, s.tcp, opts...),
-		gracehttp.Serve(mgr, srv, s.unix, opts...),
-		gracehttp.ServeTLS(mgr, srv, s.tls, cert, key, opts...),
+		gracehttp.Start(mgr, srv, s.tcp, opts...),
+		gracehttp.Start(mgr, srv, s.unix, opts...),
+		gracehttp.StartTLS(mgr, srv, s.tls, cert, key, opts...),
 	)
 }
 

@@ -19,13 +19,13 @@ const (
 	gone                 // the successor has it
 )
 
-// passage finds out when a connection is between two requests: nothing of the next one is in a buffer of http.Server, and nobody
+// idleTracker finds out when a connection is between two requests: nothing of the next one is in a buffer of http.Server, and nobody
 // else reads. It sees what http.Server does with the connection, and does no input or output itself.
 //
 // After an answer, http.Server reports StateIdle, sets the deadline for the idle time, and reads; if it has something of the next
 // request already, it sets another deadline before it reads, or reads less than its buffer can hold. An idleRule judges that.
 // (net/http/server.go, conn.serve.)
-type passage struct {
+type idleTracker struct {
 	phase atomic.Uint32
 	stays atomic.Bool // for good: it is not for the successor
 
@@ -43,63 +43,63 @@ func idleWithBuffer(buffer int) idleRule {
 	return func(sets, size int) bool { return sets == 1 && size == buffer }
 }
 
-func (p *passage) now() phase { return phase(p.phase.Load()) }
+func (t *idleTracker) now() phase { return phase(t.phase.Load()) }
 
-func (p *passage) change(from, to phase) bool {
-	return p.phase.CompareAndSwap(uint32(from), uint32(to))
+func (t *idleTracker) change(from, to phase) bool {
+	return t.phase.CompareAndSwap(uint32(from), uint32(to))
 }
 
 // note is a change of the state of the connection.
-func (p *passage) note(state http.ConnState) {
+func (t *idleTracker) note(state http.ConnState) {
 	switch state {
 	case http.StateIdle:
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		p.sets = 0
-		p.change(busy, idle)
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		t.sets = 0
+		t.change(busy, idle)
 	case http.StateActive:
-		p.change(idle, busy) // the request was in a buffer
+		t.change(idle, busy) // the request was in a buffer
 	case http.StateHijacked:
-		p.stays.Store(true)
+		t.stays.Store(true)
 	}
 }
 
 // setDeadline is SetReadDeadline of a connection, for which set does it.
-func (p *passage) setDeadline(t time.Time, set func(time.Time) error) error {
-	if p.now() == busy {
-		return set(t)
+func (t *idleTracker) setDeadline(deadline time.Time, set func(time.Time) error) error {
+	if t.now() == busy {
+		return set(deadline)
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.deadline = t
-	switch p.now() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.deadline = deadline
+	switch t.now() {
 	case woken, leaving, gone:
 		return nil // resume sets it
 	case idle:
-		p.sets++
+		t.sets++
 	}
-	return set(t)
+	return set(deadline)
 }
 
 // enter begins a Read. It reports whether it is one for the next request, which can be interrupted.
-func (p *passage) enter(size int, rule idleRule) bool {
-	if p.now() != idle {
+func (t *idleTracker) enter(size int, rule idleRule) bool {
+	if t.now() != idle {
 		return false
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if !rule(p.sets, size) {
-		p.change(idle, busy)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !rule(t.sets, size) {
+		t.change(idle, busy)
 		return false
 	}
-	return p.change(idle, waiting)
+	return t.change(idle, waiting)
 }
 
 // interrupt ends a Read for the next request. It reports false if there is none.
-func (p *passage) interrupt(set func(time.Time) error) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if !p.change(waiting, woken) {
+func (t *idleTracker) interrupt(set func(time.Time) error) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !t.change(waiting, woken) {
 		return false
 	}
 	_ = set(longAgo) // a connection that is gone says so
@@ -108,23 +108,23 @@ func (p *passage) interrupt(set func(time.Time) error) bool {
 
 // leave begins to hand the connection over, in the Read for the next request. It gives the deadline for that, and reports false if
 // the drain has interrupted the Read just now.
-func (p *passage) leave(from phase) (deadline time.Time, ok bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.deadline, p.change(from, leaving)
+func (t *idleTracker) leave(from phase) (deadline time.Time, ok bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.deadline, t.change(from, leaving)
 }
 
 // resume undoes interrupt and leave.
-func (p *passage) resume(next phase, set func(time.Time) error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.phase.Store(uint32(next))
-	_ = set(p.deadline)
+func (t *idleTracker) resume(next phase, set func(time.Time) error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.phase.Store(uint32(next))
+	_ = set(t.deadline)
 }
 
 // expired reports whether the connection was idle for as long as http.Server allows.
-func (p *passage) expired() bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return isPast(p.deadline)
+func (t *idleTracker) expired() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return isPast(t.deadline)
 }

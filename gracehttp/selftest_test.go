@@ -31,14 +31,14 @@ func TestIdleRuleWithoutOneCondition(t *testing.T) {
 		"any number of deadlines": func(_, size int) bool { return size == 4096 },
 	} {
 		wrong := 0
-		for _, tr := range trials {
+		for _, tr := range selfTests {
 			if err := tr.check(&http.Server{}, rule); err != nil {
 				wrong++
 				t.Logf("%s: %v", name, err)
 			}
 		}
 		if wrong == 0 {
-			t.Errorf("%s: no trial fails", name)
+			t.Errorf("%s: no self-test fails", name)
 		}
 	}
 }

@@ -11,9 +11,9 @@ import (
 	"time"
 )
 
-// parked is a connection on which nothing of a request has come yet: a fresh one, or an idle one of the previous process.
+// idleConn is a connection on which nothing of a request has come yet: a fresh one, or an idle one of the previous process.
 // http.Server gets it with the first byte.
-type parked struct {
+type idleConn struct {
 	net.Conn
 	listener *listener
 	raw      syscall.RawConn
@@ -24,21 +24,21 @@ type parked struct {
 	left  bool // it waits no more
 }
 
-// park keeps a connection until something comes. It reports false if it cannot.
-func (l *listener) park(c net.Conn, deadline time.Time) bool {
-	raw := rawOf(c)
+// hold keeps a connection until something comes. It reports false if it cannot.
+func (l *listener) hold(nc net.Conn, deadline time.Time) bool {
+	raw := rawOf(nc)
 	if raw == nil {
 		return false
 	}
-	p := &parked{Conn: c, listener: l, raw: raw, deadline: deadline}
+	c := &idleConn{Conn: nc, listener: l, raw: raw, deadline: deadline}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.ending {
 		return false
 	}
-	_ = p.SetReadDeadline(deadline) // a connection that is gone says so soon
-	l.lot[p] = struct{}{}
-	l.sources.Go(p.wait) // ends with the first byte, the connection, its deadline or the drain
+	_ = c.SetReadDeadline(deadline) // a connection that is gone says so soon
+	l.idle[c] = struct{}{}
+	l.sources.Go(c.wait) // ends with the first byte, the connection, its deadline or the drain
 	return true
 }
 
@@ -61,73 +61,73 @@ func rawIfPeekable(c syscall.Conn) syscall.RawConn {
 	return raw
 }
 
-// endParking keeps no more connections than it gives.
-func (l *listener) endParking() []*parked {
+// stopHolding keeps no more connections than it gives.
+func (l *listener) stopHolding() []*idleConn {
 	l.mu.Lock()
 	l.ending = true
 	l.mu.Unlock()
-	return l.parked()
+	return l.idleConns()
 }
 
-func (l *listener) parked() []*parked {
+func (l *listener) idleConns() []*idleConn {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return slices.Collect(maps.Keys(l.lot))
+	return slices.Collect(maps.Keys(l.idle))
 }
 
-func (p *parked) wait() {
-	l := p.listener
-	stays := p.await()
-	p.settle()
+func (c *idleConn) wait() {
+	l := c.listener
+	stays := c.await()
+	c.settle()
 	l.mu.Lock()
-	delete(l.lot, p)
+	delete(l.idle, c)
 	l.mu.Unlock()
 	if !stays {
-		_ = p.Close()
+		_ = c.Close()
 		return
 	}
-	l.deliver(accepted{conn: l.wrap(p.Conn)})
+	l.deliver(accepted{conn: l.wrap(c.Conn)})
 }
 
 // await reports whether the connection is for http.Server: a request comes, or the successor does not take it.
-func (p *parked) await() bool {
+func (c *idleConn) await() bool {
 	for {
-		first, err := peek(p.raw)
+		first, err := peek(c.raw)
 		switch {
 		case err == nil && (first == '\r' || first == '\n'):
 			// Some clients send an empty line after a body, which http.Server ignores only if it has seen the body.
-			_, _ = p.Read(make([]byte, 1))
+			_, _ = c.Read(make([]byte, 1))
 		case err == nil:
 			return true
-		case !errors.Is(err, os.ErrDeadlineExceeded) || isPast(p.deadline):
-			p.listener.server.conns.end()
+		case !errors.Is(err, os.ErrDeadlineExceeded) || isPast(c.deadline):
+			c.listener.server.conns.end()
 			return false
 		default: // wake: it is its turn
-			return !p.listener.handOver(p.Conn, p.deadline)
+			return !c.listener.handOver(c.Conn, c.deadline)
 		}
 	}
 }
 
 // wake has a connection that waits find out about the drain. It reports false if there was no need.
-func (p *parked) wake() bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.left {
+func (c *idleConn) wake() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.left {
 		return false
 	}
-	p.woken = true
-	_ = p.SetReadDeadline(longAgo)
+	c.woken = true
+	_ = c.SetReadDeadline(longAgo)
 	return true
 }
 
 // settle undoes wake.
-func (p *parked) settle() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.left = true
-	_ = p.SetReadDeadline(time.Time{})
-	if p.woken {
-		p.listener.server.handing.leave()
+func (c *idleConn) settle() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.left = true
+	_ = c.SetReadDeadline(time.Time{})
+	if c.woken {
+		c.listener.server.transfers.freeSlot()
 	}
 }
 

@@ -11,7 +11,7 @@ import (
 	"github.com/go-grace/grace"
 )
 
-// Serve serves the listener by [http.Server.Serve] in a goroutine of its own, and drains the server when the process is replaced or
+// Start serves the listener by [http.Server.Serve] in a goroutine of its own, and drains the server when the process is replaced or
 // stops. It does not block, and is called before [grace.Manager.Ready] or [grace.Manager.Run]: a listener from
 // [grace.Manager.Listen] holds its clients back until the process is the one that serves.
 //
@@ -25,33 +25,33 @@ import (
 // If serving fails, the process cannot: see [grace.Manager.Go] for what follows. A server that its owner ends by
 // [http.Server.Shutdown] or [http.Server.Close] has not failed; closing the listener alone is a failure.
 //
-// Serve returns an error, having closed the listener, if an argument or an option is wrong, or if the process drains already; it
+// Start returns an error, having closed the listener, if an argument or an option is wrong, or if the process drains already; it
 // then matches [grace.Manager.Cause].
-func Serve(m *grace.Manager, srv *http.Server, ln net.Listener, opts ...Option) error {
-	return serve(m, srv, ln, false, opts, srv.Serve)
+func Start(m *grace.Manager, srv *http.Server, ln net.Listener, opts ...Option) error {
+	return startServing(m, srv, ln, false, opts, srv.Serve)
 }
 
-// ServeTLS is [Serve] by [http.Server.ServeTLS]: the certificate comes from the files, or, if both names are "", from the server's
+// StartTLS is [Start] by [http.Server.ServeTLS]: the certificate comes from the files, or, if both names are "", from the server's
 // TLSConfig. Files that do not hold a certificate and its key are an error at once.
-func ServeTLS(m *grace.Manager, srv *http.Server, ln net.Listener, certFile, keyFile string, opts ...Option) error {
+func StartTLS(m *grace.Manager, srv *http.Server, ln net.Listener, certFile, keyFile string, opts ...Option) error {
 	if certFile != "" || keyFile != "" {
 		if _, err := tls.LoadX509KeyPair(certFile, keyFile); err != nil {
 			return errors.Join(fmt.Errorf("gracehttp: load the certificate: %w", err), closeListener(ln))
 		}
 	}
-	return serve(m, srv, ln, true, opts, func(ln net.Listener) error { return srv.ServeTLS(ln, certFile, keyFile) })
+	return startServing(m, srv, ln, true, opts, func(ln net.Listener) error { return srv.ServeTLS(ln, certFile, keyFile) })
 }
 
 // ListenAndServe is a whole service: it takes the TCP socket of the server's Addr over from the previous process, or binds it,
 // serves, and returns what [grace.Manager.Run] returns: nil when all is drained. An Addr of "" is ":http".
 func ListenAndServe(ctx context.Context, m *grace.Manager, srv *http.Server, opts ...Option) error {
-	return listenAndServe(ctx, m, srv, ":http", func(ln net.Listener) error { return Serve(m, srv, ln, opts...) })
+	return listenAndServe(ctx, m, srv, ":http", func(ln net.Listener) error { return Start(m, srv, ln, opts...) })
 }
 
-// ListenAndServeTLS is [ListenAndServe] by [ServeTLS]. An Addr of "" is ":https".
+// ListenAndServeTLS is [ListenAndServe] by [StartTLS]. An Addr of "" is ":https".
 func ListenAndServeTLS(ctx context.Context, m *grace.Manager, srv *http.Server, certFile, keyFile string, opts ...Option) error {
 	return listenAndServe(ctx, m, srv, ":https", func(ln net.Listener) error {
-		return ServeTLS(m, srv, ln, certFile, keyFile, opts...)
+		return StartTLS(m, srv, ln, certFile, keyFile, opts...)
 	})
 }
 
@@ -80,7 +80,7 @@ func giveUp(m *grace.Manager, err error) error {
 
 var errMissing = errors.New("gracehttp: the Manager, the Server and the Listener must not be nil")
 
-func serve(m *grace.Manager, srv *http.Server, ln net.Listener, secure bool, opts []Option, run func(net.Listener) error) error {
+func startServing(m *grace.Manager, srv *http.Server, ln net.Listener, secure bool, opts []Option, run func(net.Listener) error) error {
 	if m == nil || srv == nil || ln == nil {
 		return errors.Join(errMissing, closeListener(ln))
 	}

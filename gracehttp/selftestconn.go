@@ -9,9 +9,9 @@ import (
 	"time"
 )
 
-// trialConn is a connection in memory, on which a trial takes its course. Timeouts do not pass on it.
-type trialConn struct {
-	passage
+// selfTestConn is a connection in memory, on which a self-test takes its course. Timeouts do not pass on it.
+type selfTestConn struct {
+	idleTracker
 	rule   idleRule
 	result chan bool     // whether the Read that finds nothing is one for the next request
 	over   chan struct{} // closed with the connection
@@ -25,8 +25,8 @@ type trialConn struct {
 	closed        bool
 }
 
-func newTrialConn(t trial, rule idleRule) *trialConn {
-	c := &trialConn{
+func newSelfTestConn(t selfTest, rule idleRule) *selfTestConn {
+	c := &selfTestConn{
 		rule: rule, result: make(chan bool, 1), over: make(chan struct{}),
 		now: []byte(t.sent), during: []byte(t.during), after: []byte(t.after),
 	}
@@ -35,7 +35,7 @@ func newTrialConn(t trial, rule idleRule) *trialConn {
 }
 
 // Read is as that of handover.
-func (c *trialConn) Read(b []byte) (int, error) {
+func (c *selfTestConn) Read(b []byte) (int, error) {
 	idle := c.enter(len(b), c.rule)
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -62,7 +62,7 @@ func (c *trialConn) Read(b []byte) (int, error) {
 }
 
 // move lets come what it is time for; mu is held. http.Server reads a single byte only to wait for the client's end.
-func (c *trialConn) move(size int) {
+func (c *selfTestConn) move(size int) {
 	if len(c.now) > 0 {
 		return
 	}
@@ -78,7 +78,7 @@ func (c *trialConn) move(size int) {
 }
 
 // awaitWait is for a handler: it returns when http.Server waits for the client's end.
-func (c *trialConn) awaitWait() {
+func (c *selfTestConn) awaitWait() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for !c.closed && (!c.waited || len(c.now) > 0) {
@@ -86,7 +86,7 @@ func (c *trialConn) awaitWait() {
 	}
 }
 
-func (c *trialConn) handle(w http.ResponseWriter, r *http.Request) {
+func (c *selfTestConn) handle(w http.ResponseWriter, r *http.Request) {
 	switch r.URL.Path {
 	case "/wait":
 		c.awaitWait()
@@ -106,7 +106,7 @@ func (c *trialConn) handle(w http.ResponseWriter, r *http.Request) {
 	_, _ = io.WriteString(w, "ok")
 }
 
-func (c *trialConn) SetReadDeadline(t time.Time) error {
+func (c *selfTestConn) SetReadDeadline(t time.Time) error {
 	return c.setDeadline(t, func(t time.Time) error {
 		c.mu.Lock()
 		defer c.mu.Unlock()
@@ -116,7 +116,7 @@ func (c *trialConn) SetReadDeadline(t time.Time) error {
 	})
 }
 
-func (c *trialConn) Close() error {
+func (c *selfTestConn) Close() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !c.closed {
@@ -127,8 +127,8 @@ func (c *trialConn) Close() error {
 	return nil
 }
 
-func (c *trialConn) SetDeadline(t time.Time) error    { return c.SetReadDeadline(t) }
-func (c *trialConn) SetWriteDeadline(time.Time) error { return nil }
-func (c *trialConn) Write(b []byte) (int, error)      { return len(b), nil }
-func (c *trialConn) LocalAddr() net.Addr              { return singleAddr{} }
-func (c *trialConn) RemoteAddr() net.Addr             { return singleAddr{} }
+func (c *selfTestConn) SetDeadline(t time.Time) error    { return c.SetReadDeadline(t) }
+func (c *selfTestConn) SetWriteDeadline(time.Time) error { return nil }
+func (c *selfTestConn) Write(b []byte) (int, error)      { return len(b), nil }
+func (c *selfTestConn) LocalAddr() net.Addr              { return singleAddr{} }
+func (c *selfTestConn) RemoteAddr() net.Addr             { return singleAddr{} }

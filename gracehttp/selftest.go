@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// trial is a course of events on a connection, and whether it ends in a Read for the next request with nothing of that in a buffer.
-type trial struct {
+// selfTest is a course of events on a connection, and whether it ends in a Read for the next request with nothing of that in a buffer.
+type selfTest struct {
 	name   string
 	sent   string // there from the start
 	during string // comes while the handler runs, to the Read by which http.Server waits for the client's end
@@ -25,7 +25,7 @@ const (
 	aPost = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc"
 )
 
-var trials = []trial{
+var selfTests = []selfTest{
 	{name: "a request", sent: aGet, idle: true}, // the first one tells the size of the buffer
 	{name: "a request that takes a while", sent: aWait, idle: true},
 	{name: "a body", sent: aPost, idle: true},
@@ -59,14 +59,14 @@ func newIdleRule(srv *http.Server) (idleRule, error) {
 		buffer = size
 		return sets == 1
 	}
-	if err := trials[0].check(srv, learn); err != nil {
+	if err := selfTests[0].check(srv, learn); err != nil {
 		return nil, err
 	}
 	if buffer < minBuffer {
 		return nil, fmt.Errorf("gracehttp: net/http reads a request into %d bytes", buffer)
 	}
 	rule := idleWithBuffer(buffer)
-	for _, t := range trials {
+	for _, t := range selfTests {
 		if err := t.check(srv, rule); err != nil {
 			return nil, err
 		}
@@ -74,8 +74,8 @@ func newIdleRule(srv *http.Server) (idleRule, error) {
 	return rule, nil
 }
 
-// check runs the trial.
-func (t trial) check(srv *http.Server, rule idleRule) error {
+// check runs the self-test.
+func (t selfTest) check(srv *http.Server, rule idleRule) error {
 	idle, err := t.run(srv, rule)
 	if err != nil {
 		return fmt.Errorf("gracehttp: net/http, after %s: %w", t.name, err)
@@ -86,12 +86,12 @@ func (t trial) check(srv *http.Server, rule idleRule) error {
 	return nil
 }
 
-// trialTimeout bounds what takes microseconds.
-const trialTimeout = 5 * time.Second
+// selfTestTimeout bounds what takes microseconds.
+const selfTestTimeout = 5 * time.Second
 
 // run serves one connection that is not there, until it is read from in vain.
-func (t trial) run(srv *http.Server, rule idleRule) (idle bool, err error) {
-	c := newTrialConn(t, rule)
+func (t selfTest) run(srv *http.Server, rule idleRule) (idle bool, err error) {
+	c := newSelfTestConn(t, rule)
 	s := settingsOf(srv)
 	s.Handler, s.ErrorLog = http.HandlerFunc(c.handle), log.New(io.Discard, "", 0)
 	s.ConnState = func(_ net.Conn, state http.ConnState) { c.note(state) }
@@ -101,7 +101,7 @@ func (t trial) run(srv *http.Server, rule idleRule) (idle bool, err error) {
 		defer close(done)
 		_ = s.Serve(newSingleListener(c, nil))
 	}()
-	timeout := time.NewTimer(trialTimeout)
+	timeout := time.NewTimer(selfTestTimeout)
 	defer timeout.Stop()
 	select {
 	case idle = <-c.result:

@@ -21,15 +21,15 @@ func TestReportOfSilentConnections(t *testing.T) {
 		}
 		return nil
 	})
-	eventually(t, "parked", func() bool { return len(n.ln.parked()) == 3 })
+	eventually(t, "held", func() bool { return len(n.ln.idleConns()) == 3 })
 	for range maxAwake { // it is not their turn
-		n.handing.awake <- struct{}{}
+		n.transfers.awake <- struct{}{}
 	}
 	drained := n.drainAfterUpgrade()
 	leaves.Close()
-	eventually(t, "gone", func() bool { return len(n.ln.parked()) == 2 })
+	eventually(t, "gone", func() bool { return len(n.ln.idleConns()) == 2 })
 	for range maxAwake {
-		n.handing.leave()
+		n.transfers.freeSlot()
 	}
 	if body, last := stays.get("/"); body != "old" || !last {
 		t.Errorf("got %q, last: %v", body, last)
@@ -37,7 +37,7 @@ func TestReportOfSilentConnections(t *testing.T) {
 	stays.end()
 	passes.isCut() // there is no other copy of it
 	n.finish(drained)
-	if r := n.first().(DrainReport); r.Closed != 2 || r.Passed != 1 || r.Cut != 0 {
+	if r := n.first().(DrainReport); r.Closed != 2 || r.Transferred != 1 || r.Cut != 0 {
 		t.Errorf("%+v", r)
 	}
 }
@@ -47,8 +47,8 @@ func TestSilentForTooLongCountsAsClosed(t *testing.T) {
 	n := newNode(t, &http.Server{})
 	ours, client := pair(t)
 	n.conns.begin() // as the drain does
-	if !n.ln.park(ours, time.Now().Add(time.Millisecond)) {
-		t.Fatal("the connection is not parked")
+	if !n.ln.hold(ours, time.Now().Add(time.Millisecond)) {
+		t.Fatal("the connection is not held")
 	}
 	client.end()
 	if closed, left := n.conns.count(); closed != 1 || left != 0 {

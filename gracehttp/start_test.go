@@ -16,7 +16,7 @@ import (
 )
 
 // What is wrong is an error, and the listener is closed.
-func TestServeRefuses(t *testing.T) {
+func TestStartRefuses(t *testing.T) {
 	m := newManager(t)
 	ended := newManager(t)
 	if err := ended.Shutdown(t.Context()); err != nil {
@@ -28,13 +28,13 @@ func TestServeRefuses(t *testing.T) {
 		is    error
 		says  string
 	}{
-		"no Manager":     {serve: func(ln net.Listener) error { return Serve(nil, &http.Server{}, ln) }, says: "must not be nil"},
-		"no server":      {serve: func(ln net.Listener) error { return Serve(m, nil, ln) }, says: "must not be nil"},
-		"nil option":     {serve: func(ln net.Listener) error { return Serve(m, &http.Server{}, ln, nil) }, says: "an Option is nil"},
-		"negative grace": {serve: func(ln net.Listener) error { return Serve(m, &http.Server{}, ln, WithIdleGrace(-1)) }, says: "WithIdleGrace(-1ns)"},
-		"negative delay": {serve: func(ln net.Listener) error { return Serve(m, &http.Server{}, ln, WithStopDelay(-time.Second)) }, says: "WithStopDelay(-1s)"},
-		"no certificate": {serve: func(ln net.Listener) error { return ServeTLS(m, &http.Server{}, ln, nothing, nothing) }, is: os.ErrNotExist},
-		"it has drained": {serve: func(ln net.Listener) error { return Serve(ended, &http.Server{}, ln) }, is: grace.ErrShutdown},
+		"no Manager":     {serve: func(ln net.Listener) error { return Start(nil, &http.Server{}, ln) }, says: "must not be nil"},
+		"no server":      {serve: func(ln net.Listener) error { return Start(m, nil, ln) }, says: "must not be nil"},
+		"nil option":     {serve: func(ln net.Listener) error { return Start(m, &http.Server{}, ln, nil) }, says: "an Option is nil"},
+		"negative grace": {serve: func(ln net.Listener) error { return Start(m, &http.Server{}, ln, WithIdleGrace(-1)) }, says: "WithIdleGrace(-1ns)"},
+		"negative delay": {serve: func(ln net.Listener) error { return Start(m, &http.Server{}, ln, WithStopDelay(-time.Second)) }, says: "WithStopDelay(-1s)"},
+		"no certificate": {serve: func(ln net.Listener) error { return StartTLS(m, &http.Server{}, ln, nothing, nothing) }, is: os.ErrNotExist},
+		"it has drained": {serve: func(ln net.Listener) error { return Start(ended, &http.Server{}, ln) }, is: grace.ErrShutdown},
 	} {
 		ln := pipenet.Listen()
 		err := c.serve(ln)
@@ -45,7 +45,7 @@ func TestServeRefuses(t *testing.T) {
 			t.Errorf("%s: the listener is open", name)
 		}
 	}
-	if err := Serve(m, &http.Server{}, nil); err == nil {
+	if err := Start(m, &http.Server{}, nil); err == nil {
 		t.Error("no listener: no error")
 	}
 	if err := ListenAndServe(t.Context(), nil, nil); err == nil {
@@ -60,7 +60,7 @@ func TestServeRefuses(t *testing.T) {
 }
 
 // A server that fails ends the service, and one that its owner closes does not.
-func TestServeFails(t *testing.T) {
+func TestServerFails(t *testing.T) {
 	for name, c := range map[string]struct {
 		end  func(*http.Server, net.Listener) error
 		says string
@@ -72,7 +72,7 @@ func TestServeFails(t *testing.T) {
 		}},
 	} {
 		m, srv, ln := newManager(t), &http.Server{}, pipenet.Listen()
-		if err := Serve(m, srv, ln); err != nil {
+		if err := Start(m, srv, ln); err != nil {
 			t.Fatal(err)
 		}
 		if err := m.Ready(t.Context()); err != nil {
