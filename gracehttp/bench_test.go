@@ -15,9 +15,10 @@ import (
 	"time"
 )
 
-// BenchmarkRequest measures requests on a connection that is kept, and BenchmarkConnection requests on connections of their own, each
-// beside an http.Server on its bare listener. "x-bare" is the ratio of processor time of both, the median of many short measurements
-// that take turns; the client's is in it. The other figures are what is allocated more than there.
+// BenchmarkRequest measures requests on one connection, and BenchmarkConnection requests on one
+// connection each, both next to an http.Server on its bare listener. "x-bare" is the ratio of the
+// processor times, including that of the client: the median of many short measurements that take
+// turns. The other figures are the additional allocations.
 func BenchmarkRequest(b *testing.B) { compare(b, (*requester).ask) }
 
 // BenchmarkConnection: see BenchmarkRequest.
@@ -28,7 +29,7 @@ func BenchmarkConnection(b *testing.B) {
 	})
 }
 
-// BenchmarkHTTP2 measures the same of HTTP/2 with the client of net/http, on a connection that is kept and on connections of their own.
+// BenchmarkHTTP2 measures the same for HTTP/2 with the client of net/http.
 func BenchmarkHTTP2(b *testing.B) {
 	b.Run("Request", func(b *testing.B) { compareWith(b, nil, (*requester).askHTTP2) })
 	b.Run("Connection", func(b *testing.B) {
@@ -41,8 +42,14 @@ func BenchmarkHTTP2(b *testing.B) {
 
 const benchBatch = 200 // operations in one measurement
 
+// withAndWithoutHandover has the options of two servers, by name.
+var withAndWithoutHandover = map[string][]Option{
+	"default":          nil,
+	"WithIdleHandover": {WithIdleHandover()},
+}
+
 func compare(b *testing.B, op func(*requester)) {
-	for name, opts := range map[string][]Option{"default": nil, "WithIdleHandover": {WithIdleHandover()}} {
+	for name, opts := range withAndWithoutHandover {
 		b.Run(name, func(b *testing.B) { compareWith(b, opts, op) })
 	}
 }
@@ -81,7 +88,7 @@ func benchServer() *http.Server {
 	both := http2Only()
 	both.SetHTTP1(true)
 	return &http.Server{
-		Handler:   http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok") }),
+		Handler:   names("ok"),
 		Protocols: both,
 	}
 }
@@ -155,7 +162,7 @@ func (r *requester) askHTTP2() {
 	_ = resp.Body.Close()
 }
 
-// hangUp closes the connection, in a way that does not use up the ports.
+// hangUp closes the connection in a way that does not use up the ports.
 func (r *requester) hangUp() {
 	r.http2.CloseIdleConnections()
 	if r.conn != nil {
@@ -165,7 +172,7 @@ func (r *requester) hangUp() {
 	}
 }
 
-// cost is that of a batch.
+// cost is the cost of a batch.
 type cost struct {
 	cpu           time.Duration
 	allocs, bytes int64
@@ -177,7 +184,11 @@ func (r *requester) measure(op func(*requester)) cost {
 		op(r)
 	}
 	after := r.spent()
-	return cost{cpu: after.cpu - before.cpu, allocs: after.allocs - before.allocs, bytes: after.bytes - before.bytes}
+	return cost{
+		cpu:    after.cpu - before.cpu,
+		allocs: after.allocs - before.allocs,
+		bytes:  after.bytes - before.bytes,
+	}
 }
 
 func (r *requester) spent() cost {
@@ -188,6 +199,8 @@ func (r *requester) spent() cost {
 		r.b.Fatal(err)
 	}
 	return cost{
-		cpu: time.Duration(use.Utime.Nano() + use.Stime.Nano()), allocs: int64(mem.Mallocs), bytes: int64(mem.TotalAlloc),
+		cpu:    time.Duration(use.Utime.Nano() + use.Stime.Nano()),
+		allocs: int64(mem.Mallocs),
+		bytes:  int64(mem.TotalAlloc),
 	}
 }

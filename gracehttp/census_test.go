@@ -4,7 +4,8 @@ package gracehttp
 
 import "testing"
 
-// After its drain, nothing of ours is left in a process: no goroutine, and no socket, whatever became of its connections.
+// After its drain a process has no goroutine and no socket of ours left, whatever became of its
+// connections.
 func TestNothingIsLeftAfterTheDrain(t *testing.T) {
 	for name, idle := range map[string]bool{"default": false, "WithIdleHandover": true} {
 		t.Run(name, func(t *testing.T) {

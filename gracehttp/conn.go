@@ -11,29 +11,32 @@ import (
 )
 
 const (
-	interruptTime = time.Second // that a connection may take to end whose read was interrupted
-	leaveTime     = time.Second // that an idle connection may take to leave for the successor, or for its end in HTTP/2; longer, if something comes
+	// interruptTime is how long a connection may take to end after its read was interrupted.
+	interruptTime = time.Second
+	// leaveTime is how long an idle connection may take to leave for the successor, or to end in
+	// HTTP/2. It has longer if something arrives.
+	leaveTime = time.Second
 )
 
 // conn is a connection of a server.
 type conn struct {
 	net.Conn
 	server   *server
-	handover *handover       // nil for a connection that is not handed over between requests
+	handover *handover       // nil if the connection is not handed over between requests
 	context  context.Context //nolint:containedctx // of its requests
 
 	mu              sync.Mutex
-	frames          *http2Conn           // of HTTP/2; nil for all else
+	frames          *http2Conn           // follows the frames of HTTP/2; otherwise nil
 	tls             *tls.ConnectionState // of HTTP/2 with TLS
 	state           http.ConnState
 	since           time.Time // when it became idle, or was accepted
 	interrupted     time.Time // when its read was interrupted; zero if it was not
 	http2           bool
 	asked           bool // whether TLS has agreed on HTTP/2
-	handlerReturned bool // it was hijacked, and its handler has returned
+	handlerReturned bool // after it has hijacked the connection
 }
 
-// newConn is called for each connection before all else.
+// newConn returns the state kept for nc. It is called before anything else happens on a connection.
 func newConn(nc net.Conn, s *server) *conn {
 	c := &conn{Conn: nc, server: s, since: time.Now()}
 	if w, ok := nc.(interface{ itself() *handover }); ok {
@@ -42,7 +45,7 @@ func newConn(nc net.Conn, s *server) *conn {
 	return c
 }
 
-// setProtocol is called for each request.
+// setProtocol notes the major version of HTTP of a request.
 func (c *conn) setProtocol(major int) {
 	if c == nil {
 		return
@@ -58,7 +61,7 @@ func (c *conn) setProtocol(major int) {
 	c.http2 = true
 }
 
-// setHTTP2 says who follows the frames of the connection.
+// setHTTP2 notes that the connection speaks HTTP/2, and what follows its frames.
 func (c *conn) setHTTP2(frames *http2Conn) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -69,7 +72,7 @@ func (c *conn) setHTTP2(frames *http2Conn) {
 	}
 }
 
-// http2Conn gives who follows the frames of HTTP/2; nil if nobody does.
+// http2Conn returns what follows the frames of HTTP/2, or nil if nothing does.
 func (c *conn) http2Conn() *http2Conn {
 	if c == nil {
 		return nil
@@ -79,10 +82,10 @@ func (c *conn) http2Conn() *http2Conn {
 	return c.frames
 }
 
-// mayLeave reports whether the connection goes to the successor after its present request.
+// mayLeave reports whether the connection leaves for the successor after its present request.
 func (c *conn) mayLeave() bool { return c != nil && c.handover.mayLeave() }
 
-// release is called when a handler returns.
+// noteHandlerReturn is called when a handler returns.
 func (c *conn) noteHandlerReturn() {
 	if c == nil {
 		return
@@ -92,7 +95,7 @@ func (c *conn) noteHandlerReturn() {
 	c.handlerReturned = c.state == http.StateHijacked
 }
 
-// enter is a change of the state, in the goroutine that serves the connection.
+// enter notes a new state, in the goroutine that serves the connection.
 func (c *conn) enter(state http.ConnState, readTimeout time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -108,22 +111,24 @@ func (c *conn) enter(state http.ConnState, readTimeout time.Duration) {
 	}
 }
 
-// resume takes an interruption back that a request has forestalled; mu is held.
+// resume takes back an interruption because a request came first; mu is held.
 func (c *conn) resume(readTimeout time.Duration) {
 	c.interrupted = time.Time{}
 	var deadline time.Time
 	if readTimeout > 0 {
 		deadline = time.Now().Add(readTimeout)
 	}
-	_ = c.SetReadDeadline(deadline) // a connection that is gone says so by itself
+	_ = c.SetReadDeadline(deadline) // a dead connection reports that by itself
 }
 
-// drain ends a connection, in the drain that began at a time: one of HTTP/1 if it has had no request for longer than the grace. It
-// reports whether the connection has to be waited for, which one of HTTP/2 is only if its frames are followed.
+// drain brings the connection closer to its end, in the drain that began at a given time. In HTTP/1
+// it interrupts the read of a connection that has had no request for the grace period. It reports
+// whether the server must wait for the connection. It need not if nothing follows the frames of
+// HTTP/2.
 //
-// The read for the next request is interrupted, after which net/http closes the connection. To close it here would also hit a
-// request that was read, of which net/http has not told yet. Such a request goes on: net/http sets the deadlines anew for it, and
-// enter takes back what comes after that.
+// net/http closes the connection after the interruption. If drain closed it, a request would be
+// lost that net/http has read but not reported yet. Such a request goes on instead: net/http sets
+// new deadlines for it, and enter takes back an interruption that comes after that.
 func (c *conn) drain(grace time.Duration, began time.Time) (waits bool) {
 	if c.mayLeave() {
 		grace = max(grace, leaveTime)
@@ -135,13 +140,14 @@ func (c *conn) drain(grace time.Duration, began time.Time) (waits bool) {
 		c.frames.drain(max(grace, leaveTime), began)
 	case c.isHTTP2():
 		return false
-	case c.state == http.StateActive || time.Since(latest(c.since, began, c.handover.lastHeard())) < grace:
-	case time.Since(c.lastReceived()) < grace: // a request may be on its way of which http.Server does not tell yet
+	case c.state == http.StateActive:
+	case time.Since(latest(c.since, began, c.handover.lastHeard())) < grace:
+	case time.Since(c.lastReceived()) < grace: // maybe a request not reported yet
 	case c.interrupted.IsZero():
 		c.interrupted = time.Now()
 		_ = c.SetReadDeadline(longAgo)
 	case time.Since(c.interrupted) >= interruptTime:
-		go c.Close() //nolint:errcheck // ends soon; TLS may take some seconds to say good-bye
+		go c.Close() //nolint:errcheck // ends soon; TLS may take some seconds to say goodbye
 	}
 	return true
 }
@@ -155,7 +161,7 @@ func latest(first time.Time, others ...time.Time) time.Time {
 	return first
 }
 
-// closeIdle closes an HTTP/2 connection that should have ended by itself after GOAWAY.
+// closeIdle closes an HTTP/2 connection that should have ended by itself after a GOAWAY.
 func (c *conn) closeIdle() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -164,7 +170,8 @@ func (c *conn) closeIdle() {
 	}
 }
 
-// isHTTP2 asks TLS if need be, not during the handshake, which would block; mu is held.
+// isHTTP2 reports whether the connection speaks HTTP/2. It asks TLS if necessary, but not during
+// the handshake, which would block; mu is held.
 func (c *conn) isHTTP2() bool {
 	if t, ok := c.Conn.(*tls.Conn); ok && !c.asked && c.state != http.StateNew {
 		c.asked = true
@@ -173,8 +180,8 @@ func (c *conn) isHTTP2() bool {
 	return c.http2
 }
 
-// ended finds out whether a hijacked connection is closed, of which net/http does not tell. One that cannot be asked counts as
-// closed when its handler has returned.
+// ended reports whether a hijacked connection is closed, which net/http does not report. One
+// without a descriptor counts as closed when its handler has returned.
 func (c *conn) ended() bool {
 	if raw := c.socket(); raw != nil {
 		return raw.Control(func(uintptr) {}) != nil
@@ -184,15 +191,15 @@ func (c *conn) ended() bool {
 	return c.handlerReturned
 }
 
-// lastReceived is when its client has last sent something, as far as the system tells.
+// lastReceived returns when the client last sent something, or zero if the system cannot tell.
 func (c *conn) lastReceived() (t time.Time) {
 	if raw := c.socket(); raw != nil {
-		_ = raw.Control(func(fd uintptr) { t = lastReceived(fd) }) // a connection that is gone says so by itself
+		_ = raw.Control(func(fd uintptr) { t = lastReceived(fd) }) // it fails on a dead connection
 	}
 	return t
 }
 
-// socket gives the descriptor, also under TLS; nil if there is none.
+// socket returns the raw descriptor, also that below TLS, or nil if there is none.
 func (c *conn) socket() syscall.RawConn {
 	inner := c.Conn
 	if t, ok := inner.(*tls.Conn); ok {

@@ -10,12 +10,12 @@ import (
 
 // conns are the connections of a server. The zero value is ready to use.
 type conns struct {
-	open sync.Map // of *conn by net.Conn, for each request; those that net/http tells the end of
+	open sync.Map // *conn by net.Conn, for each request; connections whose end net/http reports
 
 	mu          sync.Mutex
 	n           int // in open
 	hijacked    map[*conn]struct{}
-	sweepAt     int         // so many hijacked ones are looked through
+	sweepAt     int         // the number of hijacked ones above which the closed ones are removed
 	anyHijacked atomic.Bool // since the start
 	ended       int         // since begin
 }
@@ -27,14 +27,15 @@ func (cs *conns) add(c *conn) {
 	cs.open.Store(c.Conn, c)
 }
 
-// find gives what is known of a connection; nil if it is of a server that its owner has served elsewhere, before.
+// find returns the state kept for nc, or nil if nc is not tracked: the owner of the server may have
+// served it elsewhere before.
 func (cs *conns) find(nc net.Conn) *conn {
 	c, _ := cs.open.Load(nc)
 	found, _ := c.(*conn)
 	return found
 }
 
-// note is a change of a connection's state.
+// note notes a new state of a connection.
 func (cs *conns) note(nc net.Conn, state http.ConnState, readTimeout time.Duration) {
 	c := cs.find(nc)
 	if c == nil {
@@ -42,11 +43,11 @@ func (cs *conns) note(nc net.Conn, state http.ConnState, readTimeout time.Durati
 	}
 	c.enter(state, readTimeout)
 	if state == http.StateClosed || state == http.StateHijacked {
-		cs.leave(c, state)
+		cs.remove(c, state)
 	}
 }
 
-func (cs *conns) leave(c *conn, state http.ConnState) {
+func (cs *conns) remove(c *conn, state http.ConnState) {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
 	cs.n--
@@ -62,20 +63,20 @@ func (cs *conns) leave(c *conn, state http.ConnState) {
 		cs.anyHijacked.Store(true)
 	}
 	cs.hijacked[c] = struct{}{}
-	if len(cs.hijacked) > cs.sweepAt { // so that those which are closed do not pile up
+	if len(cs.hijacked) > cs.sweepAt { // so that the closed ones do not pile up
 		cs.sweep()
 		cs.sweepAt = 2*len(cs.hijacked) + 16
 	}
 }
 
-// end counts the end of a connection that net/http has not seen.
-func (cs *conns) end() {
+// noteEnd counts the end of a connection that net/http has not seen.
+func (cs *conns) noteEnd() {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
 	cs.ended++
 }
 
-// sweep forgets hijacked connections that are closed; mu is held.
+// sweep removes hijacked connections that are closed; mu is held.
 func (cs *conns) sweep() {
 	for c := range cs.hijacked {
 		if c.ended() {
@@ -85,7 +86,7 @@ func (cs *conns) sweep() {
 	}
 }
 
-// begin begins to count.
+// begin starts to count.
 func (cs *conns) begin() {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
@@ -93,7 +94,7 @@ func (cs *conns) begin() {
 	cs.ended = 0
 }
 
-// count tells how many have ended since begin, and how many are left.
+// count returns how many connections have ended since begin, and how many are left.
 func (cs *conns) count() (ended, left int) {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
@@ -101,7 +102,7 @@ func (cs *conns) count() (ended, left int) {
 	return cs.ended, cs.n + len(cs.hijacked)
 }
 
-// each calls f for all that are not hijacked.
+// each calls f for every connection that is not hijacked.
 func (cs *conns) each(f func(*conn)) {
 	cs.open.Range(func(_, c any) bool {
 		f(c.(*conn))

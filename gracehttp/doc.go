@@ -1,95 +1,117 @@
-// Package gracehttp serves HTTP in a process that replaces itself by a new one, and loses no request with it.
+// Package gracehttp serves HTTP in a process that replaces itself with a new one, without losing a
+// request.
 //
 //	m, err := grace.New(grace.WithLogger(slog.Default()))
 //	...
 //	err = gracehttp.ListenAndServe(ctx, m, &http.Server{Addr: ":8080", Handler: mux})
 //
-// is a whole service: SIGHUP upgrades it, SIGTERM ends it. Services with more servers or listeners call [Start] or [StartTLS] for
-// each, and then [grace.Manager.Run]. The program examples/http is complete.
+// This is a whole service: SIGHUP upgrades it, SIGTERM ends it. A service with several servers or
+// listeners calls [Start] or [StartTLS] for each, and then [grace.Manager.Run]. The program
+// examples/http is complete.
 //
 // # The drain
 //
 // When a successor serves, or the service stops, each server drains:
 //
-//   - It closes its listeners, and goes on with all connections that it has accepted. Those on which nothing has come yet are handed
-//     to the successor, with or without TLS: until its first byte, a connection waits with the listener, and http.Server does not
-//     know it.
-//   - In HTTP/1, the next answer on a connection is its last one, and says so (Connection: close), so that the client connects anew:
-//     to the successor. A connection without a request is kept for a grace ([WithIdleGrace], 5 seconds), which begins anew with an
-//     answer that could not say so, as it had begun before the drain.
-//   - In HTTP/2, with or without TLS, the client is told to open no more streams, by a GOAWAY that refuses none and a PING: at once if
-//     the connection is idle, else after the next answer. Many clients then close the connection when they have got their answers. If
-//     not, that is done when the client has answered the PING and nothing has come for a second, or four times as long as that took. The
-//     grace is for a client that has not sent a request yet, and for one of which nothing is heard any more. One that goes on after the
-//     grace is told again, by a GOAWAY that refuses what it sends from then on.
-//   - Then the functions of [http.Server.RegisterOnShutdown] run, in [http.Server.Shutdown]. They come late: use [Draining] instead.
-//   - Connections that were hijacked, such as WebSockets, are waited for. Whether one is closed is found out for connections of
-//     package net, with or without TLS; others count as closed when their handlers return.
-//   - At the deadline ([grace.WithDrainTimeout]) what is left is cut, and the drain has an error. If connections are still busy three
-//     seconds before, or a quarter of the timeout if that is less, Shutdown is called then.
+//   - It closes its listeners and keeps serving the connections that it has accepted. Until its
+//     first byte arrives, a connection waits with the listener, and http.Server does not know it.
+//     Such a connection is handed to the successor, with or without TLS.
+//   - In HTTP/1, the next response on a connection is its last one and says so (Connection: close).
+//     The client then connects again, to the successor. A connection without a request is kept for
+//     a grace period of 5 seconds ([WithIdleGrace]). A response that began before the drain cannot
+//     say so, and the period starts again after it.
+//   - In HTTP/2, with or without TLS, a GOAWAY that still admits streams in flight, followed by a
+//     PING, tells the client to open no more streams: at once if the connection is idle, otherwise
+//     after the next response. Many clients close the connection when they have their responses.
+//     For the others the server closes it. It does so when the client has answered the PING and
+//     nothing has arrived for a second, or for four times as long as that answer took. The grace
+//     period is for a client that has not sent a request yet, and for one that has fallen silent. A
+//     client that keeps opening streams after the period gets a second GOAWAY, which refuses
+//     whatever it sends from then on.
+//   - Then [http.Server.Shutdown] runs the functions of [http.Server.RegisterOnShutdown]. They come
+//     late: use [Draining] instead.
+//   - The drain waits for hijacked connections, such as WebSockets. It sees the end of a connection
+//     of package net, with or without TLS. Any other counts as closed when its handler returns.
+//   - At the deadline ([grace.WithDrainTimeout]) the connections that are left are cut, and the
+//     drain returns an error. If connections are still busy three seconds before the deadline, or
+//     a quarter of the timeout if that is shorter, Shutdown is called then.
 //
-// [http.Server.Shutdown] alone loses requests: it closes idle connections at once, on which requests may be on their way, and drops
-// requests that it has just read.
+// [http.Server.Shutdown] alone loses requests: it closes idle connections at once, though requests
+// may be on their way, and drops requests that it has just read.
 //
 // # Handing over idle connections
 //
-// With [WithIdleHandover], connections of plain HTTP/1 are not closed at all: between two requests each goes to the successor, as an
-// open socket ([grace.Manager.Transfer]), and is served on. Its client notices nothing. In the successor it is new: it waits for its
-// next request with the listener, for as long as it might have been idle here, and goes on to the next successor if that comes
-// first. What the successor does not take, because it does not serve the address, or hangs, or has no descriptors left, is closed
-// politely, as above; so is a connection that cannot leave within the grace, since its client always has a part of the next request
-// on its way.
+// With [WithIdleHandover], connections of plain HTTP/1 are not closed at all. Between two requests
+// each goes to the successor as an open socket ([grace.Manager.Transfer]) and is served there. Its
+// client notices nothing. To the successor the connection is new: it waits with the listener for
+// its next request, for as long as it might have been idle in the old process. If the next upgrade
+// comes first, it moves on to the next successor.
+//
+// The successor may refuse a connection: it may not serve the address, hang, or have no descriptors
+// left. Such a connection is closed politely, as above. So is one that cannot leave within the
+// grace period because its client has always sent a part of the next request.
 //
 // # Long requests
 //
-// The context of a request is not cancelled by the drain. A handler that would go on for long finds out by [Draining]:
+// The drain does not cancel the context of a request. A handler that would run for long learns of
+// the drain from [Draining]:
 //
 //	select {
 //	case event := <-events:
 //		fmt.Fprintf(w, "data: %s\n\n", event)
 //	case <-gracehttp.Draining(r.Context()):
-//		return // the client connects anew, and gets to the successor
+//		return // the client connects again, to the successor
 //	case <-r.Context().Done():
 //		return
 //	}
 //
-// or has a function called by [OnDrain]. One that has hijacked its connection can hand it over by [grace.Manager.Transfer], if its
-// protocol allows to go on elsewhere: the program examples/chat does so with WebSockets.
+// or registers a function with [OnDrain]. A handler that has hijacked its connection can hand it
+// over with [grace.Manager.Transfer], if the protocol can continue in another process: the program
+// examples/chat does so with WebSockets.
 //
 // # Stopping without a successor
 //
-// On SIGTERM [Readiness] says no at once. With [WithStopDelay] the servers go on for a while before they drain, so that load
-// balancers find out in time. When a successor serves, there is nothing to find out, and no delay.
+// On SIGTERM, [Readiness] reports at once that the service is not ready. With [WithStopDelay] the
+// servers keep serving for a while before they drain, so that load balancers notice in time. When a
+// successor serves, there is nothing to notice, and no delay.
 //
 // # Reports
 //
-// A [DrainReport] tells how the drain of each server went. Observers ([grace.WithObserver]) get it in a [grace.Reported] event, and the
-// logger of the Manager logs it.
+// A [DrainReport] says how the drain of each server went, and an [IdleHandoverOff] warns of an
+// option that has no effect. Observers ([grace.WithObserver]) receive them in [grace.Reported]
+// events, and the logger of the Manager logs them.
 //
 // # Limits
 //
-// A client that sends a request on an idle connection at the very moment at which the server closes it, loses the request, as after
-// any keep-alive timeout. Clients of HTTP/1.1 have to expect that (RFC 9112, section 9.6), and those that are idle for less than the grace
-// never meet it. On Linux a connection of TCP is not closed either if something has come within the grace; elsewhere a request whose
-// header takes longer than that to arrive is none yet.
-// [WithIdleHandover] closes no idle connection, and none on which something has come within the grace.
+// A client that sends a request on an idle connection at the very moment at which the server closes
+// it loses the request, as after any keep-alive timeout. Clients of HTTP/1.1 have to expect that
+// (RFC 9112, section 9.6). A client that is never idle for as long as the grace period is never
+// affected. On Linux, a TCP connection on which something has arrived within the grace period is
+// not closed either. Elsewhere it is closed if the header of a request takes longer to arrive.
+// [WithIdleHandover] closes neither idle connections nor those on which something has arrived
+// within the grace period.
 //
-// Of several requests that a client has sent at once (pipelining) the first answer that says "Connection: close" is the last one. The
-// following requests were not processed, and have to be sent again.
+// If a client sends several requests at once (pipelining), the first response that says
+// "Connection: close" is the last one. The requests after it were not processed and have to be sent
+// again.
 //
-// net/http has one GOAWAY alone, which refuses what is on its way: that is lost if the client does not send it again, as the client of
-// net/http does not if it cannot rewind the body. So HTTP/2 is served by a second http.Server with the same settings, to which the
-// first one gives those connections ([http.Server.TLSNextProto]), and which lets us see the frames. [http.Server.SetKeepAlivesEnabled]
-// has no effect there.
+// The only GOAWAY of net/http refuses the streams in flight. Such a request is lost unless the
+// client sends it again; the client of net/http does not if it cannot rewind the body. So a second
+// http.Server with the same settings serves HTTP/2. The first one passes it those connections
+// ([http.Server.TLSNextProto]) through a layer that follows their frames.
+// [http.Server.SetKeepAlivesEnabled] has no effect on them.
 //
-// Where the owner of a server has seen to HTTP/2, as golang.org/x/net/http2 does, it stays with that; and so does a server whose first
-// listener is of a package that may hide TLS from net/http (which serves HTTP/2 on such connections since Go 1.27). The GOAWAY is then
-// sent with the next answer, or when no other connection is left, and what it refuses has to be sent again (RFC 9113, section 6.8).
-// net/http closes the connection one second after the last answer: a client that has not read it by then, and still sends something,
-// may lose its end.
+// Two kinds of servers keep the HTTP/2 of net/http. One kind has an owner who has configured
+// HTTP/2, as golang.org/x/net/http2 does. The other kind has a first listener whose type may hide
+// TLS from net/http, which serves HTTP/2 on such connections since Go 1.27: any type except those
+// of package net, of [grace.Manager.Listen] and of [tls.NewListener]. Their GOAWAY goes out with
+// the next response, or when no other connection is left, and clients have to send again what it
+// refuses (RFC 9113, section 6.8). net/http closes the connection one second after the last
+// response. A client that has not read the response by then, and still sends something, may lose
+// the end of it.
 //
-// Chromium may give up a request that it is about to send when a GOAWAY comes, of either kind.
+// Chromium may abandon a request that it is about to send when a GOAWAY of either kind arrives.
 //
-// The answer to a request to change the protocol (Upgrade) does not end its connection. A function that a draining server has handed
-// a request to may set the header Connection, and then has the last word.
+// A response to a request to change the protocol (Upgrade) does not end its connection. A handler
+// that sets the header Connection while the server drains has the last word.
 package gracehttp

@@ -12,13 +12,18 @@ import (
 )
 
 const (
-	maxPoll   = 50 * time.Millisecond  // between two looks at the connections
-	lastCall  = 3 * time.Second        // at the end of the drain: for functions of RegisterOnShutdown, if there are connections until then
-	closeTime = 500 * time.Millisecond // for http.Server.Close, which can hang
+	// maxPoll is the longest pause between two looks at the connections.
+	maxPoll = 50 * time.Millisecond
+	// lastCall is how long before the deadline http.Server.Shutdown is called if connections are
+	// left: its RegisterOnShutdown functions need some time.
+	lastCall = 3 * time.Second
+	// closeTime bounds http.Server.Close, which can hang.
+	closeTime = 500 * time.Millisecond
 )
 
-// drain finishes the work of the server. http.Server.Shutdown alone would not do: it closes idle connections at once, on which
-// requests may be on their way, and drops those that it has just read. So it comes last, when no connection is left that we can end.
+// drain finishes the work of the server. http.Server.Shutdown alone would lose requests: it closes
+// idle connections at once, though requests may be on their way, and drops requests that it has
+// just read. So Shutdown comes last, when the drain has ended every connection that it can.
 func (s *server) drain(ctx context.Context) error {
 	s.awaitStop(ctx)
 	s.begin(errors.Is(s.group.m.Cause(), grace.ErrUpgraded))
@@ -27,17 +32,30 @@ func (s *server) drain(ctx context.Context) error {
 	s.shutDown(ctx)
 
 	err := s.listenErr
-	report := DrainReport{Server: s.Server, Addrs: s.addrs(), Duration: time.Since(s.began), Requests: int(s.requests.Load()), Transferred: int(s.transfers.transferred.Load())}
-	report.Closed, report.Cut = s.conns.count()
+	report := s.report()
 	if report.Cut > 0 {
 		s.closeAll()
-		err = errors.Join(err, fmt.Errorf("gracehttp: %d connections of %s were cut: %w", report.Cut, report.addrs(), context.Cause(ctx)))
+		err = errors.Join(err, fmt.Errorf("gracehttp: drain %s: connections cut: %d: %w",
+			report.addrs(), report.Cut, context.Cause(ctx)))
 	}
 	s.group.m.Report(report)
 	return err
 }
 
-// begin begins the drain, if it has not begun.
+func (s *server) report() DrainReport {
+	ended, left := s.conns.count()
+	return DrainReport{
+		Server:      s.Server,
+		Addrs:       s.addrs(),
+		Duration:    time.Since(s.began),
+		Requests:    int(s.requests.Load()),
+		Closed:      ended,
+		Transferred: int(s.transfers.transferred.Load()),
+		Cut:         left,
+	}
+}
+
+// begin begins the drain if it has not begun.
 func (s *server) begin(upgraded bool) {
 	s.beginOnce.Do(func() {
 		s.began = time.Now()
@@ -48,7 +66,7 @@ func (s *server) begin(upgraded bool) {
 	})
 }
 
-// awaitStop goes on for a while if the service stops, so that load balancers find out.
+// awaitStop waits for the stop delay if the service stops, so that load balancers notice in time.
 func (s *server) awaitStop(ctx context.Context) {
 	if !errors.Is(s.group.m.Cause(), grace.ErrShutdown) || !s.group.connected.Load() {
 		return
@@ -59,7 +77,7 @@ func (s *server) awaitStop(ctx context.Context) {
 	pause(ctx, delay)
 }
 
-// pause reports whether the context is still there after a while.
+// pause waits for d, and reports whether the context has not ended.
 func pause(ctx context.Context, d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
@@ -71,7 +89,7 @@ func pause(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// stopListening takes no new connection: clients that connect from now on get to the successor.
+// stopListening takes no new connections: clients that connect from now on reach the successor.
 func (s *server) stopListening() error {
 	var errs []error
 	for _, l := range s.allListeners() {
@@ -80,7 +98,8 @@ func (s *server) stopListening() error {
 	return errors.Join(errs...)
 }
 
-// endListening returns when nothing comes out of the listeners any more: every connection that was accepted is known.
+// endListening returns when nothing more comes out of the listeners: then every connection that was
+// accepted is known.
 func (s *server) endListening(ctx context.Context) {
 	for _, l := range s.allListeners() {
 		go l.end() // ends soon, if its owner's listener does
@@ -91,12 +110,13 @@ func (s *server) endListening(ctx context.Context) {
 	}
 }
 
-// finish waits until all connections are closed, after their last answer, or when they have been idle for long enough; but for those of
-// HTTP/2 whose frames are not followed.
+// finish waits until all connections are closed, after their last response or after they were idle
+// for long enough. It does not wait for those of HTTP/2 whose frames are not followed.
 func (s *server) finish(ctx context.Context) {
 	if deadline, ok := ctx.Deadline(); ok {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithDeadline(ctx, deadline.Add(-min(lastCall, time.Until(deadline)/4)))
+		before := min(lastCall, time.Until(deadline)/4)
+		ctx, cancel = context.WithDeadline(ctx, deadline.Add(-before))
 		defer cancel()
 	}
 	finished := func() bool {
@@ -105,19 +125,21 @@ func (s *server) finish(ctx context.Context) {
 		return !waits
 	}
 	poll(ctx, finished)
-	s.endListening(ctx) // what was accepted last is known from now on
+	s.endListening(ctx) // from here on the connections accepted last are known
 	poll(ctx, finished)
 }
 
-// shutDown sends GOAWAY on what is left, and waits until all connections are closed, hijacked ones included. Idle HTTP/2
-// connections whose clients do not take the GOAWAY, for which net/http would wait for ever, are closed after a while.
+// shutDown sends a GOAWAY on the connections that are left, and waits until all are closed,
+// including hijacked ones. It closes idle HTTP/2 connections whose clients do not take the GOAWAY:
+// net/http would wait for them forever.
 func (s *server) shutDown(ctx context.Context) {
 	stop, cancel := context.WithCancel(ctx)
 	defer cancel()
-	go s.Shutdown(stop) //nolint:errcheck // the connections are counted; ends with stop, if its owner's own listeners let it
+	go s.Shutdown(stop) //nolint:errcheck // it ends with stop, if its owner's listeners let it
 	began := time.Now()
 	poll(ctx, func() bool {
-		if time.Since(began) >= max(s.grace(), 2*time.Second) { // net/http gives a client a second from the GOAWAY on
+		// net/http allows a client a second after the GOAWAY
+		if time.Since(began) >= max(s.grace(), 2*time.Second) {
 			s.conns.each((*conn).closeIdle)
 		}
 		_, left := s.conns.count()
@@ -125,17 +147,17 @@ func (s *server) shutDown(ctx context.Context) {
 	})
 }
 
-// poll asks until the answer is yes, or the context ends.
+// poll calls done until it returns true or the context ends.
 func poll(ctx context.Context, done func() bool) {
 	for wait := time.Millisecond; !done() && pause(ctx, wait); {
 		wait = min(2*wait, maxPoll)
 	}
 }
 
-// closeAll cuts what is left.
+// closeAll cuts the connections that are left.
 func (s *server) closeAll() {
 	closed := make(chan struct{})
-	go func() { // ends soon, if the owner's own listeners let it
+	go func() { // ends soon, if the owner's listeners let it
 		defer close(closed)
 		_ = s.Close()
 	}()

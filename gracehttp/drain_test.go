@@ -19,14 +19,15 @@ import (
 func TestDrainWithoutConnections(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, &http.Server{Handler: http.HandlerFunc(site)}, WithStopDelay(time.Second))
-		(<-r.drain()).check(t, 0, 0, 0, 0) // no delay either: nobody knows us
+		(<-r.drain()).check(t, 0, 0, 0, 0) // no delay either: nobody has connected
 		if _, err := r.Dial(); err == nil {
 			t.Error("a drained server accepts")
 		}
 	})
 }
 
-// An idle connection, and one that is fresh, may bring a request until the grace is over; its answer is the last one.
+// An idle connection and a new one may each bring a request until the grace period is over. The
+// response is the last one.
 func TestIdleConnectionsGetAGrace(t *testing.T) {
 	for _, grace := range []time.Duration{DefaultIdleGrace, time.Second} {
 		synctest.Test(t, func(t *testing.T) {
@@ -53,7 +54,8 @@ func TestIdleConnectionsGetAGrace(t *testing.T) {
 	}
 }
 
-// A request that had begun before the drain is answered, and its connection has the grace after that.
+// A request that began before the drain is answered, and its connection has the grace period after
+// that.
 func TestRequestOverTheBeginOfTheDrain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, &http.Server{Handler: http.HandlerFunc(site)})
@@ -68,14 +70,14 @@ func TestRequestOverTheBeginOfTheDrain(t *testing.T) {
 		}
 		c.end()
 		other.end()
-		(<-r.drain()).check(t, 0, 2, 2, 0) // waits for the one that goes on
+		(<-r.drain()).check(t, 0, 2, 2, 0) // waits for the drain that is under way
 		if took := r.reports[0].Duration; took < 13*time.Second || took > 13*time.Second+2*maxPoll {
 			t.Errorf("the drain took %v", took)
 		}
 	})
 }
 
-// What is not done by the deadline is cut, also in a handler that does not return.
+// Connections that are open at the deadline are cut, even if a handler does not return.
 func TestDrainDeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		over := make(chan struct{})
@@ -90,13 +92,15 @@ func TestDrainDeadline(t *testing.T) {
 		r := newRig(t, srv)
 		for _, path := range []string{"/", "/stubborn"} {
 			c := r.connect()
-			go io.WriteString(c, "GET "+path+" HTTP/1.1\r\nHost: test\r\n\r\n") //nolint:errcheck // seen in the report
+			request := "GET " + path + " HTTP/1.1\r\nHost: test\r\n\r\n"
+			go io.WriteString(c, request) //nolint:errcheck // the report shows it
 		}
 		synctest.Wait()
 		began := time.Now()
 		d := <-r.drain()
 		d.check(t, grace.DefaultDrainTimeout, 0, 0, 2)
-		if !errors.Is(d.err, context.DeadlineExceeded) || !strings.Contains(d.err.Error(), "2 connections of pipe were cut") {
+		const says = "gracehttp: drain pipe: connections cut: 2: "
+		if !errors.Is(d.err, context.DeadlineExceeded) || !strings.Contains(d.err.Error(), says) {
 			t.Errorf("the error is %v", d.err)
 		}
 		if at := (<-shutdown).Sub(began); at < 27*time.Second || at > 27*time.Second+maxPoll {
@@ -106,14 +110,15 @@ func TestDrainDeadline(t *testing.T) {
 	})
 }
 
-// The servers of a Manager drain side by side, whichever came first.
+// The servers of a Manager drain side by side, in whatever order they were started.
 func TestServersDrainSideBySide(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, &http.Server{Handler: http.HandlerFunc(site)}, WithIdleGrace(0))
 		others := []*rig{r}
 		for range 2 {
 			other := &rig{t: t, Manager: r.Manager, Listener: pipenet.Listen()}
-			if err := Start(r.Manager, &http.Server{Handler: http.HandlerFunc(site)}, other.Listener, WithIdleGrace(0)); err != nil {
+			srv := &http.Server{Handler: http.HandlerFunc(site)}
+			if err := Start(r.Manager, srv, other.Listener, WithIdleGrace(0)); err != nil {
 				t.Fatal(err)
 			}
 			others = append(others, other)
@@ -137,13 +142,16 @@ func TestServersDrainSideBySide(t *testing.T) {
 	})
 }
 
-// Before a stop without a successor the server goes on for a while, and says to those who ask that it will end.
+// Before a stop without a successor the server keeps serving for a while, and health checks learn
+// that it will stop.
 func TestStopDelay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const delay = 7 * time.Second
 		var ready http.Handler
-		handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { ready.ServeHTTP(w, r) })
-		r := newRig(t, &http.Server{Handler: handler}, WithStopDelay(delay), WithIdleGrace(time.Second))
+		srv := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			ready.ServeHTTP(w, r)
+		})}
+		r := newRig(t, srv, WithStopDelay(delay), WithIdleGrace(time.Second))
 		ready = Readiness(r.Manager)
 		first := r.connect()
 		if body, _ := first.get("/ready"); body != "ready\n" {
@@ -168,13 +176,14 @@ func TestStopDelay(t *testing.T) {
 // A handler learns of the drain, and its request is not cancelled.
 func TestDrainingTellsHandlers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t, &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		srv := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			<-Draining(r.Context())
 			_, _ = io.WriteString(w, "draining")
 			if r.Context().Err() != nil {
 				t.Error("the request is cancelled")
 			}
-		})}, WithIdleGrace(0))
+		})}
+		r := newRig(t, srv, WithIdleGrace(0))
 		c := r.connect()
 		results := make(chan (<-chan drained), 1)
 		time.AfterFunc(time.Hour, func() { results <- r.drain() })
@@ -184,37 +193,38 @@ func TestDrainingTellsHandlers(t *testing.T) {
 		c.end()
 		(<-<-results).check(t, 0, 1, 1, 0)
 		if Draining(t.Context()) != nil {
-			t.Error("a context of another origin has a drain")
+			t.Error("a context without a server has a drain")
 		}
 	})
 }
 
-// Functions that are to be called at the drain are, once, unless they were taken back.
+// Functions of OnDrain are called once, unless they were stopped.
 func TestOnDrain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		called := make(chan string, 10)
 		var stop, late func() bool
 		var ctx context.Context
-		r := newRig(t, &http.Server{Handler: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		srv := &http.Server{Handler: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 			ctx = r.Context()
 			stop = OnDrain(ctx, func() { called <- "stopped" })
 			late = OnDrain(context.WithoutCancel(ctx), func() { called <- "kept" })
-			OnDrain(t.Context(), func() { called <- "of another origin" })
-		})}, WithIdleGrace(0))
+			OnDrain(t.Context(), func() { called <- "without a server" })
+		})}
+		r := newRig(t, srv, WithIdleGrace(0))
 		c := r.connect()
 		c.get("/")
 		if !stop() || stop() {
-			t.Error("what was not called cannot be stopped, or can be twice")
+			t.Error("a function cannot be stopped before its call, or can be twice")
 		}
 		if OnDrain(t.Context(), nil)() {
-			t.Error("a context of another origin has a drain")
+			t.Error("a context without a server has a drain")
 		}
 		result := r.drain()
 		synctest.Wait()
 		OnDrain(ctx, func() { called <- "at once" })
 		synctest.Wait()
 		if late() {
-			t.Error("what was called can be stopped")
+			t.Error("a function can be stopped after its call")
 		}
 		c.end()
 		(<-result).check(t, 0, 0, 1, 0)
@@ -229,14 +239,16 @@ func TestOnDrain(t *testing.T) {
 	})
 }
 
-// What the owner has set still works.
+// The functions of the owner are still called.
 func TestOwnersFunctionsAreCalled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		type key struct{}
 		states := make(chan http.ConnState, 10)
 		srv := &http.Server{
-			ConnState:   func(_ net.Conn, s http.ConnState) { states <- s },
-			ConnContext: func(ctx context.Context, _ net.Conn) context.Context { return context.WithValue(ctx, key{}, "value") },
+			ConnState: func(_ net.Conn, s http.ConnState) { states <- s },
+			ConnContext: func(ctx context.Context, _ net.Conn) context.Context {
+				return context.WithValue(ctx, key{}, "value")
+			},
 			Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				_, _ = io.WriteString(w, r.Context().Value(key{}).(string))
 			}),
@@ -260,12 +272,15 @@ func TestOwnersFunctionsAreCalled(t *testing.T) {
 	})
 }
 
-// Without a handler, it is that of package http; and a proxy may change the protocol while the server drains.
+// A server without a handler uses that of package http. A proxy may change the protocol while the
+// server drains.
 func TestHandlerOfPackageHTTP(t *testing.T) {
 	mux := http.DefaultServeMux
 	defer func() { http.DefaultServeMux = mux }()
 	http.DefaultServeMux = http.NewServeMux()
-	http.HandleFunc("/gracehttp", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "default") })
+	http.HandleFunc("/gracehttp", func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, "default")
+	})
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, &http.Server{})
 		c := r.connect()
@@ -274,24 +289,22 @@ func TestHandlerOfPackageHTTP(t *testing.T) {
 		}
 		result := r.drain()
 		synctest.Wait()
-		if _, err := io.WriteString(c, "GET /gracehttp HTTP/1.1\r\nHost: test\r\nConnection: Upgrade\r\nUpgrade: test\r\n\r\n"); err != nil {
-			t.Fatal(err)
-		}
+		c.send("GET /gracehttp HTTP/1.1\r\nHost: test\r\nConnection: Upgrade\r\nUpgrade: test\r\n\r\n")
 		if _, last := c.read(); last {
 			t.Error("Connection: close is added to a change of the protocol")
 		}
 		if _, last := c.get("/gracehttp"); !last {
-			t.Error("the next answer is not the last one")
+			t.Error("the next response is not the last one")
 		}
 		c.end()
 		(<-result).check(t, 0, 2, 1, 0)
 	})
 }
 
-// A request that forestalls the end of its connection is read on.
+// If a request arrives before its connection is interrupted, the rest of it is read too.
 func TestInterruptionIsTakenBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		for timeout, after := range map[time.Duration]error{0: nil, time.Minute: context.DeadlineExceeded} {
+		for timeout, ends := range map[time.Duration]bool{0: false, time.Minute: true} {
 			ours, theirs := net.Pipe()
 			c := &conn{Conn: theirs, state: http.StateIdle}
 			c.drain(0, time.Time{})
@@ -300,7 +313,7 @@ func TestInterruptionIsTakenBack(t *testing.T) {
 			}
 			c.enter(http.StateActive, timeout)
 			time.AfterFunc(time.Hour, func() { _, _ = ours.Write([]byte("x")) })
-			if _, err := theirs.Read(make([]byte, 1)); (err == nil) != (after == nil) {
+			if _, err := theirs.Read(make([]byte, 1)); (err != nil) != ends {
 				t.Errorf("with a timeout of %v: %v", timeout, err)
 			}
 			_, _ = ours.Close(), theirs.Close()
@@ -309,10 +322,11 @@ func TestInterruptionIsTakenBack(t *testing.T) {
 	})
 }
 
-// A hijacked connection is waited for, as well as it can be found out when it ends.
+// The drain waits for a hijacked connection until its handler returns, if nothing else shows its
+// end.
 func TestHijackedConnections(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t, &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		srv := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			c, _, err := http.NewResponseController(w).Hijack()
 			if err != nil {
 				t.Error(err)
@@ -322,7 +336,8 @@ func TestHijackedConnections(t *testing.T) {
 			<-Draining(r.Context())
 			time.Sleep(8 * time.Second)
 			_, _ = io.WriteString(c, "bye")
-		})})
+		})}
+		r := newRig(t, srv)
 		c := r.connect()
 		if _, err := io.WriteString(c, "GET / HTTP/1.1\r\nHost: test\r\n\r\n"); err != nil {
 			t.Fatal(err)

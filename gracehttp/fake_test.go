@@ -26,7 +26,7 @@ type rig struct {
 	reports []DrainReport
 }
 
-// newRig serves; the Manager is ready.
+// newRig starts the server, and makes the Manager ready.
 func newRig(t *testing.T, srv *http.Server, opts ...Option) *rig {
 	t.Helper()
 	r := &rig{t: t, Listener: pipenet.Listen()}
@@ -49,7 +49,7 @@ func newManager(t testing.TB, opts ...grace.Option) *grace.Manager {
 	return m
 }
 
-// listen opens a socket of the loopback interface.
+// listen opens a socket on the loopback interface.
 func listen(t testing.TB) net.Listener {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -78,7 +78,7 @@ func (r *rig) Observe(rec grace.Record) {
 	}
 }
 
-// drain shuts down, and gives what comes of it.
+// drain shuts the Manager down, and returns the outcome.
 func (r *rig) drain() <-chan drained {
 	result := make(chan drained, 1)
 	go func() { // ends with the drain
@@ -97,15 +97,18 @@ type drained struct {
 	err  error
 }
 
-// check compares with what is expected; the time may be a little longer, by which connections are looked at.
+// check compares the outcome with the expected one. The drain may take a little longer, because it
+// polls.
 func (d drained) check(t *testing.T, took time.Duration, requests, closed, cut int) {
 	t.Helper()
-	if d.took < took || d.took > took+4*maxPoll || d.Requests != requests || d.Closed != closed || d.Cut != cut || (d.err == nil) != (cut == 0) {
+	onTime := d.took >= took && d.took <= took+4*maxPoll
+	counted := d.Requests == requests && d.Closed == closed && d.Cut == cut
+	if !onTime || !counted || (d.err == nil) != (cut == 0) {
 		t.Errorf("the drain took %v: %+v, %v", d.took, d.DrainReport, d.err)
 	}
 }
 
-// connection is one of a client.
+// connection is a connection of a client.
 type connection struct {
 	t *testing.T
 	net.Conn
@@ -121,7 +124,7 @@ func (r *rig) connect() *connection {
 	return &connection{t: r.t, Conn: c, reader: bufio.NewReader(c)}
 }
 
-// get asks for a path. It reports whether the server will close the connection.
+// get requests a path. It reports whether the server will close the connection.
 func (c *connection) get(path string) (body string, last bool) {
 	c.t.Helper()
 	body, last, err := c.tryGet(path)
@@ -131,7 +134,7 @@ func (c *connection) get(path string) (body string, last bool) {
 	return body, last
 }
 
-// tryGet is get for other goroutines than that of the test.
+// tryGet is get for goroutines other than that of the test.
 func (c *connection) tryGet(path string) (body string, last bool, err error) {
 	if _, err := io.WriteString(c, "GET "+path+" HTTP/1.1\r\nHost: test\r\n\r\n"); err != nil {
 		return "", false, err
@@ -173,7 +176,7 @@ func (c *connection) end() {
 	_ = c.Close()
 }
 
-// site answers after some time, which the path tells.
+// site responds after the time in the path.
 func site(w http.ResponseWriter, r *http.Request) {
 	if d, err := time.ParseDuration(r.URL.Path[1:]); err == nil {
 		select {

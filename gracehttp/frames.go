@@ -19,11 +19,11 @@ const (
 
 const (
 	frameHeader = 9 // bytes
-	frameBegin  = 8 // bytes of the payload that are looked at
+	frameStart  = 8 // bytes of the payload that are kept
 )
 
-// frame is the header of a frame, and the begin of its payload.
-type frame [frameHeader + frameBegin]byte
+// frame is the header of a frame and the start of its payload.
+type frame [frameHeader + frameStart]byte
 
 func (f *frame) length() int        { return int(f[0])<<16 | int(f[1])<<8 | int(f[2]) }
 func (f *frame) kind() byte         { return f[3] }
@@ -33,14 +33,14 @@ func (f *frame) payload() []byte    { return f[frameHeader:] }
 func (f *frame) size() int          { return frameHeader + f.length() }
 func streamID(b []byte) uint32      { return binary.BigEndian.Uint32(b) &^ (1 << 31) }
 
-// frames finds the frames in a stream of bytes. The zero value is at the begin of a frame.
+// frames finds the frames in a stream of bytes. The zero value is at the start of a frame.
 type frames struct {
 	frame
-	kept int // bytes of the frame in it
-	past int // bytes of it that have gone by
+	kept int // bytes of the frame that are in it
+	past int // bytes of the frame that have gone by
 }
 
-// follow takes bytes, and calls ended at the end of each frame.
+// follow consumes bytes, and calls ended at the end of each frame.
 func (f *frames) follow(b []byte, ended func(*frame)) {
 	for len(b) > 0 {
 		n, isEnd := f.next(b)
@@ -51,7 +51,7 @@ func (f *frames) follow(b []byte, ended func(*frame)) {
 	}
 }
 
-// next takes bytes up to the end of a frame, and gives their number.
+// next consumes bytes up to the end of a frame, and returns their number.
 func (f *frames) next(b []byte) (n int, isEnd bool) {
 	if f.isBetween() {
 		f.kept, f.past = 0, 0
@@ -70,13 +70,13 @@ func (f *frames) next(b []byte) (n int, isEnd bool) {
 	return n + rest, f.past == f.size()
 }
 
-// wanted is how much of the present frame is to be kept, as far as that is known.
+// wanted returns how many bytes of the present frame are to be kept, as far as that is known.
 func (f *frames) wanted() int {
 	if f.kept < frameHeader {
 		return frameHeader
 	}
-	return frameHeader + min(f.length(), frameBegin)
+	return frameHeader + min(f.length(), frameStart)
 }
 
-// isBetween reports whether a frame has ended, and no other one begun.
+// isBetween reports whether a frame has ended and no other one has begun.
 func (f *frames) isBetween() bool { return f.kept >= frameHeader && f.past == f.size() }

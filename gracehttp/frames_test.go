@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// appendFrame writes a frame.
+// appendFrame appends a frame.
 func appendFrame(b []byte, kind, flags byte, stream uint32, payload string) []byte {
 	n := len(payload)
 	b = append(b, byte(n>>16), byte(n>>8), byte(n), kind, flags)
@@ -16,18 +16,19 @@ func appendFrame(b []byte, kind, flags byte, stream uint32, payload string) []by
 	return append(b, payload...)
 }
 
-// seen tells what frames finds if the bytes come in pieces of at most a size.
+// seen returns what frames finds if the bytes arrive in pieces of at most the given size.
 func seen(f *frames, b []byte, size int) (all []string) {
 	for piece := range slices.Chunk(b, size) {
 		f.follow(piece, func(f *frame) {
-			kept := min(f.length(), frameBegin)
-			all = append(all, fmt.Sprintf("%d %v %d %d %q", f.kind(), f.has(endStreamFlag), f.stream(), f.length(), f.payload()[:kept]))
+			kept := min(f.length(), frameStart)
+			all = append(all, fmt.Sprintf("%d %v %d %d %q",
+				f.kind(), f.has(endStreamFlag), f.stream(), f.length(), f.payload()[:kept]))
 		})
 	}
 	return all
 }
 
-// In whatever pieces they come, the same frames are found.
+// The same frames are found in whatever pieces they arrive.
 func TestFrames(t *testing.T) {
 	var b []byte
 	b = appendFrame(b, 4, 0, 0, "")
@@ -35,7 +36,10 @@ func TestFrames(t *testing.T) {
 	b = appendFrame(b, pingFrame, 0, 0, "12345678")
 	b = appendFrame(b, dataFrame, 0, 7, string(bytes.Repeat([]byte("x"), 70_000)))
 	b = appendFrame(b, goAwayFrame, 0, 0, "\x80\x00\x00\x09\x00\x00\x00\x00why")
-	want := []string{`4 false 0 0 ""`, `1 true 7 3 "abc"`, `6 false 0 8 "12345678"`, `0 false 7 70000 "xxxxxxxx"`, `7 false 0 11 "\x80\x00\x00\t\x00\x00\x00\x00"`}
+	want := []string{
+		`4 false 0 0 ""`, `1 true 7 3 "abc"`, `6 false 0 8 "12345678"`, `0 false 7 70000 "xxxxxxxx"`,
+		`7 false 0 11 "\x80\x00\x00\t\x00\x00\x00\x00"`,
+	}
 	for _, size := range []int{1, 2, 8, 9, 10, 16, 17, 18, 4096, len(b)} {
 		var f frames
 		if got := seen(&f, b, size); !slices.Equal(got, want) || !f.isBetween() {
@@ -43,7 +47,7 @@ func TestFrames(t *testing.T) {
 		}
 		f.follow(b[:12], func(*frame) {})
 		if f.isBetween() {
-			t.Errorf("after pieces of %d bytes, it is between two frames inside of one", size)
+			t.Errorf("after pieces of %d bytes, the inside of a frame is taken for its end", size)
 		}
 	}
 }
@@ -57,7 +61,7 @@ func FuzzFrames(f *testing.F) {
 		var whole, pieces frames
 		want, got := seen(&whole, b, len(b)), seen(&pieces, b, size)
 		if !slices.Equal(got, want) || whole != pieces {
-			t.Errorf("%q in pieces of %d bytes, and not %q", got, size, want)
+			t.Errorf("%q in pieces of %d bytes, want %q", got, size, want)
 		}
 	})
 }

@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// A connection on which its client has not sent anything yet is answered by whichever process serves when it does, in every way in which
-// one can connect, and over as many upgrades as there are.
+// A connection on which nothing has arrived yet is served by the process that serves when something
+// does. This holds for every way to connect, and over any number of upgrades.
 func TestFreshConnectionGoesToTheSuccessor(t *testing.T) {
 	for _, upgrades := range []int{1, 3} {
 		t.Run(fmt.Sprint(upgrades), func(t *testing.T) {
@@ -20,7 +20,7 @@ func TestFreshConnectionGoesToTheSuccessor(t *testing.T) {
 				fresh[name] = connect()
 				c := connect() // the server accepts one after another
 				if who, _ := c.get("/who"); who != "1" {
-					t.Errorf("%s: process %s has answered", name, who)
+					t.Errorf("%s: process %s answered", name, who)
 				}
 				c.Close()
 			}
@@ -30,19 +30,19 @@ func TestFreshConnectionGoesToTheSuccessor(t *testing.T) {
 			}
 			for name, c := range fresh {
 				if who, last := c.get("/who"); who != fmt.Sprint(upgrades+1) || last {
-					t.Errorf("%s: process %s has answered, last: %v", name, who, last)
+					t.Errorf("%s: process %s answered, last: %v", name, who, last)
 				}
 				c.Close()
 			}
 			s.stop()
 			if s.has(func(l said) bool { return l.What == "log" }) {
-				t.Error("a server has logged something")
+				t.Error("a server logged something")
 			}
 		})
 	}
 }
 
-// What a connection brings while it is on its way is not lost.
+// A request that arrives while its connection is being transferred is not lost.
 func TestFirstRequestDuringAnUpgrade(t *testing.T) {
 	t.Parallel()
 	s := start(t, config{})
@@ -61,7 +61,7 @@ func TestFirstRequestDuringAnUpgrade(t *testing.T) {
 	}
 	for _, c := range waiting {
 		if who, _ := c.get("/who"); who != "4" {
-			t.Errorf("process %s has answered", who)
+			t.Errorf("process %s answered", who)
 		}
 		c.Close()
 	}

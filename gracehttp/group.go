@@ -12,25 +12,25 @@ import (
 	"github.com/go-grace/grace"
 )
 
-// group has all servers of a Manager. It has one hook for them: hooks run one after another, and a server must not go on
-// accepting until another one is drained.
+// group holds all servers of a Manager. It has one hook for all of them: hooks run one after
+// another, and a server must not keep accepting until another one is drained.
 type group struct {
 	m         *grace.Manager
-	connected atomic.Bool      // some client has found this process
-	begin     func() []*server // begins the drain, once, and gives the servers
+	connected atomic.Bool      // some client has connected to this process
+	begin     func() []*server // begins the drain, once, and returns the servers
 
 	mu       sync.Mutex
 	servers  map[*http.Server]*server
 	draining bool
 }
 
-// groups are those of the Managers that have not drained.
+// groups holds the groups of the Managers that have not drained.
 var groups = struct {
 	mu sync.Mutex
 	of map[*grace.Manager]*group
 }{of: make(map[*grace.Manager]*group)}
 
-// groupOf gives the group of a Manager. The first call adds its hook.
+// groupOf returns the group of a Manager. The first call adds its hook.
 func groupOf(m *grace.Manager) *group {
 	groups.mu.Lock()
 	defer groups.mu.Unlock()
@@ -41,11 +41,11 @@ func groupOf(m *grace.Manager) *group {
 	g.begin = sync.OnceValue(g.close)
 	select {
 	case <-m.Done():
-		g.draining = true // its hook would not run any more, and nobody would forget it
+		g.draining = true // its hook would no longer run, and nobody would forget the group
 	default:
 		groups.of[m] = g
 		m.Append(grace.Hook{Name: "gracehttp", OnDrain: g.drain})
-		go func() { // ends with the service; hooks run one after another, and clients should not come here while another one takes its time
+		go func() { // ends with the service; other hooks may take their time before ours runs
 			<-m.Done()
 			g.begin()
 		}()
@@ -53,12 +53,15 @@ func groupOf(m *grace.Manager) *group {
 	return g
 }
 
-// add makes a listener one that a server serves.
-func (g *group) add(srv *http.Server, ln net.Listener, secure bool, set settings) (*server, *listener, error) {
+// add adds a listener to a server, and the server to the group.
+func (g *group) add(
+	srv *http.Server, ln net.Listener, secure bool, set settings,
+) (*server, *listener, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.draining {
-		return nil, nil, fmt.Errorf("gracehttp: serve %s: this process drains: %w", ln.Addr(), g.m.Cause())
+		return nil, nil, fmt.Errorf("gracehttp: serve %s: this process is draining: %w",
+			ln.Addr(), g.m.Cause())
 	}
 	s := g.servers[srv]
 	if s == nil {
@@ -82,7 +85,8 @@ func (g *group) drain(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// close takes no more servers, and gives those that there are. If there is a successor, they accept no more.
+// close lets no more servers in and returns those of the group. If there is a successor, they stop
+// accepting.
 func (g *group) close() []*server {
 	groups.mu.Lock()
 	delete(groups.of, g.m)

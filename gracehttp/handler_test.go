@@ -14,7 +14,7 @@ import (
 	"github.com/go-grace/grace/internal/test/httpload"
 )
 
-// handler answers clients of all kinds.
+// handler serves clients of all kinds.
 type handler struct {
 	m     *grace.Manager
 	load  httpload.Handler
@@ -43,7 +43,8 @@ func (h *handler) events(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// hijack takes the connection, and answers lines until it drains and the client has said so.
+// hijack takes the connection over. It says that the drain has begun, and ends after a line of the
+// client.
 func (h *handler) hijack(w http.ResponseWriter, r *http.Request) {
 	c, buf, err := http.NewResponseController(w).Hijack()
 	if err != nil {
@@ -59,7 +60,8 @@ func (h *handler) hijack(w http.ResponseWriter, r *http.Request) {
 	}()
 }
 
-// who tells the generation that answers. From the first request on, the test is told when the drain begins.
+// who responds with the generation. After the first request, the test is told when the drain
+// begins.
 func (h *handler) who(w http.ResponseWriter, r *http.Request) {
 	generation := h.m.Status().Generation
 	h.drain.Do(func() {
@@ -68,7 +70,7 @@ func (h *handler) who(w http.ResponseWriter, r *http.Request) {
 	fmt.Fprint(w, generation)
 }
 
-// connKey is that of the connection in the context of a request.
+// connKey is the key of the connection in the context of a request.
 type connKey struct{}
 
 // tune changes the options of a connection's socket.
@@ -81,12 +83,14 @@ func tune(nc net.Conn) {
 		return
 	}
 	_ = c.SetNoDelay(false)
-	_ = c.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true, Idle: 77 * time.Second, Interval: 11 * time.Second, Count: 4})
+	_ = c.SetKeepAliveConfig(net.KeepAliveConfig{
+		Enable: true, Idle: 77 * time.Second, Interval: 11 * time.Second, Count: 4,
+	})
 }
 
 const tuned = "no delay 0, keep-alive 1, 77, 11, 4"
 
-// socket tells the options of the connection's socket.
+// socket responds with the options of the connection's socket.
 func (h *handler) socket(w http.ResponseWriter, r *http.Request) {
 	c, ok := r.Context().Value(connKey{}).(syscall.Conn)
 	if !ok {
@@ -99,10 +103,13 @@ func (h *handler) socket(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	var values [5]any
-	_ = raw.Control(func(fd uintptr) { // one that is closed shows as no values
+	_ = raw.Control(func(fd uintptr) { // a closed one shows as no values
 		for i, o := range [5][2]int{
-			{syscall.IPPROTO_TCP, syscall.TCP_NODELAY}, {syscall.SOL_SOCKET, syscall.SO_KEEPALIVE},
-			{syscall.IPPROTO_TCP, syscall.TCP_KEEPIDLE}, {syscall.IPPROTO_TCP, syscall.TCP_KEEPINTVL}, {syscall.IPPROTO_TCP, syscall.TCP_KEEPCNT},
+			{syscall.IPPROTO_TCP, syscall.TCP_NODELAY},
+			{syscall.SOL_SOCKET, syscall.SO_KEEPALIVE},
+			{syscall.IPPROTO_TCP, syscall.TCP_KEEPIDLE},
+			{syscall.IPPROTO_TCP, syscall.TCP_KEEPINTVL},
+			{syscall.IPPROTO_TCP, syscall.TCP_KEEPCNT},
 		} {
 			values[i], _ = syscall.GetsockoptInt(int(fd), o[0], o[1])
 		}

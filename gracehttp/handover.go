@@ -8,7 +8,8 @@ import (
 	"time"
 )
 
-// wrap gives http.Server a connection, in a way in which it can be handed over between two requests.
+// wrap returns the connection for http.Server, in a form that can be handed over between two
+// requests if possible.
 func (l *listener) wrap(c net.Conn) net.Conn {
 	rule := l.server.rule()
 	if rule == nil || l.secure {
@@ -23,55 +24,64 @@ func (l *listener) wrap(c net.Conn) net.Conn {
 	return c
 }
 
-// tcpConn has the methods of a *net.TCPConn, ReadFrom for sendfile(2) among them, except for those of handover.
+// tcpConn has the methods of a *net.TCPConn, among them ReadFrom for sendfile(2), except where
+// handover replaces them.
 type tcpConn struct {
 	handover
 	tcpMethods
 }
 
+// unixConn has those of a *net.UnixConn.
 type unixConn struct {
 	handover
 	unixMethods
 }
 
-// These are one level deeper than handover, whose methods are therefore preferred.
+// These are one level deeper than handover, so the methods of handover win.
 type (
 	tcpMethods  struct{ *net.TCPConn }
 	unixMethods struct{ *net.UnixConn }
 )
 
-// inner is what package net has made.
+// inner is a connection of package net.
 type inner interface {
 	net.Conn
 	CloseRead() error
 	CloseWrite() error
 }
 
-// handover is a connection that is handed to the successor when it is between two requests and the server drains.
+// handover is a connection that is handed to the successor when it is between two requests and the
+// server drains.
 type handover struct {
 	inner    inner
 	listener *listener
 	rule     idleRule
 	idleTracker
-	http1 atomic.Bool  // its handler was called with a request of HTTP/1; until then it may be one of HTTP/2
-	heard atomic.Int64 // when something has come, in the drain; nanoseconds since 1970
+	http1 atomic.Bool  // it has had a request of HTTP/1; before, it may be a connection of HTTP/2
+	heard atomic.Int64 // when something last arrived in the drain; nanoseconds since 1970
 }
 
-// errHandedOver ends http.Server's work on a connection. It is a *net.OpError of a read: to others it would answer.
-var errHandedOver = &net.OpError{Op: "read", Err: errors.New("the connection was handed to the next process")}
+// errHandedOver ends the work of http.Server on a connection. It is a *net.OpError of a read:
+// http.Server would send a response after other errors.
+var errHandedOver = &net.OpError{
+	Op: "read", Err: errors.New("the connection was handed to the next process"),
+}
 
-// itself finds the handover in a connection.
+// itself returns the handover in a connection.
 func (h *handover) itself() *handover { return h }
 
-// wake has a connection that waits for a request find out about the drain. It reports false if there was no need.
+// wake interrupts the wait for a request, so that the connection learns of the drain. It reports
+// false if the connection does not wait.
 func (h *handover) wake() bool { return h.interrupt(h.inner.SetReadDeadline) }
 
 // mayLeave reports whether the connection will be handed over when it is idle.
 func (h *handover) mayLeave() bool {
-	return h != nil && h.http1.Load() && !h.stays.Load() && h.listener.server.transfers.hasSuccessor.Load()
+	return h != nil && h.http1.Load() && !h.stays.Load() &&
+		h.listener.server.transfers.hasSuccessor.Load()
 }
 
-// lastHeard is when something has come, if that was in the drain: a request may be on its way of which http.Server does not tell yet.
+// lastHeard returns when something last arrived in the drain, or a time long ago: a request may
+// have begun that http.Server does not report yet.
 func (h *handover) lastHeard() time.Time {
 	if h == nil {
 		return time.Time{}
@@ -79,7 +89,8 @@ func (h *handover) lastHeard() time.Time {
 	return time.Unix(0, h.heard.Load())
 }
 
-// Read reads. If it is for the next request, it hands the connection over as soon as the server drains.
+// Read reads. If it waits for the next request, it hands the connection over as soon as the server
+// drains.
 func (h *handover) Read(b []byte) (int, error) {
 	n, err := h.read(b)
 	if n > 0 && h.listener.server.isDraining() {
@@ -99,7 +110,8 @@ func (h *handover) read(b []byte) (int, error) {
 	return n, err
 }
 
-// readNext waits for the next request. The connection may leave before, and whenever the drain interrupts it.
+// readNext waits for the next request. The connection may leave before the wait, and when the drain
+// interrupts it.
 func (h *handover) readNext(b []byte) (int, error) {
 	if h.listener.server.isDraining() && h.mayLeave() && h.handOver(waiting) {
 		return 0, errHandedOver
@@ -115,10 +127,10 @@ func (h *handover) readNext(b []byte) (int, error) {
 	return n, err
 }
 
-// afterWake goes on after the drain has interrupted a Read, which has returned n and err.
+// afterWake continues after the drain has interrupted a Read, which has returned n and err.
 func (h *handover) afterWake(n int, err error) (again bool, _ error) {
 	defer h.listener.server.transfers.freeSlot()
-	if n > 0 || !errors.Is(err, os.ErrDeadlineExceeded) || h.expired() { // it came too late
+	if n > 0 || !errors.Is(err, os.ErrDeadlineExceeded) || h.expired() { // too late
 		h.resume(busy, h.inner.SetReadDeadline)
 		return false, err
 	}
@@ -129,7 +141,8 @@ func (h *handover) afterWake(n int, err error) (again bool, _ error) {
 	return true, nil
 }
 
-// handOver offers the connection to the successor. If that does not take it, it is as it was.
+// handOver offers the connection to the successor. If the successor refuses it, the connection goes
+// back to waiting.
 func (h *handover) handOver(from phase) bool {
 	deadline, ok := h.leave(from)
 	if !ok {
@@ -154,13 +167,13 @@ func (h *handover) SetDeadline(t time.Time) error {
 	return errors.Join(h.SetReadDeadline(t), h.inner.SetWriteDeadline(t))
 }
 
-// CloseRead closes one direction: such a connection stays here.
+// CloseRead closes the direction from the client: such a connection stays here.
 func (h *handover) CloseRead() error {
 	h.stays.Store(true)
 	return h.inner.CloseRead()
 }
 
-// CloseWrite closes the other one.
+// CloseWrite closes the direction to the client: such a connection stays here too.
 func (h *handover) CloseWrite() error {
 	h.stays.Store(true)
 	return h.inner.CloseWrite()

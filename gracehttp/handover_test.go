@@ -13,7 +13,8 @@ import (
 	"time"
 )
 
-// usedConn gives a connection on which http.Server is about to read the next request, and its client.
+// usedConn returns a connection on which http.Server is about to read the next request, and its
+// client.
 func (n *node) usedConn(deadline time.Time) (*tcpConn, *connection) {
 	n.t.Helper()
 	server, client := pair(n.t)
@@ -26,13 +27,13 @@ func (n *node) usedConn(deadline time.Time) (*tcpConn, *connection) {
 	return c, client
 }
 
-// readResult is that of a Read.
+// readResult is the result of a Read.
 type readResult struct {
 	text string
 	err  error
 }
 
-// startRead reads the next request, and returns when it waits for that.
+// startRead reads the next request, and returns when the Read waits for it.
 func startRead(t *testing.T, c *tcpConn) <-chan readResult {
 	t.Helper()
 	result := make(chan readResult, 1)
@@ -49,14 +50,14 @@ func taken(context.Context, string, syscall.Conn, []byte) error { return nil }
 
 func refused(context.Context, string, syscall.Conn, []byte) error { return errors.New("no") }
 
-// An interruption that comes when a connection is about to leave by itself gives its place back.
+// An interruption of a connection that is about to leave by itself frees its slot.
 func TestInterruptedWhenItIsAboutToLeave(t *testing.T) {
 	n := newNode(t, &http.Server{}, WithIdleHandover())
 	n.transferTo(taken)
 	c, _ := n.usedConn(time.Time{})
 	b := make([]byte, 4096)
 	if !c.enter(len(b), c.rule) {
-		t.Fatal("the Read is not one for the next request")
+		t.Fatal("the Read does not wait for the next request")
 	}
 	n.begin(true)
 	n.transfers.wake(t.Context(), c)
@@ -66,7 +67,7 @@ func TestInterruptedWhenItIsAboutToLeave(t *testing.T) {
 	n.checkDrained()
 }
 
-// A connection that is half closed while it waits stays, and waits on.
+// A connection that is half-closed while it waits stays here and keeps waiting.
 func TestHalfClosedWhileItWaits(t *testing.T) {
 	for name, half := range map[string]struct {
 		close func(*tcpConn) error
@@ -96,7 +97,8 @@ func TestHalfClosedWhileItWaits(t *testing.T) {
 	}
 }
 
-// A connection that was hijacked stays, and so does one on which no request of HTTP/1 has come, whatever their reads look like.
+// A hijacked connection stays, and so does one without a request of HTTP/1, whatever their reads
+// look like.
 func TestReadsThatOnlyLookIdle(t *testing.T) {
 	for name, change := range map[string]func(*tcpConn){
 		"hijacked":  func(c *tcpConn) { c.note(http.StateHijacked) },
@@ -119,19 +121,30 @@ func TestReadsThatOnlyLookIdle(t *testing.T) {
 	}
 }
 
-// What comes of an interruption depends on what else happens. The deadline is afterwards that of net/http.
+// The outcome of an interruption depends on what else happens. Afterwards the deadline is again
+// that of net/http.
 func TestDeadlineAfterAnInterruption(t *testing.T) {
 	for name, course := range map[string]struct {
-		transfer func(context.Context, string, syscall.Conn, []byte) error
+		transfer sendFunc
 		idle     time.Duration // that it may be
 		send     string
 		want     readResult
 	}{
-		"refused, and idle for too long":   {transfer: refused, idle: time.Second / 4, want: readResult{err: os.ErrDeadlineExceeded}},
-		"refused, and another request":     {transfer: refused, idle: time.Hour, send: "GET", want: readResult{text: "GET"}},
-		"refused, without a deadline":      {transfer: refused, send: "GET", want: readResult{text: "GET"}},
-		"the client closes the connection": {transfer: refused, idle: time.Hour, want: readResult{err: io.EOF}},
-		"taken":                            {transfer: taken, idle: time.Hour, want: readResult{err: errHandedOver}},
+		"refused, and idle for too long": {
+			transfer: refused, idle: time.Second / 4, want: readResult{err: os.ErrDeadlineExceeded},
+		},
+		"refused, and another request": {
+			transfer: refused, idle: time.Hour, send: "GET", want: readResult{text: "GET"},
+		},
+		"refused, without a deadline": {
+			transfer: refused, send: "GET", want: readResult{text: "GET"},
+		},
+		"the client closes the connection": {
+			transfer: refused, idle: time.Hour, want: readResult{err: io.EOF},
+		},
+		"taken": {
+			transfer: taken, idle: time.Hour, want: readResult{err: errHandedOver},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -160,19 +173,19 @@ func TestDeadlineAfterAnInterruption(t *testing.T) {
 	}
 }
 
-// A request that comes when the drain has interrupted the wait for it is read by the old process, with the deadline that net/http
-// has set, which is not that of the interruption.
-func TestRequestForestallsTheInterruption(t *testing.T) {
+// A request that arrives just before the drain interrupts the wait for it is read by the old
+// process, with the deadline of net/http instead of that of the interruption.
+func TestRequestJustBeforeTheInterruption(t *testing.T) {
 	n := newNode(t, &http.Server{}, WithIdleHandover())
 	n.transferTo(taken)
 	c, client := n.usedConn(time.Now().Add(time.Hour))
 	if !c.enter(4096, c.rule) {
-		t.Fatal("the Read is not one for the next request")
+		t.Fatal("the Read does not wait for the next request")
 	}
 	n.begin(true)
 	n.transfers.wake(t.Context(), c)
 	if again, err := c.afterWake(1, nil); again || err != nil { // it has read a byte before
-		t.Errorf("it waits again: %v, %v", again, err)
+		t.Errorf("waits again: %v, %v", again, err)
 	}
 	n.checkDrained()
 	if _, err := io.WriteString(client, "ET"); err != nil {
@@ -187,26 +200,27 @@ func TestRequestForestallsTheInterruption(t *testing.T) {
 	}
 }
 
-// So is the end of its time, which the successor need not see to.
-func TestIdleTimeoutForestallsTheInterruption(t *testing.T) {
+// A connection whose idle timeout passes just before the interruption ends in the old process too.
+func TestIdleTimeoutJustBeforeTheInterruption(t *testing.T) {
 	n := newNode(t, &http.Server{}, WithIdleHandover())
 	n.transferNothing()
 	c, _ := n.usedConn(time.Now())
 	if !c.enter(4096, c.rule) {
-		t.Fatal("the Read is not one for the next request")
+		t.Fatal("the Read does not wait for the next request")
 	}
 	n.begin(true)
 	n.transfers.wake(t.Context(), c)
 	if again, err := c.afterWake(0, os.ErrDeadlineExceeded); again || err == nil {
-		t.Errorf("it waits again: %v, %v", again, err)
+		t.Errorf("waits again: %v, %v", again, err)
 	}
 	n.checkDrained()
 }
 
-// A connection takes along what is left of the time for which it may be idle, or silent.
+// A connection that is handed over keeps the rest of the time for which it may be idle or silent.
 func TestTimeThatIsLeft(t *testing.T) {
 	for _, left := range []time.Duration{0, time.Hour} {
-		old, next := newNode(t, &http.Server{}, WithIdleHandover()), newNode(t, &http.Server{IdleTimeout: time.Minute, ReadHeaderTimeout: time.Minute})
+		old := newNode(t, &http.Server{}, WithIdleHandover())
+		next := newNode(t, &http.Server{IdleTimeout: time.Minute, ReadHeaderTimeout: time.Minute})
 		old.transferTo(next.take)
 		var deadline time.Time
 		if left > 0 {
@@ -219,7 +233,7 @@ func TestTimeThatIsLeft(t *testing.T) {
 		}
 		result := startRead(t, idle)
 		drained := old.drainAfterUpgrade()
-		old.transfers.wake(t.Context(), idle) // http.Server does not have it
+		old.transfers.wake(t.Context(), idle) // http.Server does not know it
 		if got := within(t, "handover", result); got.err != errHandedOver {
 			t.Errorf("got %q, %v", got.text, got.err)
 		}
@@ -233,7 +247,7 @@ func TestTimeThatIsLeft(t *testing.T) {
 	}
 }
 
-// When that is over, the next process closes it.
+// When that time is over, the next process closes the connection.
 func TestTimeThatIsOver(t *testing.T) {
 	n := newNode(t, &http.Server{})
 	ours, client := pair(t)
@@ -242,13 +256,13 @@ func TestTimeThatIsOver(t *testing.T) {
 	eventually(t, "forgotten", func() bool { return len(n.ln.idleConns()) == 0 })
 }
 
-// A connection on which a part of a request has come in the drain has the grace from then on.
+// A connection on which a part of a request arrives in the drain has the grace period from then on.
 func TestGraceOfAPartOfARequest(t *testing.T) {
 	n := newNode(t, &http.Server{}, WithIdleHandover())
 	n.transferTo(refused)
 	c, client := n.usedConn(time.Time{})
 	nc := newConn(c, n.server)
-	nc.Conn = opaque{c} // of which the system does not tell when something has come
+	nc.Conn = opaque{c} // the system does not say when something last arrived on it
 	nc.state, nc.since = http.StateIdle, time.Now().Add(-time.Hour)
 	n.begin(true)
 	result := startRead(t, c)
@@ -257,7 +271,7 @@ func TestGraceOfAPartOfARequest(t *testing.T) {
 	for _, heard := range []time.Duration{0, time.Hour} {
 		c.heard.Add(-heard.Nanoseconds())
 		if nc.drain(2*patience, nc.since); nc.interrupted.IsZero() == (heard > 0) {
-			t.Errorf("%v after the last byte, its end was begun: %t", heard, heard == 0)
+			t.Errorf("%v after the last byte it was interrupted: %t", heard, heard == 0)
 		}
 	}
 }

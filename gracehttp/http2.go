@@ -15,38 +15,41 @@ import (
 	"time"
 )
 
-// The protocols of http.Server.TLSNextProto that are HTTP/2. The second one is HTTP/2 without TLS: net/http does not advertise it, but
-// golang.org/x/net/http2 uses it too.
+// The protocols of http.Server.TLSNextProto that are HTTP/2. The second one is HTTP/2 without TLS:
+// net/http does not document it, but golang.org/x/net/http2 uses it too.
 const (
 	http2WithTLS    = "h2"
 	http2WithoutTLS = "unencrypted_http2"
 )
 
-// prefaceTime is for the preface, if the server has no timeout of its own for headers. It is that of net/http, which clears the deadline
-// later.
+// prefaceTime bounds the wait for the preface if the server has no timeout of its own for headers.
+// It equals that of net/http, which clears the deadline later.
 const prefaceTime = 10 * time.Second
 
-// takeHTTP2 has connections of HTTP/2 come to serveHTTP2 instead of http.Server, if that would serve them, and lets us. If its owner
-// has seen to HTTP/2, it stays with that. The listener is the first one of the server.
+// nextProto is a function of http.Server.TLSNextProto.
+type nextProto = func(*http.Server, *tls.Conn, http.Handler)
+
+// takeHTTP2 makes HTTP/2 connections come to serveHTTP2 instead of http.Server, if http.Server
+// would serve them and passes them on. It changes nothing if the owner has configured HTTP/2. The
+// listener is the first one of the server.
 func (s *server) takeHTTP2(ln net.Listener, secure bool) {
 	withTLS := s.Protocols == nil || s.Protocols.HTTP2()
 	withoutTLS := s.Protocols != nil && s.Protocols.UnencryptedHTTP2()
-	if withTLS && !secure && mayHideTLS(ln) || withoutTLS && !passesUnencrypted() || !servesHTTP2(s.Server) {
+	if withTLS && !secure && mayHideTLS(ln) || withoutTLS && !passesUnencrypted() {
+		return
+	}
+	if !servesHTTP2(s.Server) {
 		return
 	}
 	protos := maps.Clone(s.TLSNextProto)
 	if protos == nil {
-		protos = make(map[string]func(*http.Server, *tls.Conn, http.Handler))
+		protos = make(map[string]nextProto)
 	}
-	protos[http2WithTLS] = func(_ *http.Server, c *tls.Conn, _ http.Handler) {
-		if !s.isSecure(c.ConnectionState()) {
-			_, _ = io.WriteString(c, noSettings+inadequateSecurity)
-			return
-		}
-		s.serveHTTP2(c, "")
-	}
+	protos[http2WithTLS] = func(_ *http.Server, c *tls.Conn, _ http.Handler) { s.serveHTTP2TLS(c) }
 	if withoutTLS {
-		protos[http2WithoutTLS] = func(_ *http.Server, c *tls.Conn, _ http.Handler) { s.serveHTTP2(unencrypted(c), http2Preface) }
+		protos[http2WithoutTLS] = func(_ *http.Server, c *tls.Conn, _ http.Handler) {
+			s.serveHTTP2(unencrypted(c), http2Preface)
+		}
 	}
 	s.TLSNextProto = protos
 	s.http2 = s.newHTTP2()
@@ -67,30 +70,39 @@ func mayHideTLS(ln net.Listener) bool {
 }
 
 // plainListener is a listener that reports whether Accept returns connections of package net as
-// they are. Those of [grace.Manager.Listen] do. A wrapper that embeds a [net.Listener] does not have
-// the method, and nobody outside grace can name, and so embed, a type that has it.
+// they are. Those of [grace.Manager.Listen] do. A wrapper that embeds a [net.Listener] does not
+// have the method, and nobody outside grace can name, and so embed, a type that has it.
 type plainListener interface{ AcceptsPlainConns() bool }
 
-// tlsListener is the type of what [tls.NewListener] returns: its connections are each a *tls.Conn.
+// tlsListener is the type of the listeners that [tls.NewListener] returns. Their connections are
+// each a *tls.Conn.
 var tlsListener = reflect.TypeOf(tls.NewListener(nil, nil))
 
-// servesHTTP2 reports whether http.Server would serve HTTP/2 by itself. It refuses some settings of TLS.
+// servesHTTP2 reports whether http.Server would serve HTTP/2 by itself. It refuses some TLS
+// settings.
 func servesHTTP2(srv *http.Server) bool {
 	if srv.TLSNextProto[http2WithTLS] != nil {
 		return false
 	}
-	like := &http.Server{Protocols: srv.Protocols, TLSNextProto: maps.Clone(srv.TLSNextProto), TLSConfig: srv.TLSConfig.Clone()}
+	like := &http.Server{
+		Protocols:    srv.Protocols,
+		TLSNextProto: maps.Clone(srv.TLSNextProto),
+		TLSConfig:    srv.TLSConfig.Clone(),
+	}
 	if like.TLSConfig == nil {
 		like.TLSConfig = new(tls.Config)
 	}
-	like.TLSConfig.GetCertificate = func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return nil, nil } // so that it needs no file
+	like.TLSConfig.GetCertificate = func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+		return nil, nil // so that it needs no file
+	}
 	ln := newSingleListener(nil, nil)
 	_ = ln.Close()
-	err := like.ServeTLS(ln, "", "") // it finds out at first
+	err := like.ServeTLS(ln, "", "") // sets HTTP/2 up before it accepts
 	return errors.Is(err, net.ErrClosed) && like.TLSNextProto[http2WithTLS] != nil
 }
 
-// isSecure reports whether HTTP/2 is allowed on a connection (RFC 9113, section 9.2), as far as its client has not made sure of that.
+// isSecure reports whether HTTP/2 is allowed on a connection (RFC 9113, section 9.2), as far as the
+// server has to check that.
 func (s *server) isSecure(state tls.ConnectionState) bool {
 	switch {
 	case state.Version != tls.VersionTLS12:
@@ -101,22 +113,30 @@ func (s *server) isSecure(state tls.ConnectionState) bool {
 	return slices.Contains(secureCiphers, state.CipherSuite)
 }
 
-// secureCiphers are those of package tls for TLS 1.2 that have ephemeral keys and are no block ciphers (RFC 9113, section 9.2.2).
+// secureCiphers are the cipher suites of package tls for TLS 1.2 that have ephemeral keys and are
+// not block ciphers (RFC 9113, section 9.2.2).
 var secureCiphers = []uint16{
-	tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256, tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384, tls.TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
-	tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384, tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
+	tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+	tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
+	tls.TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
+	tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
+	tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
+	tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
 }
 
-// passesUnencrypted reports whether http.Server gives connections of HTTP/2 without TLS away as we know it.
+// passesUnencrypted reports whether http.Server passes HTTP/2 connections without TLS to
+// TLSNextProto in the form that unencrypted expects.
 var passesUnencrypted = sync.OnceValue(func() bool {
 	client, conn := net.Pipe()
 	closed := make(chan struct{})
-	given := false
+	passed := false
 	srv := &http.Server{
 		Protocols: new(http.Protocols),
-		TLSNextProto: map[string]func(*http.Server, *tls.Conn, http.Handler){
-			http2WithTLS:    func(*http.Server, *tls.Conn, http.Handler) {},
-			http2WithoutTLS: func(_ *http.Server, c *tls.Conn, _ http.Handler) { given = unencrypted(c) == conn },
+		TLSNextProto: map[string]nextProto{
+			http2WithTLS: func(*http.Server, *tls.Conn, http.Handler) {},
+			http2WithoutTLS: func(_ *http.Server, c *tls.Conn, _ http.Handler) {
+				passed = unencrypted(c) == conn
+			},
 		},
 		ConnState: func(_ net.Conn, state http.ConnState) {
 			if state == http.StateClosed {
@@ -131,10 +151,11 @@ var passesUnencrypted = sync.OnceValue(func() bool {
 	}()
 	_ = srv.Serve(newSingleListener(conn, closed))
 	_ = conn.Close()
-	return given
+	return passed
 })
 
-// unencrypted gives the connection in what is no connection of TLS; nil if there is none.
+// unencrypted returns the connection without TLS that net/http has wrapped in c, or nil if there is
+// none.
 func unencrypted(c *tls.Conn) net.Conn {
 	if c, ok := c.NetConn().(interface{ UnencryptedNetConn() net.Conn }); ok {
 		return c.UnencryptedNetConn()
@@ -142,7 +163,7 @@ func unencrypted(c *tls.Conn) net.Conn {
 	return nil
 }
 
-// newHTTP2 makes the server that serves HTTP/2 on connections which seem to it to be without TLS.
+// newHTTP2 returns the server that serves HTTP/2. To it, all connections seem to be without TLS.
 func (s *server) newHTTP2() *http.Server {
 	srv := settingsOf(s.Server)
 	srv.Protocols = new(http.Protocols)
@@ -151,17 +172,19 @@ func (s *server) newHTTP2() *http.Server {
 	srv.Handler = s.http2Handler(srv.Handler)
 	srv.ConnContext = func(_ context.Context, nc net.Conn) context.Context {
 		c := nc.(*http2Conn).conn
-		return context.WithValue(c.context, contextKey{}, c) // the owner's ConnContext may have left it out
+		// the owner's ConnContext may have dropped our value
+		return context.WithValue(c.context, contextKey{}, c)
 	}
 	srv.ConnState = func(nc net.Conn, state http.ConnState) {
-		if state == http.StateActive || state == http.StateIdle { // of the others, the owner's server tells
+		// the owner's server reports the other states
+		if state == http.StateActive || state == http.StateIdle {
 			s.ConnState(nc.(*http2Conn).Conn, state)
 		}
 	}
 	return srv
 }
 
-// settingsOf makes a server with the same settings, also those of later versions of Go.
+// settingsOf returns a server with the same settings, including those of later versions of Go.
 func settingsOf(srv *http.Server) *http.Server {
 	like := new(http.Server)
 	from, to := reflect.ValueOf(srv).Elem(), reflect.ValueOf(like).Elem()
@@ -183,20 +206,30 @@ func (s *server) http2Handler(next http.Handler) http.Handler {
 	})
 }
 
-// serveHTTP2 serves a connection until it is closed. http.Server has read the given part of the preface.
+// serveHTTP2TLS serves a connection with TLS until it is closed.
+func (s *server) serveHTTP2TLS(c *tls.Conn) {
+	if !s.isSecure(c.ConnectionState()) {
+		_, _ = io.WriteString(c, noSettings+inadequateSecurity)
+		return
+	}
+	s.serveHTTP2(c, "")
+}
+
+// serveHTTP2 serves a connection until it is closed. http.Server has already read the first part of
+// the preface, which is passed as read.
 func (s *server) serveHTTP2(nc net.Conn, read string) {
 	c := newHTTP2Conn(nc, strings.NewReader(read), s.isDraining)
 	c.conn = s.conns.find(nc)
 	c.conn.setHTTP2(c)
-	_ = nc.SetReadDeadline(time.Now().Add(prefaceTime)) // a connection that is gone says so soon
+	_ = nc.SetReadDeadline(time.Now().Add(prefaceTime)) // a dead connection reports that soon
 	ln := newSingleListener(c, c.closed)
-	_ = s.http2.Serve(ln) // until the connection is closed, or the server
+	_ = s.http2.Serve(ln) // until the connection or the server is closed
 	if ln.isTaken() {
 		<-c.closed
 	}
 }
 
-// endHTTP2 has a GOAWAY sent on all connections, as net/http does it, and returns at once.
+// endHTTP2 makes net/http send its GOAWAY on all connections, and returns at once.
 func (s *server) endHTTP2() {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()

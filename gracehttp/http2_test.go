@@ -39,7 +39,7 @@ func (r *rig) http2() *http2Peer {
 	return p
 }
 
-// freezer is a connection of which nothing is read any more.
+// freezer is a connection whose client can stop reading.
 type freezer struct {
 	net.Conn
 	frozen *atomic.Bool
@@ -75,8 +75,8 @@ func (p *http2Peer) ask(t *testing.T, path string) string {
 	return string(body)
 }
 
-// Idle HTTP/2 connections end soon, busy ones when their requests are done, and a client that takes nothing any more is not waited for up
-// to the deadline.
+// Idle HTTP/2 connections end soon, and busy ones after their requests. A client that no longer
+// reads does not hold the drain up until the deadline.
 func TestHTTP2(t *testing.T) {
 	for name, c := range map[string]struct {
 		path   string
@@ -84,7 +84,7 @@ func TestHTTP2(t *testing.T) {
 		took   time.Duration
 		sooner bool // or less
 	}{
-		"idle":   {took: leaveTime, sooner: true}, // since Go 1.27, the client closes it
+		"idle":   {took: leaveTime, sooner: true}, // since Go 1.27 the client closes it
 		"busy":   {path: "/20s", took: 20 * time.Second},
 		"frozen": {freeze: true, took: DefaultIdleGrace},
 	} {
@@ -113,8 +113,7 @@ func TestHTTP2(t *testing.T) {
 	}
 }
 
-// A stream of HTTP/2 that does not end is cut at the deadline. Others on its connection are answered until then, and tell the
-// client to open another one.
+// An HTTP/2 stream that does not end is cut at the deadline.
 func TestHTTP2Deadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, &http.Server{Handler: http.HandlerFunc(site), Protocols: http2Only()})
@@ -130,7 +129,7 @@ func TestHTTP2Deadline(t *testing.T) {
 		synctest.Wait()
 		d := <-r.drain()
 		d.check(t, grace.DefaultDrainTimeout, 0, 0, 1)
-		if err := <-failed; err == nil || d.err == nil || !strings.Contains(d.err.Error(), "1 connections") {
+		if err := <-failed; err == nil || d.err == nil || !strings.Contains(d.err.Error(), "cut: 1:") {
 			t.Errorf("the client got %v, the drain %v", err, d.err)
 		}
 		synctest.Wait()

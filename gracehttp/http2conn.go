@@ -9,49 +9,54 @@ import (
 	"time"
 )
 
-// http2Preface is what a client says first (RFC 9113, section 3.4).
+// http2Preface is the first thing that a client sends (RFC 9113, section 3.4).
 const http2Preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
-// http2Conn is a connection of HTTP/2 between http.Server and the client. It ends it in the drain without a request that is refused:
-// http.Server has one GOAWAY for that, with which those that are on their way by then are lost, unless the client sends them again.
+// http2Conn is an HTTP/2 connection between http.Server and the client. In the drain it ends the
+// connection without refusing a request. The only GOAWAY of http.Server refuses the streams in
+// flight: those are lost unless the client sends them again.
 //
-// The client is told to open no more streams by a GOAWAY that refuses none, and a PING. When it has answered that, it knows (RFC 9113,
-// section 6.8). A stream that it had opened by then may still be on its way: clients number streams before they write, and packets get
-// lost. So the connection has to be quiet for a while, if the client does not close it. Then one direction is closed, which the client
-// finds after the last answer; the other one, when the client has closed it, so that what it still sends does not reset the connection
-// before it has got everything.
+// A GOAWAY that refuses no stream, followed by a PING, tells the client to open no more streams.
+// When the client has answered the PING, it knows (RFC 9113, section 6.8). A stream that it opened
+// before may still be on its way: clients number streams before they write, and packets get lost.
+// So if the client does not close the connection, it has to be quiet for a while. Then http2Conn
+// closes one direction, and the client finds the end after the last response. It closes the other
+// direction when the client has closed the connection, or has been silent for the grace period. If
+// it did so earlier, anything that the client still sends would reset the connection, and the
+// client might lose a part of the response.
 //
-// Some clients (curl 7.88) go on with a connection on which a GOAWAY has come during an answer. So it comes after one, if it can.
+// Some clients (curl 7.88) keep using a connection on which a GOAWAY has arrived during a response.
+// So the GOAWAY is sent after a response where possible.
 type http2Conn struct {
 	net.Conn
 	conn     *conn
-	draining func() bool   // the server
-	closed   chan struct{} // when http.Server is done
-	once     sync.Once     // closes it
+	draining func() bool   // whether the server drains
+	closed   chan struct{} // closed when http.Server is done
+	once     sync.Once     // closes closed
 
 	received io.Reader // what http.Server reads: only one goroutine at a time does
-	preface  int       // bytes of it that are still to come
+	preface  int       // bytes of the preface that have not come yet
 	in       frames
 
-	writing    sync.Mutex // held while something is written
+	writing    sync.Mutex // held during a write
 	out        frames
 	halfClosed bool  // nothing is written any more
-	broken     error // of a frame of ours that was written in part
+	broken     error // of a frame of ours of which only a part was written
 
 	mu          sync.Mutex
-	streams     map[uint32]side // those that are open, and who has ended them on one side
-	last        uint32          // the last one that the client has opened; 0 if it has not opened any
-	refused     uint32          // http.Server has said that it ignores those from here on
-	announced   time.Time       // when the client was to be told to open no more
-	told        time.Time       // when it was
-	delay       time.Duration   // after which it has answered; 0 if it has not
-	active      time.Time       // when there was the last sign of life since it was announced
-	settled     time.Time       // when the last stream ended since then, or the client has answered
+	streams     map[uint32]side // the open ones, and which side has ended them
+	last        uint32          // the last one that the client has opened; 0 if there is none
+	refused     uint32          // http.Server has said that it ignores streams from here on
+	announced   time.Time       // when it was decided to tell the client to open no more
+	told        time.Time       // when the client was told
+	delay       time.Duration   // from then to its answer; 0 if there is none
+	active      time.Time       // of the last sign of life since announced
+	settled     time.Time       // when, since then, the last stream ended or the client answered
 	halfClosing bool            // one direction is closed, or about to be
-	closing     bool            // so is the connection
+	closing     bool            // the connection is closed, or about to be
 }
 
-// side says who has ended a stream.
+// side says which side has ended a stream.
 type side byte
 
 const (
@@ -60,11 +65,17 @@ const (
 	byBoth        = byClient | byServer
 )
 
-// newHTTP2Conn is for a connection on which http.Server has read the given part of the preface.
+// newHTTP2Conn returns an http2Conn for a connection on which http.Server has already read the
+// first part of the preface.
 func newHTTP2Conn(nc net.Conn, read io.Reader, draining func() bool) *http2Conn {
 	return &http2Conn{
-		Conn: nc, draining: draining, closed: make(chan struct{}), received: io.MultiReader(read, nc), preface: len(http2Preface),
-		streams: make(map[uint32]side), refused: math.MaxUint32,
+		Conn:     nc,
+		draining: draining,
+		closed:   make(chan struct{}),
+		received: io.MultiReader(read, nc),
+		preface:  len(http2Preface),
+		streams:  make(map[uint32]side),
+		refused:  math.MaxUint32,
 	}
 }
 
@@ -75,7 +86,7 @@ func (c *http2Conn) Close() error {
 	return err
 }
 
-// Read follows what the client sends.
+// Read follows the frames that the client sends.
 func (c *http2Conn) Read(b []byte) (int, error) {
 	n, err := c.received.Read(b)
 	if n > 0 {
@@ -85,14 +96,14 @@ func (c *http2Conn) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// skipPreface gives what is not of the preface.
+// skipPreface returns the bytes after the preface.
 func (c *http2Conn) skipPreface(b []byte) []byte {
 	n := min(c.preface, len(b))
 	c.preface -= n
 	return b[n:]
 }
 
-// noteLife notes that something has come.
+// noteLife notes that something has arrived.
 func (c *http2Conn) noteLife() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -106,7 +117,7 @@ func (c *http2Conn) noteReceived(f *frame) {
 	defer c.mu.Unlock()
 	switch id := f.stream(); f.kind() {
 	case headersFrame:
-		if id > c.last && id < c.refused { // else they are trailers
+		if id > c.last && id < c.refused { // otherwise they are trailers
 			c.last = id
 			c.streams[id] = 0
 		}
@@ -123,7 +134,7 @@ func (c *http2Conn) noteReceived(f *frame) {
 	}
 }
 
-// Write follows what http.Server sends. What it sends when all is said, nobody gets.
+// Write follows the frames that http.Server sends. After the half-close it drops them.
 func (c *http2Conn) Write(b []byte) (int, error) {
 	c.writing.Lock()
 	defer c.writing.Unlock()
@@ -154,12 +165,14 @@ func (c *http2Conn) noteSent(f *frame) {
 		c.streams[streamID(f.payload())] = byClient
 	case goAwayFrame:
 		c.refused = streamID(f.payload()) + 1
-		maps.DeleteFunc(c.streams, func(id uint32, _ side) bool { return id%2 == 1 && id >= c.refused })
+		maps.DeleteFunc(c.streams, func(id uint32, _ side) bool {
+			return id%2 == 1 && id >= c.refused
+		})
 	}
 }
 
-// end notes the end of a stream on one side, if the frame is that. After an answer, a draining server tells the client to open no more;
-// mu is held.
+// end notes the end of a stream on one side if the frame marks it. After a response, a draining
+// server tells the client to open no more streams; mu is held.
 func (c *http2Conn) end(f *frame, by side) {
 	ended, isOpen := c.streams[f.stream()]
 	if !isOpen || !f.has(endStreamFlag) {
@@ -175,7 +188,7 @@ func (c *http2Conn) end(f *frame, by side) {
 	}
 }
 
-// remove notes that a stream is not open any more; mu is held.
+// remove notes that a stream is no longer open; mu is held.
 func (c *http2Conn) remove(id uint32) {
 	delete(c.streams, id)
 	if !c.announced.IsZero() {
@@ -183,7 +196,7 @@ func (c *http2Conn) remove(id uint32) {
 	}
 }
 
-// announce has the client told to open no more streams; mu is held, and tell follows.
+// announce decides that the client is told to open no more streams; mu is held, and tell follows.
 func (c *http2Conn) announce() {
 	if c.announced.IsZero() {
 		c.announced = time.Now()
@@ -191,14 +204,15 @@ func (c *http2Conn) announce() {
 	}
 }
 
-// tell tells the client what it is to be told, as soon as nobody else writes.
+// tell sends the notice to the client as soon as nobody else writes.
 func (c *http2Conn) tell() {
-	c.writing.Lock() // until the end of the connection, if the client does not read
+	c.writing.Lock() // until the end of the connection if the client does not read
 	defer c.writing.Unlock()
 	c.tellNow()
 }
 
-// tellNow does it unless the last frame is not complete: then Write does, later; writing is held.
+// tellNow sends the notice unless the last frame is incomplete: then Write sends it later; writing
+// is held.
 func (c *http2Conn) tellNow() {
 	if c.halfClosed || c.broken != nil || !c.out.isBetween() || !endsBlock(&c.out.frame) {
 		return
@@ -208,7 +222,8 @@ func (c *http2Conn) tellNow() {
 	}
 }
 
-// endsBlock reports whether frames of other kinds may follow a frame: not between HEADERS and CONTINUATION (RFC 9113, section 4.3).
+// endsBlock reports whether frames of other kinds may follow f: they may not come between HEADERS
+// and CONTINUATION (RFC 9113, section 4.3).
 func endsBlock(f *frame) bool {
 	switch f.kind() {
 	case headersFrame, pushPromiseFrame, continuationFrame:
@@ -217,7 +232,8 @@ func endsBlock(f *frame) bool {
 	return true
 }
 
-// notice is what the client is to be told; nil if it is nothing.
+// notice returns the frames that tell the client to open no more streams, or nil if there is
+// nothing to tell it.
 func (c *http2Conn) notice() []byte {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -225,14 +241,15 @@ func (c *http2Conn) notice() []byte {
 		return nil
 	}
 	c.told = time.Now()
-	if c.refused < math.MaxUint32 { // http.Server has sent a GOAWAY: a later one must not refuse less
+	if c.refused < math.MaxUint32 { // after a GOAWAY of http.Server, no later one may refuse less
 		return []byte(ping)
 	}
 	return []byte(goAway + ping)
 }
 
-// drain ends the connection in the drain that began at a time. The grace is for a client that has not opened a stream yet, which it
-// should find a server for, for one whose answers have no end, and for one of which nothing is heard any more.
+// drain brings the connection closer to its end, in the drain that began at a given time. The grace
+// period is for a client that has not opened a stream yet, and should find a server when it does;
+// for one whose responses do not end; and for one that has fallen silent.
 func (c *http2Conn) drain(grace time.Duration, began time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -251,11 +268,12 @@ func (c *http2Conn) drain(grace time.Duration, began time.Time) {
 		}
 	case quiet >= grace:
 		c.closing = true
-		go c.Conn.Close() //nolint:errcheck // ends soon; TLS may take some seconds to say good-bye
+		go c.Conn.Close() //nolint:errcheck // ends soon; TLS may take some seconds to say goodbye
 	}
 }
 
-// halfClose closes one direction, of a connection that has two. It waits until nobody writes, or the connection is closed.
+// halfClose closes the direction to the client, on a connection that can do that. It waits until
+// nobody writes, or the connection is closed.
 func (c *http2Conn) halfClose() {
 	c.writing.Lock()
 	defer c.writing.Unlock()
@@ -264,11 +282,11 @@ func (c *http2Conn) halfClose() {
 	}
 	if w, ok := c.Conn.(interface{ CloseWrite() error }); ok {
 		c.halfClosed = true
-		_ = w.CloseWrite() // a connection that is gone says so by itself
+		_ = w.CloseWrite() // a dead connection reports that by itself
 	}
 }
 
-// mayHalfClose reports whether there is still nothing to be said.
+// mayHalfClose reports whether no stream has been opened in the meantime.
 func (c *http2Conn) mayHalfClose() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -277,22 +295,26 @@ func (c *http2Conn) mayHalfClose() bool {
 	return c.halfClosing
 }
 
-// isIgnored reports whether the client goes on though it should have got what it was told.
+// isIgnored reports whether the client has kept the connection open for longer than the grace
+// period after it should have been told.
 func (c *http2Conn) isIgnored(grace time.Duration) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return !c.announced.IsZero() && time.Since(c.announced) > grace
 }
 
-// What the client is told: a GOAWAY that refuses no stream, and a PING that is not one of http.Server.
+// The notice to the client: a GOAWAY that refuses no stream, and a PING that differs from those of
+// http.Server.
 const (
 	goAway   = "\x00\x00\x08\x07\x00" + "\x00\x00\x00\x00" + "\x7f\xff\xff\xff" + "\x00\x00\x00\x00"
 	ping     = "\x00\x00\x08\x06\x00" + "\x00\x00\x00\x00" + pingData
 	pingData = "drained?"
 )
 
-// What a client without sufficient security is told: SETTINGS, which come first, and a GOAWAY with INADEQUATE_SECURITY.
+// The frames for a client without sufficient security: SETTINGS, which must come first, and a
+// GOAWAY with INADEQUATE_SECURITY.
 const (
 	noSettings         = "\x00\x00\x00\x04\x00" + "\x00\x00\x00\x00"
-	inadequateSecurity = "\x00\x00\x08\x07\x00" + "\x00\x00\x00\x00" + "\x00\x00\x00\x00" + "\x00\x00\x00\x0c"
+	inadequateSecurity = "\x00\x00\x08\x07\x00" + "\x00\x00\x00\x00" +
+		"\x00\x00\x00\x00" + "\x00\x00\x00\x0c"
 )

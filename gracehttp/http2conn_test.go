@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// recorder is a connection that keeps what is written.
+// recorder is a connection that keeps what is written to it.
 type recorder struct {
 	net.Conn
 	written []byte
@@ -25,8 +25,9 @@ func (r *recorder) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// What the client is told comes between two frames, and not in the middle of a header block (RFC 9113, section 4.3).
-func TestHTTP2WordsOfOursComeBetweenFrames(t *testing.T) {
+// The notice to the client is written between two frames, and not inside a header block (RFC 9113,
+// section 4.3).
+func TestHTTP2NoticeIsBetweenFrames(t *testing.T) {
 	settings := appendFrame(nil, 4, 0, 0, "")
 	headers := appendFrame(nil, headersFrame, 0, 1, "abc")
 	rest := appendFrame(nil, continuationFrame, endHeadersFlag, 1, "def")
@@ -44,9 +45,11 @@ func TestHTTP2WordsOfOursComeBetweenFrames(t *testing.T) {
 				}
 				synctest.Wait()
 			}
-			want := slices.Concat(slices.Concat(parts[:heard+1]...), []byte(goAway+ping), slices.Concat(parts[heard+1:]...))
+			want := slices.Concat(parts[:heard+1]...)
+			want = append(want, goAway+ping...)
+			want = append(want, slices.Concat(parts[heard+1:]...)...)
 			if !slices.Equal(wire.written, want) {
-				t.Errorf("told after part %d: %q was written, and not %q", told, wire.written, want)
+				t.Errorf("notice after part %d: %q was written, want %q", told, wire.written, want)
 			}
 		})
 	}
@@ -54,23 +57,24 @@ func TestHTTP2WordsOfOursComeBetweenFrames(t *testing.T) {
 
 // A stream is open until both sides have ended it, or one has reset it.
 func TestHTTP2StreamIsOpen(t *testing.T) {
+	first, last, body := headers(3), lastHeaders(3), data(3)
 	for name, c := range map[string]struct {
 		client, server []frame
 		isOpen         bool
 	}{
-		"request":                 {client: []frame{headers(3, endStreamFlag)}, isOpen: true},
-		"part of a request":       {client: []frame{headers(3, 0)}, isOpen: true},
-		"part of an answer":       {client: []frame{headers(3, endStreamFlag)}, server: []frame{headers(3, 0)}, isOpen: true},
-		"answer":                  {client: []frame{headers(3, endStreamFlag)}, server: []frame{headers(3, 0), data(3)}},
-		"answer without a body":   {client: []frame{headers(3, endStreamFlag)}, server: []frame{headers(3, endStreamFlag)}},
-		"request with a body":     {client: []frame{headers(3, 0), data(3)}, server: []frame{headers(3, endStreamFlag)}},
-		"request with trailers":   {client: []frame{headers(3, 0), headers(3, endStreamFlag)}, server: []frame{headers(3, endStreamFlag)}},
-		"early answer":            {client: []frame{headers(3, 0)}, server: []frame{headers(3, endStreamFlag)}, isOpen: true},
-		"early answer and reset":  {client: []frame{headers(3, 0)}, server: []frame{headers(3, endStreamFlag), reset(3)}},
-		"reset by the client":     {client: []frame{headers(3, 0), reset(3)}},
-		"two requests, one reset": {client: []frame{headers(3, endStreamFlag), headers(5, endStreamFlag), reset(5)}, isOpen: true},
+		"request":                 {client: []frame{last}, isOpen: true},
+		"part of a request":       {client: []frame{first}, isOpen: true},
+		"part of a response":      {client: []frame{last}, server: []frame{first}, isOpen: true},
+		"response":                {client: []frame{last}, server: []frame{first, body}},
+		"response without a body": {client: []frame{last}, server: []frame{last}},
+		"request with a body":     {client: []frame{first, body}, server: []frame{last}},
+		"request with trailers":   {client: []frame{first, last}, server: []frame{last}},
+		"early response":          {client: []frame{first}, server: []frame{last}, isOpen: true},
+		"early, and reset":        {client: []frame{first}, server: []frame{last, reset(3)}},
+		"reset by the client":     {client: []frame{first, reset(3)}},
+		"two requests, one reset": {client: []frame{last, lastHeaders(5), reset(5)}, isOpen: true},
 		"pushed":                  {server: []frame{promise(2)}, isOpen: true},
-		"pushed to its end":       {server: []frame{promise(2), headers(2, 0), data(2)}},
+		"pushed to its end":       {server: []frame{promise(2), headers(2), data(2)}},
 	} {
 		h := newHTTP2Conn(nil, nil, func() bool { return false })
 		for _, f := range c.client {
@@ -85,8 +89,13 @@ func TestHTTP2StreamIsOpen(t *testing.T) {
 	}
 }
 
-func headers(stream uint32, flag byte) frame {
-	return frame(appendFrame(nil, headersFrame, endHeadersFlag|flag, stream, "12345678"))
+func headers(stream uint32) frame {
+	return frame(appendFrame(nil, headersFrame, endHeadersFlag, stream, "12345678"))
+}
+
+// lastHeaders returns HEADERS that end the stream.
+func lastHeaders(stream uint32) frame {
+	return frame(appendFrame(nil, headersFrame, endHeadersFlag|endStreamFlag, stream, "12345678"))
 }
 
 func data(stream uint32) frame {
@@ -98,14 +107,15 @@ func reset(stream uint32) frame {
 }
 
 func promise(stream byte) frame {
-	return frame(appendFrame(nil, pushPromiseFrame, endHeadersFlag, 1, "\x00\x00\x00"+string(rune(stream))+"    "))
+	payload := "\x00\x00\x00" + string(rune(stream)) + "    "
+	return frame(appendFrame(nil, pushPromiseFrame, endHeadersFlag, 1, payload))
 }
 
-// A stream that net/http ignores after its GOAWAY is not waited for.
+// The drain does not wait for a stream that net/http ignores after its GOAWAY.
 func TestHTTP2IgnoredStreamIsNotOpen(t *testing.T) {
 	c := newHTTP2Conn(nil, nil, func() bool { return false })
 	receive := func(stream uint32) {
-		f := headers(stream, endStreamFlag)
+		f := lastHeaders(stream)
 		c.noteReceived(&f)
 	}
 	receive(1)
@@ -118,7 +128,7 @@ func TestHTTP2IgnoredStreamIsNotOpen(t *testing.T) {
 	}
 }
 
-// twoWay is a connection whose directions can be closed, and that tells when.
+// twoWay is a connection whose directions can be closed one by one. It records when they were.
 type twoWay struct {
 	recorder
 	began              time.Time
@@ -128,12 +138,12 @@ type twoWay struct {
 func (c *twoWay) CloseWrite() error { c.halfClosed = time.Since(c.began); return nil }
 func (c *twoWay) Close() error      { c.closed = time.Since(c.began); return nil }
 
-// newTold is a connection without streams whose client has been told, and answers after a while.
+// newTold returns a connection without streams whose client was told, and answers after a delay.
 func newTold(delay time.Duration) (*http2Conn, *twoWay) {
 	wire := &twoWay{began: time.Now()}
 	c := newHTTP2Conn(wire, strings.NewReader(""), func() bool { return true })
 	_, _ = c.Write(appendFrame(nil, 4, 0, 0, ""))
-	f := headers(1, endStreamFlag)
+	f := lastHeaders(1)
 	c.noteReceived(&f)
 	c.noteSent(&f)
 	c.tell()
@@ -146,7 +156,8 @@ func newTold(delay time.Duration) (*http2Conn, *twoWay) {
 	return c, wire
 }
 
-// However short the grace is, the connection is closed in one direction before the other, and not before it was quiet.
+// However short the grace period is, the connection is closed in one direction first, and not
+// before it was quiet.
 func TestHTTP2ClosesOneDirectionFirst(t *testing.T) {
 	const late = 1300 * time.Millisecond
 	for _, c := range []struct{ grace, delay, halfClosed time.Duration }{
@@ -162,34 +173,36 @@ func TestHTTP2ClosesOneDirectionFirst(t *testing.T) {
 				time.Sleep(maxPoll)
 				synctest.Wait()
 			}
-			if wire.halfClosed < c.halfClosed || wire.halfClosed > c.halfClosed+2*maxPoll || wire.closed < wire.halfClosed+c.grace || wire.closed > wire.halfClosed+c.grace+2*maxPoll {
-				t.Errorf("%+v: closed in one direction after %v, in both after %v", c, wire.halfClosed, wire.closed)
+			const slack = 2 * maxPoll
+			half, both := wire.halfClosed-c.halfClosed, wire.closed-wire.halfClosed-c.grace // too late
+			if half < 0 || half > slack || both < 0 || both > slack {
+				t.Errorf("%+v: half-closed after %v, closed after %v", c, wire.halfClosed, wire.closed)
 			}
 		})
 	}
 }
 
-// A stream that comes when the end has been decided is answered.
+// A stream that arrives when the end was already decided is answered.
 func TestHTTP2StreamAtTheVeryEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h, wire := newTold(0)
 		time.Sleep(leaveTime + time.Millisecond)
 		h.writing.Lock() // http.Server's Write
 		h.drain(DefaultIdleGrace, wire.began)
-		f := headers(3, endStreamFlag)
+		f := lastHeaders(3)
 		h.noteReceived(&f)
 		h.writing.Unlock()
 		synctest.Wait()
 		before := len(wire.written)
 		_, _ = h.Write(f[:])
 		if wire.halfClosed > 0 || len(wire.written) == before {
-			t.Errorf("closed after %v, %d bytes of the answer are written", wire.halfClosed, len(wire.written)-before)
+			t.Errorf("half-closed after %v, %d bytes written", wire.halfClosed, len(wire.written)-before)
 		}
 	})
 }
 
-// After a frame of ours that was written in part, nothing can follow.
-func TestHTTP2WordsInPart(t *testing.T) {
+// Nothing can follow a frame of ours of which only a part was written.
+func TestHTTP2NoticeInPart(t *testing.T) {
 	wire := &recorder{}
 	c := newHTTP2Conn(wire, strings.NewReader(""), func() bool { return true })
 	_, _ = c.Write(appendFrame(nil, 4, 0, 0, ""))

@@ -20,7 +20,8 @@ const (
 	answer3 = "HEADERS 3, DATA 3 end"
 )
 
-// A request that is on its way while the client is told to send no more is answered: net/http's own GOAWAY would refuse it.
+// A request in flight while the client is told to send no more is answered: the GOAWAY of net/http
+// would refuse it.
 func TestHTTP2RequestThatCrosses(t *testing.T) {
 	const delay = time.Second / 2 // of the client
 	synctest.Test(t, func(t *testing.T) {
@@ -41,7 +42,8 @@ func TestHTTP2RequestThatCrosses(t *testing.T) {
 	})
 }
 
-// So is one that comes a little later: the client may answer the PING while it is about to write the request.
+// So is a request that comes a little later: the client may answer the PING just before it writes
+// the request.
 func TestHTTP2RequestThatIsLate(t *testing.T) {
 	for _, grace := range []time.Duration{DefaultIdleGrace, 0} {
 		synctest.Test(t, func(t *testing.T) {
@@ -59,7 +61,7 @@ func TestHTTP2RequestThatIsLate(t *testing.T) {
 	}
 }
 
-// A busy client is told after the next answer, and the connection ends soon after the last one.
+// A busy client is told after the next response, and the connection ends soon after the last one.
 func TestHTTP2BusyConnection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newHTTP2Rig(t)
@@ -75,14 +77,15 @@ func TestHTTP2BusyConnection(t *testing.T) {
 	})
 }
 
-// A request that is answered before it has come whole is over when the client is told that too.
-func TestHTTP2AnswerBeforeTheEndOfTheRequest(t *testing.T) {
+// A request that is answered before it has arrived completely is over when it is reset too.
+func TestHTTP2ResponseBeforeTheEndOfTheRequest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		large := strings.Repeat("x", 10_000) // more than is in a buffer
-		r := newRig(t, &http.Server{Protocols: http2Only(), Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		large := strings.Repeat("x", 10_000) // more than fits into a buffer
+		handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			time.Sleep(time.Duration(r.URL.Path[1]-'0') * time.Second)
 			_, _ = io.WriteString(w, large)
-		})})
+		})
+		r := newRig(t, &http.Server{Protocols: http2Only(), Handler: handler})
 		w := r.wire()
 		w.ask(1, "/1")
 		w.open(3, "/2", 0)
@@ -92,9 +95,13 @@ func TestHTTP2AnswerBeforeTheEndOfTheRequest(t *testing.T) {
 	})
 }
 
-// The connection is not closed before its client does that, or has said nothing for the grace: it may not have got the last answer.
-func TestHTTP2AnswerIsReadLate(t *testing.T) {
-	for name, silence := range map[string]func(*http2Wire){"no answer to PING": (*http2Wire).setMute, "it stays": (*http2Wire).setStays} {
+// The connection is not closed before its client closes it, or has been silent for the grace
+// period: the client may not have received the last response.
+func TestHTTP2ResponseIsReadLate(t *testing.T) {
+	for name, silence := range map[string]func(*http2Wire){
+		"no answer to PING": (*http2Wire).setMute,
+		"it stays":          (*http2Wire).setStays,
+	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				r := newHTTP2Rig(t)
@@ -117,7 +124,8 @@ func TestHTTP2AnswerIsReadLate(t *testing.T) {
 	}
 }
 
-// A client that does not even take the GOAWAY is not waited for longer than for an idle connection of HTTP/1.
+// A client that does not even read the GOAWAY holds the drain up no longer than an idle HTTP/1
+// connection.
 func TestHTTP2ClientThatDoesNotRead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newHTTP2Rig(t)
@@ -130,8 +138,8 @@ func TestHTTP2ClientThatDoesNotRead(t *testing.T) {
 	})
 }
 
-// A client that has just connected is told after its first answer, or when it has not sent a request by the end of the grace; and one
-// whose answer has no end is told then too.
+// A client that has just connected is told after its first response, or at the end of the grace
+// period if it has not sent a request. A client whose response does not end is told then too.
 func TestHTTP2IsToldLate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newHTTP2Rig(t)
@@ -152,7 +160,7 @@ func TestHTTP2IsToldLate(t *testing.T) {
 	})
 }
 
-// A client that opens streams in spite of what it was told is refused by and by.
+// A client that keeps opening streams after it was told not to is eventually refused.
 func TestHTTP2ClientThatGoesOn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newHTTP2Rig(t)
@@ -174,10 +182,13 @@ func TestHTTP2ClientThatGoesOn(t *testing.T) {
 	})
 }
 
-// A GOAWAY of net/http, after the idle timeout, is not followed by one that refuses less (RFC 9113, section 6.8).
+// After a GOAWAY of net/http, at the idle timeout, none follows that refuses less (RFC 9113,
+// section 6.8).
 func TestHTTP2ThatEndsAlready(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t, &http.Server{Handler: http.HandlerFunc(site), Protocols: http2Only(), IdleTimeout: time.Minute})
+		srv := &http.Server{Handler: http.HandlerFunc(site), Protocols: http2Only()}
+		srv.IdleTimeout = time.Minute
+		r := newRig(t, srv)
 		w := r.wire()
 		w.ask(1, "/")
 		time.Sleep(time.Minute + time.Second/2)
@@ -187,7 +198,7 @@ func TestHTTP2ThatEndsAlready(t *testing.T) {
 	})
 }
 
-// When the client gives up the last request, the connection ends.
+// When the client resets the last request, the connection ends.
 func TestHTTP2ClientGivesUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newHTTP2Rig(t)
@@ -204,11 +215,11 @@ func TestHTTP2ClientGivesUp(t *testing.T) {
 	})
 }
 
-// If net/http cannot be asked to give connections of HTTP/2 away, it ends them in its own way.
+// If net/http does not pass HTTP/2 connections on, it ends them in its own way.
 func TestHTTP2OfNetHTTP(t *testing.T) {
-	gives := passesUnencrypted
+	passes := passesUnencrypted
 	passesUnencrypted = func() bool { return false }
-	defer func() { passesUnencrypted = gives }()
+	defer func() { passesUnencrypted = passes }()
 	synctest.Test(t, func(t *testing.T) {
 		r := newHTTP2Rig(t)
 		idle, busy, frozen := r.wire(), r.wire(), r.wire()
@@ -224,7 +235,7 @@ func TestHTTP2OfNetHTTP(t *testing.T) {
 	})
 }
 
-// One that comes after the end is lost, and does not hold the end up.
+// A stream that arrives after the half-close is lost, and does not delay the end.
 func TestHTTP2StreamAfterTheEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newHTTP2Rig(t)
@@ -240,7 +251,8 @@ func TestHTTP2StreamAfterTheEnd(t *testing.T) {
 	})
 }
 
-// A request that comes in pieces is on its way, and a client that says something all the time without a request is not.
+// A request that arrives in pieces keeps the connection open. A client that keeps sending other
+// frames does not.
 func TestHTTP2WhatIsLife(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newHTTP2Rig(t)
@@ -250,12 +262,13 @@ func TestHTTP2WhatIsLife(t *testing.T) {
 		}
 		synctest.Wait()
 		result := r.drain()
-		begin := appendFrame(nil, headersFrame, endHeadersFlag|endStreamFlag, 3, "\x82\x86"+literal(4, "/")+literal(1, "test"))
-		for len(begin) > 0 {
+		request := appendFrame(nil, headersFrame, endHeadersFlag|endStreamFlag, 3,
+			"\x82\x86"+literal(4, "/")+literal(1, "test"))
+		for len(request) > 0 {
 			time.Sleep(leaveTime - 100*time.Millisecond)
-			n := min(len(begin), 10)
-			slow.send(begin[:n])
-			begin = begin[n:]
+			n := min(len(request), 10)
+			slow.send(request[:n])
+			request = request[n:]
 			lively.send(appendFrame(nil, pingFrame, 0, 0, "a client"))
 		}
 		for lively.heardSoFar() == answer1+", "+noMore {

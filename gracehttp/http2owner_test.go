@@ -17,7 +17,7 @@ import (
 	"github.com/go-grace/grace/internal/test/httpload"
 )
 
-// serveOne serves with us or with net/http alone, until the test is over.
+// serveOne serves with this package or with net/http alone, until the test is over.
 func serveOne(t *testing.T, srv *http.Server, ln net.Listener, ours bool) {
 	t.Helper()
 	m := newManager(t)
@@ -35,8 +35,11 @@ func serveOne(t *testing.T, srv *http.Server, ln net.Listener, ours bool) {
 	})
 }
 
-// fetch gives the answer, and the protocol, to one request on a connection of its own.
-func fetch(t *testing.T, transport *http.Transport, req *http.Request) (body, proto string, err error) {
+// fetch sends one request on a connection of its own, and returns the body and the protocol of the
+// response.
+func fetch(
+	t *testing.T, transport *http.Transport, req *http.Request,
+) (body, proto string, err error) {
 	t.Helper()
 	defer transport.CloseIdleConnections()
 	resp, err := transport.RoundTrip(req)
@@ -48,7 +51,7 @@ func fetch(t *testing.T, transport *http.Transport, req *http.Request) (body, pr
 	return string(text), resp.Proto, err
 }
 
-// keyPair is a certificate for a server, and what its clients trust.
+// keyPair returns a certificate for a server, and a configuration for its clients.
 func keyPair(t *testing.T) (pair tls.Certificate, trust *tls.Config) {
 	t.Helper()
 	cert, key, trust, err := httpload.Certificate(t.TempDir())
@@ -70,18 +73,22 @@ func get(t *testing.T, url string) *http.Request {
 	return req
 }
 
-// The files of an upload are gone when its handler has returned, if net/http sees to that. (Go 1.27 does not.)
+// The files of an upload are removed when its handler has returned, if net/http does that. (Go 1.27
+// does not.)
 func TestHTTP2FilesOfUploads(t *testing.T) {
 	left := 0 // by net/http
 	for _, ours := range []bool{false, true} {
 		dir := t.TempDir()
 		t.Setenv("TMPDIR", dir)
 		ln := listen(t)
-		serveOne(t, &http.Server{Protocols: http2Only(), Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			err := r.ParseMultipartForm(1)
 			fmt.Fprint(w, err, filesIn(t, dir))
-		})}, ln, ours)
-		if body, _, err := fetch(t, &http.Transport{Protocols: http2Only()}, upload(t, "http://"+ln.Addr().String())); err != nil || body != "<nil> 1" {
+		})
+		serveOne(t, &http.Server{Protocols: http2Only(), Handler: handler}, ln, ours)
+		transport := &http.Transport{Protocols: http2Only()}
+		body, _, err := fetch(t, transport, upload(t, "http://"+ln.Addr().String()))
+		if err != nil || body != "<nil> 1" {
 			t.Errorf("%q, %v", body, err)
 		}
 		wait := time.Second
@@ -94,7 +101,7 @@ func TestHTTP2FilesOfUploads(t *testing.T) {
 		if n := filesIn(t, dir); !ours {
 			left = n
 		} else if n > left {
-			t.Errorf("%d files are left, and %d by net/http", n, left)
+			t.Errorf("%d files are left, with net/http alone %d", n, left)
 		}
 	}
 }
@@ -107,7 +114,7 @@ func filesIn(t *testing.T, dir string) int {
 	return len(files)
 }
 
-// upload is a request with a file that is too large to be kept in memory.
+// upload returns a request with a file that is too large to be kept in memory.
 func upload(t *testing.T, url string) *http.Request {
 	t.Helper()
 	var form bytes.Buffer
@@ -124,19 +131,23 @@ func upload(t *testing.T, url string) *http.Request {
 	return req
 }
 
-// A ConnContext may give any context.
+// A ConnContext may return any context.
 func TestHTTP2WithAContextOfTheOwner(t *testing.T) {
 	ln := listen(t)
 	serveOne(t, &http.Server{
 		Protocols: http2Only(), Handler: http.HandlerFunc(site),
-		ConnContext: func(context.Context, net.Conn) context.Context { return context.Background() },
+		ConnContext: func(context.Context, net.Conn) context.Context {
+			return context.Background()
+		},
 	}, ln, true)
-	if body, _, err := fetch(t, &http.Transport{Protocols: http2Only()}, get(t, "http://"+ln.Addr().String())); err != nil || body != "hello" {
+	transport := &http.Transport{Protocols: http2Only()}
+	body, _, err := fetch(t, transport, get(t, "http://"+ln.Addr().String()))
+	if err != nil || body != "hello" {
 		t.Errorf("%q, %v", body, err)
 	}
 }
 
-// hidden is a connection with TLS that is no *tls.Conn.
+// hidden is a connection with TLS that is not a *tls.Conn.
 type hidden struct {
 	net.Conn
 	tls *tls.Conn
@@ -155,23 +166,25 @@ func (l hidingListener) Accept() (net.Conn, error) {
 	return hidden{c, c.(*tls.Conn)}, nil
 }
 
-// What net/http does with such connections, it still does.
+// net/http does the same with such connections as without this package.
 func TestHTTP2OnHiddenTLS(t *testing.T) {
 	pair, trust := keyPair(t)
 	var results [2]string
 	for i, ours := range []bool{false, true} {
-		ln := hidingListener{tls.NewListener(listen(t), &tls.Config{Certificates: []tls.Certificate{pair}, NextProtos: []string{"h2"}})}
+		config := &tls.Config{Certificates: []tls.Certificate{pair}, NextProtos: []string{"h2"}}
+		ln := hidingListener{tls.NewListener(listen(t), config)}
 		serveOne(t, &http.Server{Handler: http.HandlerFunc(site)}, ln, ours)
 		transport := &http.Transport{ForceAttemptHTTP2: true, TLSClientConfig: trust.Clone()}
 		_, proto, err := fetch(t, transport, get(t, "https://"+ln.Addr().String()))
 		results[i] = fmt.Sprint(proto, err != nil)
 	}
 	if results[0] != results[1] {
-		t.Errorf("net/http: %s, and we: %s", results[0], results[1])
+		t.Errorf("%s, with net/http alone %s", results[1], results[0])
 	}
 }
 
-// What is not secure enough for HTTP/2 is refused, when the server is set up or when a client connects.
+// HTTP/2 without sufficient security is refused, when the server is set up or when a client
+// connects.
 func TestHTTP2WithoutSecurity(t *testing.T) {
 	cert, key, trust, err := httpload.Certificate(t.TempDir())
 	if err != nil {
@@ -189,25 +202,29 @@ func TestHTTP2WithoutSecurity(t *testing.T) {
 			t.Fatal(err)
 		}
 		transport := &http.Transport{ForceAttemptHTTP2: true, TLSClientConfig: trust.Clone()}
-		if _, proto, err := fetch(t, transport, get(t, "https://"+ln.Addr().String())); proto != want || (err == nil) != permitted {
+		_, proto, err := fetch(t, transport, get(t, "https://"+ln.Addr().String()))
+		if proto != want || (err == nil) != permitted {
 			t.Errorf("permitted: %v: %s, %v", permitted, proto, err)
 		}
 		if err := m.Shutdown(context.Background()); err != nil {
 			t.Error(err)
 		}
 	}
-	if servesHTTP2(&http.Server{TLSConfig: &tls.Config{MaxVersion: tls.VersionTLS12, CipherSuites: weak}}) {
+	config := &tls.Config{MaxVersion: tls.VersionTLS12, CipherSuites: weak}
+	if servesHTTP2(&http.Server{TLSConfig: config}) {
 		t.Error("net/http does not refuse the ciphers")
 	}
 	s := &server{Server: &http.Server{}}
-	for version, want := range map[uint16]bool{tls.VersionTLS11: false, tls.VersionTLS12: true, tls.VersionTLS13: true} {
+	for version, want := range map[uint16]bool{
+		tls.VersionTLS11: false, tls.VersionTLS12: true, tls.VersionTLS13: true,
+	} {
 		if s.isSecure(tls.ConnectionState{Version: version, CipherSuite: secureCiphers[0]}) != want {
 			t.Errorf("%s is secure: %v", tls.VersionName(version), !want)
 		}
 	}
 }
 
-// The owner's TLS configuration stays as it is.
+// The TLS configuration of the owner is not changed.
 func TestConfigurationIsLeftAlone(t *testing.T) {
 	config := &tls.Config{NextProtos: []string{"h2"}}
 	serveOne(t, &http.Server{Handler: http.HandlerFunc(site), TLSConfig: config}, listen(t), true)
@@ -215,6 +232,6 @@ func TestConfigurationIsLeftAlone(t *testing.T) {
 		t.Error(err)
 	}
 	if !slices.Equal(config.NextProtos, []string{"h2"}) {
-		t.Errorf("its protocols are %q", config.NextProtos)
+		t.Errorf("the protocols are %q", config.NextProtos)
 	}
 }

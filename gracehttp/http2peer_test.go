@@ -9,18 +9,18 @@ import (
 	"testing"
 )
 
-// http2Wire is a client of HTTP/2 that does as it is told, and not what a client should.
+// http2Wire is an HTTP/2 client under the control of a test, which may break the rules.
 type http2Wire struct {
 	t    *testing.T
 	conn net.Conn
 
 	mu    sync.Mutex
-	free  *sync.Cond // it reads
-	stops bool       // it does not
+	free  *sync.Cond // signals a change of stops
+	stops bool       // it does not read
 	mute  bool       // it does not answer PINGs
-	stays bool       // it does not close the connection when the server has
-	heard []string   // "DATA 1 end"
-	ended bool       // the connection
+	stays bool       // it does not close the connection after the server has
+	heard []string   // such as "DATA 1 end"
+	ended bool       // the server has closed the connection
 }
 
 func (r *rig) wire() *http2Wire {
@@ -51,10 +51,11 @@ func (w *http2Wire) ask(stream uint32, path string) {
 	w.open(stream, path, endStreamFlag)
 }
 
-// open begins a request, and ends it if there is the flag.
+// open begins a request. The flag may end it.
 func (w *http2Wire) open(stream uint32, path string, flag byte) {
 	w.t.Helper()
-	// The first three are in the static table; the others are as they are (RFC 7541, appendix A and section 6.2.2).
+	// The method and the scheme are in the static table, and the others are literals (RFC 7541,
+	// appendix A and section 6.2.2).
 	headers := "\x82\x86" + literal(4, path) + literal(1, "test")
 	w.send(appendFrame(nil, headersFrame, endHeadersFlag|flag, stream, headers))
 }
@@ -81,7 +82,7 @@ func (w *http2Wire) read() {
 	}
 }
 
-// pause waits while it is not to read.
+// pause waits while the client should not read.
 func (w *http2Wire) pause() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -129,7 +130,8 @@ func (w *http2Wire) hear(f *frame, payload []byte) {
 		}
 		w.heard = append(w.heard, "PING")
 		if !w.mute {
-			go w.conn.Write(appendFrame(nil, pingFrame, ackFlag, 0, string(payload))) //nolint:errcheck // ends with the connection
+			answer := appendFrame(nil, pingFrame, ackFlag, 0, string(payload))
+			go w.conn.Write(answer) //nolint:errcheck // ends with the connection
 		}
 	}
 }
@@ -153,10 +155,10 @@ func (w *http2Wire) heardSoFar() string {
 	return heard
 }
 
-// expect checks all that it has heard so far.
+// expect compares everything that the client has heard so far.
 func (w *http2Wire) expect(want string) {
 	w.t.Helper()
 	if got := w.heardSoFar(); got != want {
-		w.t.Errorf("it has heard %q and not %q", got, want)
+		w.t.Errorf("it has heard %q, want %q", got, want)
 	}
 }

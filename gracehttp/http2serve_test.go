@@ -19,7 +19,7 @@ import (
 	"github.com/go-grace/grace/internal/test/pipenet"
 )
 
-// watched is a server of which is told what its owner sees of a connection.
+// watched is a server that records what its owner sees of a connection.
 type watched struct {
 	*http.Server
 	mu     sync.Mutex
@@ -58,15 +58,18 @@ func newWatched() *watched {
 	return w
 }
 
-// describe answers with what a handler sees.
+// describe responds with what a handler sees.
 func (w *watched) describe(rw http.ResponseWriter, r *http.Request) {
 	local, _ := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
-	fmt.Fprintln(rw, r.Proto, r.URL.Path, r.Host, "TLS:", r.TLS != nil && r.TLS.HandshakeComplete && r.TLS.NegotiatedProtocol == "h2")
-	fmt.Fprintln(rw, "server:", r.Context().Value(http.ServerContextKey) == w.Server, "value:", r.Context().Value(watchedKey{}))
-	fmt.Fprintln(rw, "local:", local != nil && local.String() == r.Host, "remote:", strings.HasPrefix(r.RemoteAddr, "127.0.0.1:"))
+	server := r.Context().Value(http.ServerContextKey)
+	secure := r.TLS != nil && r.TLS.HandshakeComplete && r.TLS.NegotiatedProtocol == "h2"
+	fmt.Fprintln(rw, r.Proto, r.URL.Path, r.Host, "TLS:", secure)
+	fmt.Fprintln(rw, "server:", server == w.Server, "value:", r.Context().Value(watchedKey{}))
+	fmt.Fprintln(rw, "local:", local != nil && local.String() == r.Host,
+		"remote:", strings.HasPrefix(r.RemoteAddr, "127.0.0.1:"))
 }
 
-// What the owner of a server sees of HTTP/2 is what http.Server alone would show.
+// The owner of a server sees the same of HTTP/2 as with http.Server alone.
 func TestHTTP2IsSeenAsByNetHTTP(t *testing.T) {
 	cert, key, trust, err := httpload.Certificate(t.TempDir())
 	if err != nil {
@@ -97,12 +100,13 @@ func TestHTTP2IsSeenAsByNetHTTP(t *testing.T) {
 					t.Fatal(err)
 				}
 				body, err := io.ReadAll(resp.Body)
-				want := fmt.Sprintf("HTTP/2.0 /path %s TLS: %v\nserver: true value: of the connection\nlocal: true remote: true\n", ln.Addr(), c.secure)
+				want := fmt.Sprintf("HTTP/2.0 /path %s TLS: %v\n", ln.Addr(), c.secure) +
+					"server: true value: of the connection\nlocal: true remote: true\n"
 				if err := resp.Body.Close(); err != nil {
 					t.Error(err)
 				}
 				if err != nil || string(body) != want {
-					t.Errorf("%q, %v, and not %q", body, err, want)
+					t.Errorf("%q, %v, want %q", body, err, want)
 				}
 			}
 			if err := m.Shutdown(t.Context()); err != nil {
@@ -111,7 +115,10 @@ func TestHTTP2IsSeenAsByNetHTTP(t *testing.T) {
 			w.mu.Lock()
 			defer w.mu.Unlock()
 			states := slices.Compact(w.states) // net/http reports StateActive twice
-			want := []http.ConnState{http.StateNew, http.StateActive, http.StateIdle, http.StateActive, http.StateIdle, http.StateActive, http.StateIdle, http.StateClosed}
+			want := []http.ConnState{
+				http.StateNew, http.StateActive, http.StateIdle, http.StateActive, http.StateIdle,
+				http.StateActive, http.StateIdle, http.StateClosed,
+			}
 			if !slices.Equal(states, want) || fmt.Sprintf("%T", w.conn) != c.conn || w.other != nil {
 				t.Errorf("%v of %T, %T", states, w.conn, w.other)
 			}
@@ -119,9 +126,9 @@ func TestHTTP2IsSeenAsByNetHTTP(t *testing.T) {
 	}
 }
 
-// HTTP/2 that http.Server would not serve, or that its owner has seen to, is left to it.
+// HTTP/2 that http.Server would not serve, or that its owner has configured, is left alone.
 func TestHTTP2IsLeftToTheOwner(t *testing.T) {
-	owned := map[string]func(*http.Server, *tls.Conn, http.Handler){http2WithTLS: func(*http.Server, *tls.Conn, http.Handler) {}}
+	owned := map[string]nextProto{http2WithTLS: func(*http.Server, *tls.Conn, http.Handler) {}}
 	http1 := new(http.Protocols)
 	http1.SetHTTP1(true)
 	for name, c := range map[string]struct {
@@ -132,7 +139,7 @@ func TestHTTP2IsLeftToTheOwner(t *testing.T) {
 		"default":            {srv: &http.Server{}, taken: true},
 		"without TLS":        {srv: &http.Server{Protocols: http2Only()}, taken: true},
 		"HTTP/1":             {srv: &http.Server{Protocols: http1}},
-		"an empty map":       {srv: &http.Server{TLSNextProto: map[string]func(*http.Server, *tls.Conn, http.Handler){}}},
+		"an empty map":       {srv: &http.Server{TLSNextProto: map[string]nextProto{}}},
 		"the owner's":        {srv: &http.Server{TLSNextProto: owned}},
 		"off in environment": {srv: &http.Server{}, debug: "http2server=0"},
 	} {
@@ -148,14 +155,16 @@ func TestHTTP2IsLeftToTheOwner(t *testing.T) {
 	}
 }
 
-// An owner who ends the server by itself ends HTTP/2 with it.
+func shutDown(srv *http.Server) error { return srv.Shutdown(context.Background()) }
+
+// An owner who ends the server ends HTTP/2 with it.
 func TestHTTP2EndsWithTheServer(t *testing.T) {
 	for name, c := range map[string]struct {
 		end  func(*http.Server) error
 		want string
 	}{
 		"Close":    {(*http.Server).Close, answer1 + ", the end"},
-		"Shutdown": {func(srv *http.Server) error { return srv.Shutdown(context.Background()) }, answer1 + ", GOAWAY 1, the end"},
+		"Shutdown": {shutDown, answer1 + ", GOAWAY 1, the end"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -175,11 +184,13 @@ func TestHTTP2EndsWithTheServer(t *testing.T) {
 	}
 }
 
-// The time for the begin of a connection is no limit for its life.
-func TestHTTP2OutlivesItsBegin(t *testing.T) {
+// The time limit for the start of a connection does not limit its life.
+func TestHTTP2OutlivesItsStart(t *testing.T) {
 	for _, timeout := range []time.Duration{0, time.Second} {
 		synctest.Test(t, func(t *testing.T) {
-			r := newRig(t, &http.Server{Handler: http.HandlerFunc(site), Protocols: http2Only(), ReadHeaderTimeout: timeout})
+			srv := &http.Server{Handler: http.HandlerFunc(site), Protocols: http2Only()}
+			srv.ReadHeaderTimeout = timeout
+			r := newRig(t, srv)
 			w := r.wire()
 			time.Sleep(time.Minute)
 			w.ask(1, "/")
@@ -190,7 +201,7 @@ func TestHTTP2OutlivesItsBegin(t *testing.T) {
 	}
 }
 
-// A client that says nothing after the handshake of TLS is not waited for for ever.
+// A client that is silent after the TLS handshake is not kept forever.
 func TestHTTP2WithoutPreface(t *testing.T) {
 	cert, key, trust, err := httpload.Certificate(t.TempDir())
 	if err != nil {

@@ -13,7 +13,8 @@ import (
 
 const askWho = "GET /who HTTP/1.1\r\nHost: test\r\n\r\n"
 
-// An idle connection is used on over three upgrades without a word in between, and over another one after that.
+// An idle connection survives three upgrades without a request in between, and another one after
+// that.
 func TestIdleConnectionOverUpgrades(t *testing.T) {
 	t.Parallel()
 	s := start(t, config{Idle: true})
@@ -21,11 +22,12 @@ func TestIdleConnectionOverUpgrades(t *testing.T) {
 	ask := func(generation int) {
 		t.Helper()
 		for c, request := range map[*connection]string{
-			plain: askWho, local: askWho, old: "GET /who HTTP/1.0\r\nConnection: keep-alive\r\n\r\n",
+			plain: askWho, local: askWho,
+			old: "GET /who HTTP/1.0\r\nConnection: keep-alive\r\n\r\n",
 		} {
 			c.send(request)
 			if who, last := c.read(); who != fmt.Sprint(generation) || last {
-				t.Errorf("process %s has answered on %s, last: %v", who, c.LocalAddr(), last)
+				t.Errorf("process %s answered on %s, last: %v", who, c.LocalAddr(), last)
 			}
 		}
 	}
@@ -44,8 +46,8 @@ func TestIdleConnectionOverUpgrades(t *testing.T) {
 	s.stop()
 }
 
-// The time for which a connection may be idle does not end with the process, and goes on counting in the next one: see
-// TestTimeThatIsLeft.
+// The time for which a connection may be idle does not end with the process. It keeps running in
+// the next one: see TestTimeThatIsLeft.
 func TestIdleTimeoutOverAnUpgrade(t *testing.T) {
 	t.Parallel()
 	const timeout = 10 * time.Second // much more than the upgrade takes
@@ -61,7 +63,8 @@ func TestIdleTimeoutOverAnUpgrade(t *testing.T) {
 	}
 }
 
-// What the successor does not take is answered by the old process until that knows, and then told to connect anew.
+// The old process serves the connections that the successor does not take. When it knows that they
+// stay, it tells their clients to connect again.
 func TestSuccessorThatTakesNothing(t *testing.T) {
 	t.Parallel()
 	next := filepath.Join(t.TempDir(), "next")
@@ -73,15 +76,15 @@ func TestSuccessorThatTakesNothing(t *testing.T) {
 	idle.get("/who")
 	s.upgrade()
 	for name, c := range map[string]*connection{"fresh": fresh, "idle": idle} {
-		for last := false; !last; { // it is offered to the successor when it is idle, and not before
+		for last := false; !last; { // it is offered to the successor only when it is idle
 			var who string
 			if who, last = c.get("/who"); who != "1" {
-				t.Errorf("%s: process %s has answered", name, who)
+				t.Errorf("%s: process %s answered", name, who)
 			}
 		}
 		c.end()
 		if who, _ := s.connect().get("/who"); who != "2" {
-			t.Errorf("process %s has answered on a new connection", who)
+			t.Errorf("process %s answered on a new connection", who)
 		}
 	}
 	if r := s.awaitReport(1); r.Transferred+r.Cut > 0 || r.Closed != 2 {
@@ -89,8 +92,8 @@ func TestSuccessorThatTakesNothing(t *testing.T) {
 	}
 }
 
-// A connection with a part of a request stays until that is answered. One that always has the next one in part is closed politely after
-// the grace.
+// A connection with a part of a request stays until that is answered. One that always has a part of
+// the next request is closed politely after the grace period.
 func TestConnectionWithAPartOfARequest(t *testing.T) {
 	t.Parallel()
 	s := start(t, config{Idle: true, Grace: time.Second / 2, Timeout: 2 * patience})
@@ -104,13 +107,13 @@ func TestConnectionWithAPartOfARequest(t *testing.T) {
 	s.awaitDraining(1)
 	once.send(askWho[cut:])
 	if who, last := once.read(); who != "1" || last {
-		t.Errorf("process %s has answered, last: %v", who, last)
+		t.Errorf("process %s answered, last: %v", who, last)
 	}
 	for closed := false; !closed; {
 		var who string
 		always.send(askWho[cut:] + askWho[:cut])
 		if who, closed = always.read(); who != "1" {
-			t.Errorf("process %s has answered on the other connection", who)
+			t.Errorf("process %s answered on the other connection", who)
 		}
 	}
 	always.Close()
@@ -118,13 +121,13 @@ func TestConnectionWithAPartOfARequest(t *testing.T) {
 		t.Errorf("%+v", r)
 	}
 	if who, last := once.get("/who"); who != "2" || last {
-		t.Errorf("after that, process %s has answered, last: %v", who, last)
+		t.Errorf("after that, process %s answered, last: %v", who, last)
 	}
 	once.Close()
 	s.stop()
 }
 
-// A connection that was hijacked stays.
+// A hijacked connection stays.
 func TestHijackedConnectionStays(t *testing.T) {
 	t.Parallel()
 	s := start(t, config{Idle: true})

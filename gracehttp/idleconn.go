@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// idleConn is a connection on which nothing of a request has come yet: a fresh one, or an idle one of the previous process.
-// http.Server gets it with the first byte.
+// idleConn is a connection without a byte of a request: a new one, or an idle one of the previous
+// process. http.Server gets it when the first byte arrives.
 type idleConn struct {
 	net.Conn
 	listener *listener
@@ -21,10 +21,10 @@ type idleConn struct {
 
 	mu    sync.Mutex
 	woken bool // by the drain
-	left  bool // it waits no more
+	left  bool // it no longer waits
 }
 
-// hold keeps a connection until something comes. It reports false if it cannot.
+// hold keeps a connection until something arrives. It reports false if it cannot.
 func (l *listener) hold(nc net.Conn, deadline time.Time) bool {
 	raw := rawOf(nc)
 	if raw == nil {
@@ -36,13 +36,14 @@ func (l *listener) hold(nc net.Conn, deadline time.Time) bool {
 	if l.ending {
 		return false
 	}
-	_ = c.SetReadDeadline(deadline) // a connection that is gone says so soon
+	_ = c.SetReadDeadline(deadline) // a dead connection reports that soon
 	l.idle[c] = struct{}{}
 	l.sources.Go(c.wait) // ends with the first byte, the connection, its deadline or the drain
 	return true
 }
 
-// rawOf gives the descriptor of what package net has made, and nil for all else: that may be more than its descriptor.
+// rawOf returns the raw descriptor of a plain net connection, or nil: a wrapper may buffer data of
+// its own.
 func rawOf(c net.Conn) syscall.RawConn {
 	switch c := c.(type) {
 	case *net.TCPConn:
@@ -61,7 +62,7 @@ func rawIfPeekable(c syscall.Conn) syscall.RawConn {
 	return raw
 }
 
-// stopHolding keeps no more connections than it gives.
+// stopHolding makes hold refuse connections, and returns those held so far.
 func (l *listener) stopHolding() []*idleConn {
 	l.mu.Lock()
 	l.ending = true
@@ -75,6 +76,7 @@ func (l *listener) idleConns() []*idleConn {
 	return slices.Collect(maps.Keys(l.idle))
 }
 
+// wait waits for the first byte, and delivers the connection to http.Server or closes it.
 func (c *idleConn) wait() {
 	l := c.listener
 	stays := c.await()
@@ -89,26 +91,29 @@ func (c *idleConn) wait() {
 	l.deliver(accepted{conn: l.wrap(c.Conn)})
 }
 
-// await reports whether the connection is for http.Server: a request comes, or the successor does not take it.
+// await reports whether the connection is for http.Server: a request arrives, or the successor does
+// not take the connection.
 func (c *idleConn) await() bool {
 	for {
 		first, err := peek(c.raw)
 		switch {
 		case err == nil && (first == '\r' || first == '\n'):
-			// Some clients send an empty line after a body, which http.Server ignores only if it has seen the body.
+			// Some clients send an empty line after a body. http.Server ignores it only if it has
+			// read that body.
 			_, _ = c.Read(make([]byte, 1))
 		case err == nil:
 			return true
 		case !errors.Is(err, os.ErrDeadlineExceeded) || isPast(c.deadline):
-			c.listener.server.conns.end()
+			c.listener.server.conns.noteEnd()
 			return false
-		default: // wake: it is its turn
+		default: // woken: it is its turn
 			return !c.listener.handOver(c.Conn, c.deadline)
 		}
 	}
 }
 
-// wake has a connection that waits find out about the drain. It reports false if there was no need.
+// wake interrupts the wait, so that the connection learns of the drain. It reports false if the
+// connection no longer waits.
 func (c *idleConn) wake() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()

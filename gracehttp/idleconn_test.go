@@ -11,10 +11,10 @@ import (
 	"time"
 )
 
-// A connection on which nothing has come counts once: as passed, or as closed, whoever has had it then.
+// A silent connection is counted once, as transferred or as closed, whoever holds it at the time.
 func TestReportOfSilentConnections(t *testing.T) {
 	n := newNode(t, &http.Server{Handler: names("old")}, WithIdleGrace(patience))
-	leaves, passes, stays := n.dial(), n.dial(), n.dial()
+	leaves, moves, stays := n.dial(), n.dial(), n.dial()
 	n.transferTo(func(ctx context.Context, name string, c syscall.Conn, state []byte) error {
 		if c.(net.Conn).RemoteAddr().String() == stays.LocalAddr().String() {
 			return refused(ctx, name, c, state)
@@ -22,7 +22,7 @@ func TestReportOfSilentConnections(t *testing.T) {
 		return nil
 	})
 	eventually(t, "held", func() bool { return len(n.ln.idleConns()) == 3 })
-	for range maxAwake { // it is not their turn
+	for range maxAwake { // so that it is not their turn
 		n.transfers.awake <- struct{}{}
 	}
 	drained := n.drainAfterUpgrade()
@@ -35,14 +35,14 @@ func TestReportOfSilentConnections(t *testing.T) {
 		t.Errorf("got %q, last: %v", body, last)
 	}
 	stays.end()
-	passes.isCut() // there is no other copy of it
+	moves.isCut() // nobody else has it open
 	n.finish(drained)
 	if r := n.first().(DrainReport); r.Closed != 2 || r.Transferred != 1 || r.Cut != 0 {
 		t.Errorf("%+v", r)
 	}
 }
 
-// So does one that was silent for too long.
+// A connection that was silent for too long counts as closed.
 func TestSilentForTooLongCountsAsClosed(t *testing.T) {
 	n := newNode(t, &http.Server{})
 	ours, client := pair(t)

@@ -11,11 +11,11 @@ import (
 	"testing"
 )
 
-// Where it cannot be told when a connection is idle, the observers learn that, connections are those of package net, and the drain is
-// polite.
+// Where the server cannot tell when a connection is idle, the observers learn that. Connections are
+// then those of package net, and the drain closes them politely.
 func TestIdleHandoverOff(t *testing.T) {
 	n := newNode(t, &http.Server{
-		Handler: names("old"), Protocols: http2Only(), // of which HTTP/1 is no part
+		Handler: names("old"), Protocols: http2Only(), // without HTTP/1
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
 			if _, ok := c.(*net.TCPConn); !ok {
 				t.Errorf("the connection is a %T", c)
@@ -27,7 +27,9 @@ func TestIdleHandoverOff(t *testing.T) {
 	if !ok || off.Server != n.Server || off.Err == nil {
 		t.Fatalf("the report is %+v", n.first())
 	}
-	if level, message, attrs := off.Describe(); level != slog.LevelWarn || !strings.Contains(message, "will not be handed over") || len(attrs) != 1 {
+	level, message, attrs := off.Describe()
+	says := strings.Contains(message, "will not be handed over")
+	if level != slog.LevelWarn || !says || len(attrs) != 1 {
 		t.Errorf("it is described as %v %q %v", level, message, attrs)
 	}
 	n.transferNothing()
@@ -37,7 +39,7 @@ func TestIdleHandoverOff(t *testing.T) {
 	n.finish(n.drainAfterUpgrade())
 }
 
-// first is the first report.
+// first returns the first report.
 func (r *reports) first() any {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -47,7 +49,8 @@ func (r *reports) first() any {
 	return r.all[0]
 }
 
-// An idle connection of such a server is kept for the grace, and its next answer is the last one.
+// An idle connection of such a server is kept for the grace period, and its next response is the
+// last one.
 func TestDrainWithoutARule(t *testing.T) {
 	n := newNode(t, &http.Server{Handler: names("old")}, WithIdleHandover(), WithIdleGrace(patience))
 	n.judge(nil) // as after a self-test that fails

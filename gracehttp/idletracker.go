@@ -7,38 +7,40 @@ import (
 	"time"
 )
 
-// phase is what is known of a connection that http.Server reads from.
+// phase says what is known about a connection that http.Server reads from.
 type phase uint32
 
 const (
 	busy    phase = iota // there may be a request, or a part of one
-	idle                 // http.Server has said that it is idle
-	waiting              // and waits for the next request, of which nothing is here yet
-	woken                // so did it until the drain has interrupted that
-	leaving              // it is offered to the successor
+	idle                 // http.Server has reported that the connection is idle
+	waiting              // and a Read waits for the next request, of which nothing is here yet
+	woken                // the drain has interrupted that Read
+	leaving              // the connection is being offered to the successor
 	gone                 // the successor has it
 )
 
-// idleTracker finds out when a connection is between two requests: nothing of the next one is in a buffer of http.Server, and nobody
-// else reads. It sees what http.Server does with the connection, and does no input or output itself.
+// idleTracker finds out when a connection is between two requests: no part of the next one is in a
+// buffer of http.Server, and nobody else reads. It watches how http.Server uses the connection, and
+// does no input or output itself.
 //
-// After an answer, http.Server reports StateIdle, sets the deadline for the idle time, and reads; if it has something of the next
-// request already, it sets another deadline before it reads, or reads less than its buffer can hold. An idleRule judges that.
-// (net/http/server.go, conn.serve.)
+// After a response, http.Server reports StateIdle, sets the deadline for the idle time, and reads.
+// If it already has a part of the next request, it sets another deadline before it reads, or reads
+// less than its buffer can hold. An idleRule tells the cases apart (net/http/server.go,
+// conn.serve).
 type idleTracker struct {
 	phase atomic.Uint32
-	stays atomic.Bool // for good: it is not for the successor
+	stays atomic.Bool // the connection is never handed to the successor
 
-	mu       sync.Mutex // held while a deadline is set that is not for a request
-	sets     int        // of the read deadline, while idle
-	deadline time.Time  // that http.Server wants
+	mu       sync.Mutex // held to set a deadline, except during a request
+	sets     int        // how often the read deadline was set while idle
+	deadline time.Time  // that http.Server has set last
 }
 
-// idleRule says whether a Read of so many bytes, after the read deadline was set so often since StateIdle, is one for the next
-// request, with nothing of it in a buffer.
+// idleRule reports whether a Read waits for the next request, with no part of it in a buffer. The
+// arguments are how often the read deadline was set since StateIdle, and how many bytes are wanted.
 type idleRule func(sets, size int) bool
 
-// idleWithBuffer is the rule for a buffer of a size.
+// idleWithBuffer returns the rule for a buffer of the given size.
 func idleWithBuffer(buffer int) idleRule {
 	return func(sets, size int) bool { return sets == 1 && size == buffer }
 }
@@ -49,7 +51,7 @@ func (t *idleTracker) change(from, to phase) bool {
 	return t.phase.CompareAndSwap(uint32(from), uint32(to))
 }
 
-// note is a change of the state of the connection.
+// note notes a new state of the connection.
 func (t *idleTracker) note(state http.ConnState) {
 	switch state {
 	case http.StateIdle:
@@ -64,7 +66,7 @@ func (t *idleTracker) note(state http.ConnState) {
 	}
 }
 
-// setDeadline is SetReadDeadline of a connection, for which set does it.
+// setDeadline implements SetReadDeadline of a connection, by means of set.
 func (t *idleTracker) setDeadline(deadline time.Time, set func(time.Time) error) error {
 	if t.now() == busy {
 		return set(deadline)
@@ -81,7 +83,7 @@ func (t *idleTracker) setDeadline(deadline time.Time, set func(time.Time) error)
 	return set(deadline)
 }
 
-// enter begins a Read. It reports whether it is one for the next request, which can be interrupted.
+// enter begins a Read. It reports whether that waits for the next request, and can be interrupted.
 func (t *idleTracker) enter(size int, rule idleRule) bool {
 	if t.now() != idle {
 		return false
@@ -95,19 +97,19 @@ func (t *idleTracker) enter(size int, rule idleRule) bool {
 	return t.change(idle, waiting)
 }
 
-// interrupt ends a Read for the next request. It reports false if there is none.
+// interrupt ends a Read that waits for the next request. It reports false if there is none.
 func (t *idleTracker) interrupt(set func(time.Time) error) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if !t.change(waiting, woken) {
 		return false
 	}
-	_ = set(longAgo) // a connection that is gone says so
+	_ = set(longAgo) // a dead connection reports that by itself
 	return true
 }
 
-// leave begins to hand the connection over, in the Read for the next request. It gives the deadline for that, and reports false if
-// the drain has interrupted the Read just now.
+// leave begins to hand the connection over, in the Read that waits for the next request. It returns
+// the deadline for the request, and reports false if the drain has just interrupted the Read.
 func (t *idleTracker) leave(from phase) (deadline time.Time, ok bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -122,7 +124,7 @@ func (t *idleTracker) resume(next phase, set func(time.Time) error) {
 	_ = set(t.deadline)
 }
 
-// expired reports whether the connection was idle for as long as http.Server allows.
+// expired reports whether the connection has been idle for as long as http.Server allows.
 func (t *idleTracker) expired() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()

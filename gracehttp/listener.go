@@ -7,42 +7,47 @@ import (
 	"time"
 )
 
-// listener is what http.Server serves instead of its owner's. It keeps the connections on which nothing has come yet, so that they
-// can be handed to a successor, and has those that the previous process hands to this one.
+// listener wraps a listener of the server's owner. It keeps the connections on which nothing has
+// arrived yet, so that they can be handed to a successor, and takes those that the previous process
+// hands to this one.
 type listener struct {
 	net.Listener
 	server *server
-	secure bool   // there is TLS above
-	name   string // of what is handed to the successor
-	forget func() // ends adopt
-	idle   map[*idleConn]struct{}
+	secure bool                   // there is TLS above
+	name   string                 // of the transfers to the successor
+	forget func()                 // takes no more transfers from the previous process
+	idle   map[*idleConn]struct{} // guarded by mu
 
 	accepted chan accepted
-	ended    chan struct{} // closed when nothing will be accepted any more
+	ended    chan struct{} // closed when nothing more will be accepted
 	closed   chan struct{} // closed when nobody accepts any more
-	once     sync.Once     // closes it
-	served   chan struct{} // closed when http.Server has returned from it
+	once     sync.Once     // closes closed
+	served   chan struct{} // closed when http.Server.Serve has returned
 
 	mu      sync.Mutex
 	stopped bool           // it accepts nothing from the system
-	ending  bool           // nor anything else that was not there before
+	ending  bool           // it holds no more connections
 	sources sync.WaitGroup // of accepted
 }
 
-// accepted is what Accept returns.
+// accepted is a result of Accept.
 type accepted struct {
 	conn net.Conn
 	err  error
 }
 
-// newListener begins to accept.
+// newListener starts to accept.
 func newListener(s *server, ln net.Listener, secure bool) *listener {
 	l := &listener{
-		Listener: ln, server: s, secure: secure, name: transferName(ln, secure), idle: make(map[*idleConn]struct{}),
-		accepted: make(chan accepted), ended: make(chan struct{}), closed: make(chan struct{}), served: make(chan struct{}),
+		Listener: ln, server: s, secure: secure, name: transferName(ln, secure),
+		idle:     make(map[*idleConn]struct{}),
+		accepted: make(chan accepted),
+		ended:    make(chan struct{}),
+		closed:   make(chan struct{}),
+		served:   make(chan struct{}),
 	}
 	forget, err := s.group.m.HandleTransfers(l.name, l.adopt)
-	if err != nil { // another listener with this address has what comes: clients cannot tell the two apart
+	if err != nil { // another listener has the name: clients cannot tell the two apart
 		forget = func() {}
 	}
 	l.forget = forget
@@ -50,8 +55,9 @@ func newListener(s *server, ln net.Listener, secure bool) *listener {
 	return l
 }
 
-// transferName tells a listener from the others, in the next process too. Its type is a part of that: one that does something with
-// its connections, such as package tls, must not get those of one that does not.
+// transferName returns a name that tells a listener from the others, in the next process too. The
+// name includes the type: a listener that changes its connections, such as that of package tls,
+// must not get those of one that does not.
 func transferName(ln net.Listener, secure bool) string {
 	scheme := "http"
 	if secure {
@@ -60,7 +66,7 @@ func transferName(ln net.Listener, secure bool) string {
 	return fmt.Sprintf("%s %s %s %T", scheme, ln.Addr().Network(), ln.Addr(), ln)
 }
 
-// Accept gives a connection on which something has come.
+// Accept returns a connection on which something has arrived.
 func (l *listener) Accept() (net.Conn, error) {
 	select {
 	case a := <-l.accepted:
@@ -68,10 +74,13 @@ func (l *listener) Accept() (net.Conn, error) {
 	case <-l.ended:
 	case <-l.closed:
 	}
-	return nil, &net.OpError{Op: "accept", Net: l.Addr().Network(), Addr: l.Addr(), Err: net.ErrClosed}
+	return nil, &net.OpError{
+		Op: "accept", Net: l.Addr().Network(), Addr: l.Addr(), Err: net.ErrClosed,
+	}
 }
 
-// acceptAll accepts until the listener is closed. An error that nobody takes holds it up: http.Server waits for a while after some.
+// acceptAll accepts until the listener is closed. After an error it waits until http.Server takes
+// the error, which it does with delay after some of them.
 func (l *listener) acceptAll() {
 	for {
 		c, err := l.Listener.Accept()
@@ -88,7 +97,8 @@ func (l *listener) acceptAll() {
 	}
 }
 
-// deliver has Accept return something. It reports false, and closes the connection, if nobody accepts any more.
+// deliver makes Accept return a. If nobody accepts any more, it closes the connection and reports
+// false.
 func (l *listener) deliver(a accepted) bool {
 	select {
 	case l.accepted <- a:
@@ -96,7 +106,7 @@ func (l *listener) deliver(a accepted) bool {
 	case <-l.closed:
 	}
 	if a.conn != nil {
-		l.server.conns.end()
+		l.server.conns.noteEnd()
 		_ = a.conn.Close()
 	}
 	return false
@@ -108,7 +118,8 @@ func (l *listener) hasStopped() bool {
 	return l.stopped
 }
 
-// adopt takes a connection without a request from the previous process, which says how long it may stay so.
+// adopt takes a connection without a request from the previous process. The state says how long the
+// connection may stay idle.
 func (l *listener) adopt(c net.Conn, state []byte) {
 	var deadline time.Time
 	if left, err := time.ParseDuration(string(state)); err == nil {
@@ -117,13 +128,14 @@ func (l *listener) adopt(c net.Conn, state []byte) {
 	if l.hold(c, deadline) {
 		return
 	}
-	if !l.handOver(c, deadline) { // it was sent to us just before nothing was to be any more
-		l.server.conns.end()
+	if !l.handOver(c, deadline) { // it was sent to us just before we stopped holding connections
+		l.server.conns.noteEnd()
 	}
 	_ = c.Close()
 }
 
-// handOver gives a connection without a request to the successor. Until then, it may stay so until the deadline.
+// handOver hands a connection without a request to the successor, where it may stay idle until the
+// deadline. It reports whether the successor has taken it.
 func (l *listener) handOver(c net.Conn, deadline time.Time) bool {
 	state := ""
 	if !deadline.IsZero() {
@@ -132,7 +144,7 @@ func (l *listener) handOver(c net.Conn, deadline time.Time) bool {
 	return l.server.transfers.transfer(l.name, c, state)
 }
 
-// stop accepts nothing from the system any more: clients that connect from now on get to the successor.
+// stop accepts nothing more from the system: clients that connect from now on reach the successor.
 func (l *listener) stop() error {
 	l.mu.Lock()
 	l.stopped = true
@@ -140,7 +152,7 @@ func (l *listener) stop() error {
 	return unlessClosed(l.Listener.Close())
 }
 
-// end has Accept fail, once all that was accepted before is delivered or gone.
+// end makes Accept fail once every connection accepted before is delivered or gone.
 func (l *listener) end() {
 	l.forget()
 	l.stopHolding()
@@ -148,12 +160,12 @@ func (l *listener) end() {
 	close(l.ended)
 }
 
-// Close is called by http.Server when it accepts no more, or by the server's owner.
+// Close is called by http.Server when it no longer accepts, or by the server's owner.
 func (l *listener) Close() error {
 	l.once.Do(func() { close(l.closed) })
 	l.forget()
-	for _, p := range l.stopHolding() {
-		_ = p.Close()
+	for _, c := range l.stopHolding() {
+		_ = c.Close()
 	}
 	return l.stop()
 }

@@ -18,7 +18,7 @@ import (
 	"github.com/go-grace/grace/internal/test/pipenet"
 )
 
-// lastMoment is a listener that returns one more connection while it is closed.
+// lastMoment is a listener that returns one more connection while it is being closed.
 type lastMoment struct {
 	net.Listener
 	closing chan struct{}
@@ -56,7 +56,7 @@ func TestAcceptedWhileTheServerIsClosed(t *testing.T) {
 	n.ln.awaitSources(t)
 }
 
-// awaitSources waits until no goroutine has anything to accept.
+// awaitSources waits until no goroutine has anything left to accept.
 func (l *listener) awaitSources(t *testing.T) {
 	t.Helper()
 	ended := make(chan struct{})
@@ -64,21 +64,22 @@ func (l *listener) awaitSources(t *testing.T) {
 		defer close(ended)
 		l.sources.Wait()
 	}()
-	within(t, "end of what is accepted", ended)
+	within(t, "end of the sources", ended)
 }
 
-// isCut waits until the server has closed the connection, in whichever way.
+// isCut waits until the server has closed the connection in any way.
 func (c *connection) isCut() {
 	c.t.Helper()
-	if text, err := io.ReadAll(c.reader); len(text) > 0 || err != nil && !errors.Is(err, syscall.ECONNRESET) {
+	text, err := io.ReadAll(c.reader)
+	if len(text) > 0 || err != nil && !errors.Is(err, syscall.ECONNRESET) {
 		c.t.Errorf("%q and %v instead of the end", text, err)
 	}
 }
 
-// faulty is a listener with errors that pass.
+// faulty is a listener with temporary errors.
 type faulty struct {
 	net.Listener
-	errors atomic.Int32 // that are left
+	errors atomic.Int32 // how many are left
 }
 
 func (l *faulty) Accept() (net.Conn, error) {
@@ -88,8 +89,8 @@ func (l *faulty) Accept() (net.Conn, error) {
 	return l.Listener.Accept()
 }
 
-// Errors that pass hold neither a client up for long, nor the drain.
-func TestAcceptErrorsThatPass(t *testing.T) {
+// Temporary errors delay neither a client for long nor the drain.
+func TestTemporaryAcceptErrors(t *testing.T) {
 	ln := &faulty{Listener: listen(t)}
 	ln.errors.Store(2)
 	n := serveNode(t, &http.Server{Handler: names("old"), ErrorLog: log.New(io.Discard, "", 0)}, ln)
@@ -99,13 +100,14 @@ func TestAcceptErrorsThatPass(t *testing.T) {
 	}
 	c.Close()
 	ln.errors.Store(1 << 30)
-	n.dial().Close() // now it has one error after another
+	n.dial().Close() // now Accept returns one error after another
 	eventually(t, "failing", func() bool { return ln.errors.Load() < 1<<30 })
 	n.finish(n.drainAfterUpgrade())
 	n.ln.awaitSources(t)
 }
 
-// Two listeners can have one address. Both serve, and one of them has what the previous process transfers.
+// Two listeners can have one address. Both serve, and one of them gets the transfers of the
+// previous process.
 func TestTwoListenersOnOneAddress(t *testing.T) {
 	ln := listen(t)
 	f, err := ln.(*net.TCPListener).File()
@@ -119,7 +121,8 @@ func TestTwoListenersOnOneAddress(t *testing.T) {
 	}
 	m := newManager(t)
 	srv := &http.Server{Handler: names("one of them")}
-	if err := errors.Join(Start(m, srv, ln, WithIdleGrace(0)), Start(m, srv, other), m.Ready(t.Context())); err != nil {
+	err = errors.Join(Start(m, srv, ln, WithIdleGrace(0)), Start(m, srv, other), m.Ready(t.Context()))
+	if err != nil {
 		t.Fatal(err)
 	}
 	for range 20 {
@@ -134,7 +137,7 @@ func TestTwoListenersOnOneAddress(t *testing.T) {
 	}
 }
 
-// A server that fails before it serves leaves no connection open on which clients would wait in vain.
+// A server that fails before it serves leaves no connection open: clients would wait in vain.
 func TestServerThatFailsBeforeItServes(t *testing.T) {
 	m := newManager(t)
 	ln := listen(t)
@@ -151,9 +154,9 @@ func TestServerThatFailsBeforeItServes(t *testing.T) {
 	c.isCut()
 }
 
-// A connection that the old process has sent just before nothing is served any more goes on to the next process. One that does not
-// go on is closed, and counts as that.
-func TestConnectionThatComesAtTheEndOfTheDrain(t *testing.T) {
+// A connection that the old process has sent just before the end of the drain moves on to the next
+// process. One that is refused there is closed, and counts as closed.
+func TestConnectionThatArrivesAtTheEndOfTheDrain(t *testing.T) {
 	n := newNode(t, &http.Server{})
 	states := make(chan string, 1)
 	n.transferTo(func(_ context.Context, _ string, _ syscall.Conn, state []byte) error {
@@ -164,10 +167,11 @@ func TestConnectionThatComesAtTheEndOfTheDrain(t *testing.T) {
 	ours, client := pair(t)
 	n.ln.end()
 	n.ln.adopt(ours, []byte("1h"))
-	if left, err := time.ParseDuration(within(t, "transfer", states)); err != nil || left > time.Hour || left < time.Hour-patience {
+	left, err := time.ParseDuration(within(t, "transfer", states))
+	if err != nil || left > time.Hour || left < time.Hour-patience {
 		t.Errorf("it may be silent for %v, %v", left, err)
 	}
-	client.isCut() // there is no other copy of it
+	client.isCut() // nobody else has it open
 	n.transferTo(refused)
 	ours, client = pair(t)
 	n.ln.adopt(ours, nil)
@@ -177,7 +181,8 @@ func TestConnectionThatComesAtTheEndOfTheDrain(t *testing.T) {
 	}
 }
 
-// Empty lines before a request, which clients may send after a body, do no harm where nobody has seen that body.
+// Empty lines before a request do no harm: clients may send them after a body that another process
+// has read.
 func TestEmptyLinesBeforeARequest(t *testing.T) {
 	n := newNode(t, &http.Server{Handler: names("new")})
 	ours, client := pair(t)
@@ -190,11 +195,13 @@ func TestEmptyLinesBeforeARequest(t *testing.T) {
 	}
 }
 
-// A listener that makes something else of its connections does not get those of one that does not.
+// A listener that changes its connections does not get those of one that does not.
 func TestListenersAreToldApart(t *testing.T) {
 	ln := pipenet.Listen()
 	names := map[string]bool{}
-	for _, other := range []net.Listener{ln, tls.NewListener(ln, &tls.Config{}), &lastMoment{Listener: ln}} {
+	for _, other := range []net.Listener{
+		ln, tls.NewListener(ln, &tls.Config{}), &lastMoment{Listener: ln},
+	} {
 		names[transferName(other, false)] = true
 	}
 	names[transferName(ln, true)] = true
@@ -225,14 +232,17 @@ func TestTimeoutsOfSilentConnections(t *testing.T) {
 		{none, none, write, none, write},
 		{header, read, write, header, write},
 	} {
-		s := &server{Server: &http.Server{ReadHeaderTimeout: c.header, ReadTimeout: c.read, WriteTimeout: c.write}}
+		s := &server{Server: &http.Server{
+			ReadHeaderTimeout: c.header, ReadTimeout: c.read, WriteTimeout: c.write,
+		}}
 		for secure, want := range map[bool]time.Duration{false: c.plain, true: c.secure} {
 			got := none
 			if deadline := s.headerDeadline(secure); !deadline.IsZero() {
 				got = time.Until(deadline).Round(time.Hour)
 			}
 			if got != want {
-				t.Errorf("with timeouts of %v, %v, %v, and TLS %t: %v instead of %v", c.header, c.read, c.write, secure, got, want)
+				t.Errorf("with timeouts of %v, %v, %v, and TLS %t: %v, want %v",
+					c.header, c.read, c.write, secure, got, want)
 			}
 		}
 	}

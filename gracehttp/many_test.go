@@ -8,17 +8,17 @@ import (
 	"testing"
 )
 
-// Thousands of idle connections are handed over by one upgrade, and each is used on.
+// One upgrade hands over thousands of idle connections, and each of them is used again.
 func TestThousandsOfIdleConnections(t *testing.T) {
 	t.Parallel()
 	want := 4000
-	var limit syscall.Rlimit // package os has raised it as far as it may
+	var limit syscall.Rlimit // package os has raised it as far as possible
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
 		t.Fatal(err)
 	}
 	if room := int(limit.Cur) - 200; room < want { // other tests run meanwhile
 		want = max(room, 500)
-		t.Logf("the limit of descriptors is %d, so there are only %d connections", limit.Cur, want)
+		t.Logf("the descriptor limit is %d, so there are only %d connections", limit.Cur, want)
 	}
 	s := start(t, config{Idle: true, Grace: patience})
 	conns := make([]*connection, want)
@@ -48,7 +48,7 @@ func askAll(t *testing.T, conns []*connection, want string) {
 		asking.Go(func() {
 			for c := range todo {
 				if who, last, err := c.tryGet("/who"); who != want || last || err != nil {
-					t.Errorf("process %s has answered, last: %v; %v", who, last, err)
+					t.Errorf("process %s answered, last: %v; %v", who, last, err)
 				}
 			}
 		})

@@ -17,7 +17,7 @@ import (
 	"github.com/go-grace/grace"
 )
 
-// node is a server with sockets in this process. What its drain transfers can be taken by another node.
+// node is a server with sockets in this process. Another node can take what its drain transfers.
 type node struct {
 	*server
 	t    *testing.T
@@ -26,7 +26,7 @@ type node struct {
 	reports
 }
 
-// reports are those of a Manager.
+// reports are the reports of a Manager.
 type reports struct {
 	mu  sync.Mutex
 	all []grace.Report
@@ -40,7 +40,7 @@ func (r *reports) Observe(rec grace.Record) {
 	}
 }
 
-// newNode serves on the loopback interface, until the test is over.
+// newNode starts a server on the loopback interface. It ends with the test.
 func newNode(t *testing.T, srv *http.Server, opts ...Option) *node {
 	t.Helper()
 	return serveNode(t, srv, listen(t), opts...)
@@ -72,7 +72,7 @@ func serveNode(t *testing.T, srv *http.Server, ln net.Listener, opts ...Option) 
 	return n
 }
 
-// take takes a connection as Manager.Transfer and HandleTransfers pass it on.
+// take takes a connection in the way of Manager.Transfer and HandleTransfers.
 func (n *node) take(_ context.Context, _ string, c syscall.Conn, state []byte) error {
 	ours, err := copyOf(c)
 	if err != nil {
@@ -82,15 +82,15 @@ func (n *node) take(_ context.Context, _ string, c syscall.Conn, state []byte) e
 	return nil
 }
 
-// judge has a rule say when connections are idle.
+// judge sets the rule that tells when connections are idle.
 func (n *node) judge(rule idleRule) {
 	n.server.mu.Lock()
 	defer n.server.mu.Unlock()
 	n.idleRule = rule
 }
 
-// transferTo has a function take what is transferred.
-func (n *node) transferTo(take func(context.Context, string, syscall.Conn, []byte) error) {
+// transferTo sets the function that takes transfers.
+func (n *node) transferTo(take sendFunc) {
 	n.transfers.send = take
 }
 
@@ -115,7 +115,7 @@ func (n *node) finish(result <-chan error) {
 	n.checkDrained()
 }
 
-// checkDrained looks for what a drain could leave behind.
+// checkDrained looks for connections that a drain could leave behind.
 func (n *node) checkDrained() {
 	n.t.Helper()
 	_, left := n.conns.count()
@@ -140,7 +140,7 @@ func dial(t *testing.T, network, addr string) *connection {
 	return &connection{t: t, Conn: c, reader: bufio.NewReader(c)}
 }
 
-// pair gives both ends of a connection.
+// pair returns both ends of a connection.
 func pair(t *testing.T) (server net.Conn, client *connection) {
 	t.Helper()
 	ln := listen(t)
@@ -154,7 +154,7 @@ func pair(t *testing.T) (server net.Conn, client *connection) {
 	return server, client
 }
 
-// copyOf makes another connection of the same socket.
+// copyOf returns another connection of the same socket.
 func copyOf(c syscall.Conn) (net.Conn, error) {
 	f, err := c.(interface{ File() (*os.File, error) }).File()
 	if err != nil {
@@ -164,7 +164,7 @@ func copyOf(c syscall.Conn) (net.Conn, error) {
 	return net.FileConn(f)
 }
 
-// within waits for something.
+// within waits for a value.
 func within[T any](t *testing.T, what string, c <-chan T) (v T) {
 	t.Helper()
 	select {
@@ -175,7 +175,7 @@ func within[T any](t *testing.T, what string, c <-chan T) (v T) {
 	return v
 }
 
-// eventually waits until something holds.
+// eventually waits until holds returns true.
 func eventually(t *testing.T, what string, holds func() bool) {
 	t.Helper()
 	for end := time.Now().Add(patience); !holds(); time.Sleep(time.Millisecond) {
@@ -185,7 +185,9 @@ func eventually(t *testing.T, what string, holds func() bool) {
 	}
 }
 
-// names is a handler that tells who answers.
+// names returns a handler that responds with a name.
 func names(who string) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, who) })
+	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, who)
+	})
 }

@@ -12,10 +12,11 @@ import (
 // owners are the ways in which the owner of a server can end it.
 var owners = map[string]func(*http.Server) error{
 	"Close":    (*http.Server).Close,
-	"Shutdown": func(srv *http.Server) error { return srv.Shutdown(context.Background()) },
+	"Shutdown": shutDown,
 }
 
-// connectAll gives connections that the server has in all ways: without a request yet, idle, and transferred by a previous process.
+// connectAll returns a connection of each kind: without a request yet, idle, and transferred by a
+// previous process.
 func (n *node) connectAll() []*connection {
 	n.t.Helper()
 	silent, idle := n.dial(), n.dial()
@@ -26,7 +27,7 @@ func (n *node) connectAll() []*connection {
 	return []*connection{silent, idle, adopted}
 }
 
-// The owner of a server can end it at any time: no connection stays open, nor does anything wait.
+// The owner of a server can end it at any time: no connection stays open, and nothing waits.
 func TestOwnerEndsTheServer(t *testing.T) {
 	for name, end := range owners {
 		t.Run(name, func(t *testing.T) {
@@ -45,7 +46,7 @@ func TestOwnerEndsTheServer(t *testing.T) {
 	}
 }
 
-// So it is while the server drains, and has connections on their way to a successor that takes its time.
+// The same holds while the server drains and offers connections to a slow successor.
 func TestOwnerEndsTheServerWhileItDrains(t *testing.T) {
 	for name, end := range owners {
 		t.Run(name, func(t *testing.T) {
@@ -72,7 +73,7 @@ func TestOwnerEndsTheServerWhileItDrains(t *testing.T) {
 			n.ln.awaitSources(t)
 			n.finish(drained)
 			if closed, _ := n.conns.count(); closed != len(all) {
-				t.Errorf("%d connections are counted, of %d", closed, len(all))
+				t.Errorf("%d connections are counted, want %d", closed, len(all))
 			}
 		})
 	}

@@ -7,7 +7,7 @@ import (
 
 const canPeek = true
 
-// peek waits for the first byte of a connection, and leaves it there.
+// peek waits for the first byte of a connection, and returns it without consuming it.
 func peek(raw syscall.RawConn) (first byte, err error) {
 	var b [1]byte
 	var n int

@@ -7,7 +7,7 @@ import (
 	"syscall"
 )
 
-// canPeek: nothing is handed over here, so nothing is kept.
+// canPeek is false: connections are not handed over here, so none is held.
 const canPeek = false
 
 func peek(syscall.RawConn) (byte, error) { return 0, errors.ErrUnsupported }

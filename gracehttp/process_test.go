@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// A successor whose server fails leaves the service to the old process.
+// If the server of a successor fails, the old process keeps serving.
 func TestServerThatFailsInASuccessor(t *testing.T) {
 	t.Parallel()
 	next := filepath.Join(t.TempDir(), "next")
@@ -25,16 +25,18 @@ func TestServerThatFailsInASuccessor(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.Signal(syscall.SIGHUP)
-	failed := s.Await("failed upgrade", func(l said) bool { return l.What == "UpgradeFinished" && l.Err != "" })
+	failed := s.Await("failed upgrade", func(l said) bool {
+		return l.What == "UpgradeFinished" && l.Err != ""
+	})
 	if !strings.Contains(failed.Err, "the network is broken") {
-		t.Errorf("the upgrade failed by %s", failed.Err)
+		t.Errorf("the upgrade failed with %s", failed.Err)
 	}
 	if err := os.Remove(next); err != nil {
 		t.Fatal(err)
 	}
 	s.upgrade()
 	if seen := l.Stop(); seen.Requests == 0 || seen.Failed > 0 {
-		t.Errorf("%d of %d requests have failed: %v", seen.Failed, seen.Requests, seen.Failures)
+		t.Errorf("%d of %d requests failed: %v", seen.Failed, seen.Requests, seen.Failures)
 	}
 	s.stop()
 }
@@ -76,7 +78,8 @@ func TestStreamsAndHijackedConnectionsLearnOfTheDrain(t *testing.T) {
 		}
 	}
 	s.upgrade()
-	if body, err := io.ReadAll(stream.Body); err != nil || string(body) != "data: hello\ndata: draining <nil>\n" {
+	body, err := io.ReadAll(stream.Body)
+	if err != nil || string(body) != "data: hello\ndata: draining <nil>\n" {
 		t.Errorf("the stream ended with %q, %v", body, err)
 	}
 	for _, r := range []*bufio.Reader{lines, other} {
@@ -91,15 +94,15 @@ func TestStreamsAndHijackedConnectionsLearnOfTheDrain(t *testing.T) {
 		t.Errorf("it ends with %q, %v", line, err)
 	}
 	if r := s.awaitReport(1); r.Cut != 1 || r.Closed != 2 {
-		t.Errorf("one connection has not ended by the deadline, two have: %+v", r)
+		t.Errorf("one connection is open at the deadline, and two have ended: %+v", r)
 	}
-	if left := s.awaitLeft(1); !strings.Contains(left.Err, "1 connections") {
+	if left := s.awaitLeft(1); !strings.Contains(left.Err, "connections cut: 1:") {
 		t.Errorf("Run returned %q", left.Err)
 	}
 	s.stop()
 }
 
-// After an upgrade there is no delay: it would be longer here than the drain may take.
+// After an upgrade there is no stop delay: here it would be longer than the drain timeout.
 func TestNoStopDelayAfterAnUpgrade(t *testing.T) {
 	t.Parallel()
 	s := start(t, config{Delay: time.Hour, Timeout: 2 * testGrace})
@@ -115,7 +118,8 @@ func TestNoStopDelayAfterAnUpgrade(t *testing.T) {
 	}
 }
 
-// A server of an old process accepts no more, however long another part of the service takes to drain before it.
+// A server of an old process stops accepting, however long another part of the service takes to
+// drain before it.
 func TestSlowHookDoesNotKeepTheServerAccepting(t *testing.T) {
 	t.Parallel()
 	hold := filepath.Join(t.TempDir(), "hold")
@@ -126,18 +130,18 @@ func TestSlowHookDoesNotKeepTheServerAccepting(t *testing.T) {
 	s.connect().get("/who")
 	s.upgrade()
 	s.awaitDraining(1)
-	for row, end := 0, time.Now().Add(patience); row < 30; row++ { // as many in a row are no accident
+	for row, end := 0, time.Now().Add(patience); row < 30; row++ { // so many are not an accident
 		c := s.connect()
 		if who, _ := c.get("/who"); who != "2" {
 			row = -1
 		}
 		c.Close()
 		if time.Now().After(end) {
-			t.Fatal("the old process goes on accepting")
+			t.Fatal("the old process keeps accepting")
 		}
 	}
 	if s.has(isReport(1)) {
-		t.Fatal("the hook has not been waited for")
+		t.Fatal("the drain has not waited for the hook")
 	}
 	if err := os.Remove(hold); err != nil {
 		t.Fatal(err)
@@ -146,7 +150,8 @@ func TestSlowHookDoesNotKeepTheServerAccepting(t *testing.T) {
 	s.stop()
 }
 
-// Readiness says no as soon as the service stops, on new connections too, and yes in an old process whose successor serves.
+// Readiness is denied as soon as the service stops, on new connections too. It is confirmed in an
+// old process whose successor serves.
 func TestReadinessOverAnUpgradeAndAStop(t *testing.T) {
 	t.Parallel()
 	s := start(t, config{Delay: time.Second})

@@ -21,7 +21,7 @@ import (
 	"github.com/go-grace/grace/internal/test/servicetest"
 )
 
-// config is what a test tells the service that it starts. Successors get the same.
+// config configures the service that a test starts. Successors get the same.
 type config struct {
 	Cert, Key string
 	File      string // for httpload.Handler
@@ -30,17 +30,17 @@ type config struct {
 	Plain     bool   // drain by http.Server.Shutdown alone
 	Idle      bool   // hand idle connections over
 	Tune      bool   // change the sockets of connections, in the first process
-	Next      string // a file that says how the next process differs, once it exists: "bad" or "plain"
-	Hold      string // a file: while it exists, an OnDrain hook of another part of the service does not return
+	Next      string // a file that changes the next process once it exists: "bad" or "plain"
+	Hold      string // a file: while it exists, an OnDrain hook before ours does not return
 	Grace     time.Duration
 	Delay     time.Duration
 	Timeout   time.Duration
 	IdleTime  time.Duration
 }
 
-const testGrace = 2 * time.Second // for idle connections, if a test does not say otherwise
+const testGrace = 2 * time.Second // the grace period, unless a test sets another one
 
-// said is a line of the service, for the test to read.
+// said is a line that the service writes for the test.
 type said struct {
 	What        string
 	PID         int
@@ -65,7 +65,8 @@ func say(s said) {
 }
 
 func observe(r grace.Record) {
-	s := said{What: strings.TrimPrefix(fmt.Sprintf("%T", r.Event), "grace."), Generation: r.Generation}
+	what := strings.TrimPrefix(fmt.Sprintf("%T", r.Event), "grace.")
+	s := said{What: what, Generation: r.Generation}
 	switch e := r.Event.(type) {
 	case grace.SocketOpened:
 		s.Addr, s.Name = e.Addr.String(), e.Name
@@ -78,7 +79,8 @@ func observe(r grace.Record) {
 	case grace.Reported:
 		switch report := e.Report.(type) {
 		case DrainReport:
-			s.Requests, s.Closed, s.Transferred, s.Cut = report.Requests, report.Closed, report.Transferred, report.Cut
+			s.Requests, s.Closed = report.Requests, report.Closed
+			s.Transferred, s.Cut = report.Transferred, report.Cut
 		case IdleHandoverOff:
 			s.Err = report.Err.Error()
 		}
@@ -100,7 +102,9 @@ func (c config) serve() error {
 	if next, err := os.ReadFile(c.Next); err == nil {
 		c.Bad, c.Plain = string(next) == "bad", string(next) == "plain"
 	}
-	opts := []grace.Option{grace.WithObserver(grace.ObserverFunc(observe)), grace.WithMaxDraining(32)}
+	opts := []grace.Option{
+		grace.WithObserver(grace.ObserverFunc(observe)), grace.WithMaxDraining(32),
+	}
 	if c.Timeout > 0 {
 		opts = append(opts, grace.WithDrainTimeout(c.Timeout))
 	}
@@ -132,14 +136,19 @@ func (c config) serve() error {
 	m.Append(grace.Hook{Name: "hold", OnDrain: c.hold}) // drains before gracehttp
 	err = m.Run(ctx)
 	left := census(err == nil)
-	left.What, left.Generation, left.Handled, left.Err = "left", m.Status().Generation, h.load.Handled(), text(err)
+	left.What, left.Err = "left", text(err)
+	left.Generation, left.Handled = m.Status().Generation, h.load.Handled()
 	say(left)
 	return err
 }
 
 func (c config) server(h *handler) *http.Server {
 	srv := &http.Server{
-		Handler: h.mux(), ReadHeaderTimeout: patience, IdleTimeout: c.IdleTime, Protocols: new(http.Protocols), ErrorLog: log.New(logger{}, "", 0),
+		Handler:           h.mux(),
+		ReadHeaderTimeout: patience,
+		IdleTimeout:       c.IdleTime,
+		Protocols:         new(http.Protocols),
+		ErrorLog:          log.New(logger{}, "", 0),
 		ConnContext: func(ctx context.Context, nc net.Conn) context.Context {
 			if c.Tune && h.m.Status().Generation == 1 {
 				tune(nc)
@@ -165,10 +174,14 @@ func (c config) start(m *grace.Manager, srv *http.Server, plain, secure, local n
 	if c.Idle {
 		opts = append(opts, WithIdleHandover())
 	}
-	return errors.Join(Start(m, srv, plain, opts...), Start(m, srv, local), StartTLS(m, srv, secure, c.Cert, c.Key))
+	return errors.Join(
+		Start(m, srv, plain, opts...),
+		Start(m, srv, local),
+		StartTLS(m, srv, secure, c.Cert, c.Key),
+	)
 }
 
-// hold is the OnDrain hook of a part of the service that is slow.
+// hold is the OnDrain hook of a slow part of the service.
 func (c config) hold(ctx context.Context) error {
 	for exists(c.Hold) && ctx.Err() == nil {
 		time.Sleep(time.Millisecond)
@@ -181,7 +194,7 @@ func exists(name string) bool {
 	return err == nil
 }
 
-// logger tells of what a server logs.
+// logger reports the lines that a server logs.
 type logger struct{}
 
 func (logger) Write(line []byte) (int, error) {
@@ -189,10 +202,12 @@ func (logger) Write(line []byte) (int, error) {
 	return len(line), nil
 }
 
-// census counts what is left. After a clean end, goroutines may only be about to end.
+// census counts the resources that are left. After a clean end, goroutines may still be about to
+// end.
 func census(clean bool) (left said) {
 	left.Goroutines = ourGoroutines()
-	for end := time.Now().Add(patience); clean && left.Goroutines > 0 && time.Now().Before(end); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(patience); clean && left.Goroutines > 0 && time.Now().Before(end); {
+		time.Sleep(time.Millisecond)
 		left.Goroutines = ourGoroutines()
 	}
 	for fd, what := range servicetest.Descriptors() {
@@ -204,7 +219,7 @@ func census(clean bool) (left said) {
 	return left
 }
 
-// ourGoroutines counts those of this package and of net/http, but for the one that asks.
+// ourGoroutines counts the goroutines of this package and of net/http, except for its own.
 func ourGoroutines() (n int) {
 	stacks := make([]byte, 4<<20)
 	stacks = stacks[:runtime.Stack(stacks, true)]
@@ -219,4 +234,4 @@ func ourGoroutines() (n int) {
 // brokenListener does not accept.
 type brokenListener struct{ net.Listener }
 
-func (brokenListener) Accept() (net.Conn, error) { return nil, fmt.Errorf("the network is broken") }
+func (brokenListener) Accept() (net.Conn, error) { return nil, errors.New("the network is broken") }

@@ -8,11 +8,12 @@ import (
 	"github.com/go-grace/grace"
 )
 
-// Readiness is a handler for the health checks of load balancers. It answers 200 while the service can be sent requests, and 503
-// before the first process is ready, and as soon as the service stops: see [WithStopDelay].
+// Readiness returns a handler for the health checks of load balancers. It responds with 200 while
+// the service can take requests, and with 503 before the first process is ready and as soon as the
+// service stops: see [WithStopDelay].
 //
-// It also answers 200 in an old process that drains: the check has come on a connection from before the upgrade, and the successor
-// serves.
+// It also responds with 200 in an old process that drains. Such a check has come on a connection
+// from before the upgrade, and the successor serves.
 func Readiness(m *grace.Manager) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
@@ -22,7 +23,7 @@ func Readiness(m *grace.Manager) http.Handler {
 			w.WriteHeader(http.StatusServiceUnavailable)
 			message = "not ready\n"
 		}
-		_, _ = io.WriteString(w, message) // a client that is gone does not need it
+		_, _ = io.WriteString(w, message) // a client that is gone needs no answer
 	})
 }
 

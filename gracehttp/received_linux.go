@@ -6,7 +6,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// lastReceived is when data have last come to a socket of TCP (tcp(7), TCP_INFO); zero for others.
+// lastReceived returns when data last arrived at a TCP socket (tcp(7), TCP_INFO), or zero for
+// others.
 func lastReceived(fd uintptr) time.Time {
 	info, err := unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO)
 	if err != nil {

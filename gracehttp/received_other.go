@@ -4,5 +4,5 @@ package gracehttp
 
 import "time"
 
-// lastReceived is zero: it takes Linux to tell.
+// lastReceived returns zero: only Linux can tell.
 func lastReceived(uintptr) time.Time { return time.Time{} }

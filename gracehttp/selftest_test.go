@@ -6,13 +6,15 @@ import (
 	"time"
 )
 
-// The net/http of this program works as WithIdleHandover has to know, whatever the settings of the server.
+// The net/http of this program works in the way that WithIdleHandover relies on, whatever the
+// settings of the server.
 func TestIdleRule(t *testing.T) {
 	both := new(http.Protocols)
 	both.SetHTTP1(true)
 	both.SetUnencryptedHTTP2(true)
 	for i, srv := range []*http.Server{
-		{}, {ReadTimeout: time.Second}, {ReadHeaderTimeout: time.Second}, {IdleTimeout: time.Second}, {WriteTimeout: time.Second},
+		{}, {ReadTimeout: time.Second}, {ReadHeaderTimeout: time.Second},
+		{IdleTimeout: time.Second}, {WriteTimeout: time.Second},
 		{ReadTimeout: time.Nanosecond, ReadHeaderTimeout: time.Nanosecond, IdleTimeout: time.Nanosecond},
 		{MaxHeaderBytes: 1}, {Protocols: both}, {Protocols: both, ReadTimeout: time.Second},
 	} {
@@ -24,7 +26,8 @@ func TestIdleRule(t *testing.T) {
 	}
 }
 
-// Both conditions of the rule are needed: without one of them, connections with a part of a request count as idle.
+// The rule needs both conditions: without one of them, connections with a part of a request count
+// as idle.
 func TestIdleRuleWithoutOneCondition(t *testing.T) {
 	for name, rule := range map[string]idleRule{
 		"any size":                func(sets, _ int) bool { return sets == 1 },

@@ -9,18 +9,19 @@ import (
 	"time"
 )
 
-// selfTestConn is a connection in memory, on which a self-test takes its course. Timeouts do not pass on it.
+// selfTestConn is a connection in memory for a self-test. Its deadlines only interrupt, and never
+// pass.
 type selfTestConn struct {
 	idleTracker
 	rule   idleRule
-	result chan bool     // whether the Read that finds nothing is one for the next request
+	result chan bool     // whether the Read that finds nothing waits for the next request
 	over   chan struct{} // closed with the connection
 
-	mu            sync.Mutex // of what follows
+	mu            sync.Mutex // guards the fields below
 	changed       *sync.Cond
 	now           []byte // to be read
 	during, after []byte
-	waited        bool // a Read has waited for the client's end, or has its byte
+	waited        bool // a Read has waited for the end of the client, or has got its byte
 	interrupted   bool
 	closed        bool
 }
@@ -34,7 +35,7 @@ func newSelfTestConn(t selfTest, rule idleRule) *selfTestConn {
 	return c
 }
 
-// Read is as that of handover.
+// Read works like that of handover.
 func (c *selfTestConn) Read(b []byte) (int, error) {
 	idle := c.enter(len(b), c.rule)
 	c.mu.Lock()
@@ -61,7 +62,8 @@ func (c *selfTestConn) Read(b []byte) (int, error) {
 	}
 }
 
-// move lets come what it is time for; mu is held. http.Server reads a single byte only to wait for the client's end.
+// move makes the next bytes arrive when it is time for them; mu is held. http.Server reads a single
+// byte only to wait for the end of the client.
 func (c *selfTestConn) move(size int) {
 	if len(c.now) > 0 {
 		return
@@ -77,7 +79,7 @@ func (c *selfTestConn) move(size int) {
 	}
 }
 
-// awaitWait is for a handler: it returns when http.Server waits for the client's end.
+// awaitWait returns when http.Server waits for the end of the client. A handler calls it.
 func (c *selfTestConn) awaitWait() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -93,10 +95,10 @@ func (c *selfTestConn) handle(w http.ResponseWriter, r *http.Request) {
 	case "/ignore":
 	case "/hijack":
 		if _, buffered, err := http.NewResponseController(w).Hijack(); err == nil {
-			go buffered.Peek(1) //nolint:errcheck // it finds nothing; ends with the connection
+			go buffered.Peek(1) //nolint:errcheck // ends with the connection
 		}
 		return
-	case "/buffer": // the most misleading that a handler can do
+	case "/buffer": // the most misleading thing that a handler can do
 		ctl := http.NewResponseController(w)
 		_ = ctl.SetReadDeadline(time.Time{})
 		_, _ = r.Body.Read(make([]byte, 4096))

@@ -55,10 +55,13 @@ func (s *service) awaitReport(generation int) said {
 
 func (s *service) awaitDraining(generation int) {
 	s.t.Helper()
-	s.Await("drain", func(l said) bool { return l.What == "draining" && l.Generation == generation })
+	s.Await("drain", func(l said) bool {
+		return l.What == "draining" && l.Generation == generation
+	})
 }
 
-// awaitTransferred waits for a report that so many connections were handed over, and that none was closed or cut.
+// awaitTransferred waits for a report that the given number of connections was handed over, and
+// that none was closed or cut.
 func (s *service) awaitTransferred(generation, connections int) {
 	s.t.Helper()
 	if r := s.awaitReport(generation); r.Transferred != connections || r.Closed+r.Cut > 0 {
@@ -72,10 +75,12 @@ func isReport(generation int) func(said) bool {
 
 func (s *service) awaitLeft(generation int) said {
 	s.t.Helper()
-	return s.Await("end of a process", func(l said) bool { return l.What == "left" && l.Generation == generation })
+	return s.Await("end of a process", func(l said) bool {
+		return l.What == "left" && l.Generation == generation
+	})
 }
 
-// dialers are the ways to connect to it.
+// dialers returns the ways to connect to the service.
 func (s *service) dialers() map[string]func() *connection {
 	return map[string]func() *connection{
 		"plain": s.connect,
@@ -97,12 +102,14 @@ func (s *service) upgrade() {
 	s.t.Helper()
 	n, _ := s.Newest()
 	s.Upgrade()
-	s.Await("end of the upgrade", func(l said) bool { return l.What == "UpgradeFinished" && l.Generation == n })
+	s.Await("end of the upgrade", func(l said) bool {
+		return l.What == "UpgradeFinished" && l.Generation == n
+	})
 }
 
 // stop ends the service, and waits for all generations.
 func (s *service) stop() {
 	s.t.Helper()
 	s.Signal(syscall.SIGTERM)
-	_ = s.AwaitEnd() // the lines tell of errors
+	_ = s.AwaitEnd() // the lines report errors
 }

@@ -5,10 +5,11 @@ import (
 	"sync"
 )
 
-// singleListener has one connection, or none. After that, Accept waits until the listener is closed, or another event.
+// singleListener returns one connection, or none. After that, Accept waits until the listener is
+// closed or another event happens.
 type singleListener struct {
 	conn   net.Conn
-	until  <-chan struct{} // nil if there is no other event
+	until  <-chan struct{} // the other event; nil if there is none
 	closed chan struct{}
 	once   sync.Once
 
@@ -31,6 +32,7 @@ func (l *singleListener) Accept() (net.Conn, error) {
 	return nil, net.ErrClosed
 }
 
+// take reports whether the connection is for the caller.
 func (l *singleListener) take() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -17,7 +17,7 @@ import (
 	"time"
 )
 
-// The options of a socket, which only the first process has set, hold in the next ones.
+// The options of a socket, set by the first process alone, still hold in the next ones.
 func TestSocketOptionsOverUpgrades(t *testing.T) {
 	t.Parallel()
 	s := start(t, config{Idle: true, Tune: true})
@@ -37,7 +37,7 @@ func TestSocketOptionsOverUpgrades(t *testing.T) {
 	}
 }
 
-// traced is a source that finds out who reads it.
+// traced is a source that records who reads it.
 type traced struct {
 	io.Reader
 	readers []string
@@ -54,10 +54,10 @@ func (r *traced) Read(b []byte) (int, error) {
 	return r.Reader.Read(b)
 }
 
-// With WithIdleHandover too, net/http sends files by the connection's ReadFrom, which is sendfile(2) for files. Applications find what
-// a connection of package net has.
+// With WithIdleHandover too, net/http sends files by the ReadFrom of the connection, which uses
+// sendfile(2). Applications find the methods of a connection of package net.
 func TestConnectionsKeepTheirMethods(t *testing.T) {
-	for name, opts := range map[string][]Option{"default": nil, "WithIdleHandover": {WithIdleHandover()}} {
+	for name, opts := range withAndWithoutHandover {
 		t.Run(name, func(t *testing.T) {
 			readers := make(chan []string, 1)
 			conns := make(chan net.Conn, 1)
@@ -77,9 +77,10 @@ func TestConnectionsKeepTheirMethods(t *testing.T) {
 			}, opts...)
 			c := n.dial()
 			if body, last := c.get("/"); len(body) != 100_000 || last {
-				t.Errorf("%d bytes have come, last: %v", len(body), last)
+				t.Errorf("%d bytes arrived, last: %v", len(body), last)
 			}
-			if by := within(t, "end of the handler", readers); !slices.Contains(by, "net.(*TCPConn).ReadFrom") {
+			by := within(t, "end of the handler", readers)
+			if !slices.Contains(by, "net.(*TCPConn).ReadFrom") {
 				t.Errorf("the file is read by %q", by)
 			}
 			nc := within(t, "connection", conns)
@@ -93,7 +94,7 @@ func TestConnectionsKeepTheirMethods(t *testing.T) {
 				CloseWrite() error
 			})
 			if !ok {
-				t.Fatalf("a %T has not all methods", nc)
+				t.Fatalf("a %T does not have all methods", nc)
 			}
 			raw, err := methods.SyscallConn()
 			if err == nil {
@@ -110,20 +111,22 @@ func TestConnectionsKeepTheirMethods(t *testing.T) {
 	}
 }
 
-// A handler has deadlines by http.ResponseController.
+// A handler can set deadlines by http.ResponseController.
 func TestDeadlinesOfHandlers(t *testing.T) {
-	for name, opts := range map[string][]Option{"default": nil, "WithIdleHandover": {WithIdleHandover()}} {
+	for name, opts := range withAndWithoutHandover {
 		t.Run(name, func(t *testing.T) {
-			n := newNode(t, &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				ctl := http.NewResponseController(w)
-				if err := errors.Join(ctl.SetReadDeadline(time.Now()), ctl.SetWriteDeadline(time.Now().Add(patience))); err != nil {
+			handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				ctl, now := http.NewResponseController(w), time.Now()
+				err := errors.Join(ctl.SetReadDeadline(now), ctl.SetWriteDeadline(now.Add(patience)))
+				if err != nil {
 					t.Error(err)
 				}
 				if _, err := r.Body.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
-					t.Errorf("the body has ended by %v", err)
+					t.Errorf("the body ended with %v", err)
 				}
 				_, _ = io.WriteString(w, "late")
-			})}, opts...)
+			})
+			n := newNode(t, &http.Server{Handler: handler}, opts...)
 			c := n.dial()
 			c.send("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 1\r\n\r\n")
 			if body, _ := c.read(); body != "late" {

@@ -16,7 +16,7 @@ import (
 	"github.com/go-grace/grace"
 )
 
-// transferNothing has the test fail if a connection is handed over.
+// transferNothing makes the test fail if a connection is handed over.
 func (n *node) transferNothing() {
 	n.transferTo(func(context.Context, string, syscall.Conn, []byte) error {
 		n.t.Error("a connection is handed over")
@@ -24,15 +24,16 @@ func (n *node) transferNothing() {
 	})
 }
 
-// A connection whose client has said that it will send no more is answered, and then closed.
+// A connection whose client has closed its direction is answered, and then closed.
 func TestHalfClosedByItsClient(t *testing.T) {
 	begun, drains := make(chan struct{}), make(chan struct{})
-	n := newNode(t, &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		close(begun)
 		<-r.Context().Done() // net/http has noticed
 		<-drains
 		_, _ = io.WriteString(w, "answer")
-	})}, WithIdleHandover())
+	})
+	n := newNode(t, &http.Server{Handler: handler}, WithIdleHandover())
 	n.transferNothing()
 	c := n.dial()
 	c.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n")
@@ -49,10 +50,13 @@ func TestHalfClosedByItsClient(t *testing.T) {
 	n.finish(drained)
 }
 
-// When it has turned out that there is no successor any more, nothing is offered to it, and each answer is the last one.
+// When it turns out that the successor is gone, no more connections are offered, and each response
+// is the last one.
 func TestSuccessorIsGone(t *testing.T) {
 	n := newNode(t, &http.Server{Handler: names("old")}, WithIdleHandover(), WithIdleGrace(patience))
-	n.transferTo(func(context.Context, string, syscall.Conn, []byte) error { return grace.ErrNoSuccessor })
+	n.transferTo(func(context.Context, string, syscall.Conn, []byte) error {
+		return grace.ErrNoSuccessor
+	})
 	c := n.dial()
 	eventually(t, "held", func() bool { return len(n.ln.idleConns()) == 1 })
 	drained := n.drainAfterUpgrade()
@@ -65,11 +69,12 @@ func TestSuccessorIsGone(t *testing.T) {
 	n.finish(drained)
 }
 
-// A connection of HTTP/2 stays, and is told to go away.
+// An HTTP/2 connection stays, and its client is told to move.
 func TestHTTP2Stays(t *testing.T) {
 	both := http2Only()
 	both.SetHTTP1(true)
-	n := newNode(t, &http.Server{Handler: names("old"), Protocols: both}, WithIdleHandover(), WithIdleGrace(0))
+	srv := &http.Server{Handler: names("old"), Protocols: both}
+	n := newNode(t, srv, WithIdleHandover(), WithIdleGrace(0))
 	n.transferNothing()
 	p := n.http2()
 	defer p.CloseIdleConnections()
@@ -84,8 +89,10 @@ func TestHTTP2Stays(t *testing.T) {
 
 func (n *node) http2() *http2Peer {
 	return &http2Peer{Client: &http.Client{Transport: &http.Transport{
-		Protocols:   http2Only(),
-		DialContext: func(context.Context, string, string) (net.Conn, error) { return n.dial().Conn, nil },
+		Protocols: http2Only(),
+		DialContext: func(context.Context, string, string) (net.Conn, error) {
+			return n.dial().Conn, nil
+		},
 	}}}
 }
 
@@ -100,7 +107,8 @@ func (l opaqueListener) Accept() (net.Conn, error) {
 	return opaque{c}, err
 }
 
-// What a listener has made of its connections reaches the application as it is, and stays: nobody else can know what it is.
+// A connection that its listener has wrapped reaches the application as it is, and stays: nobody
+// else knows the wrapper.
 func TestConnectionsOfOtherTypesStay(t *testing.T) {
 	pair, trust := keyPair(t)
 	trust.ServerName = "127.0.0.1"
@@ -125,12 +133,14 @@ func TestConnectionsOfOtherTypesStay(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			ln := listen(t)
 			var seen atomic.Int32
-			n := serveNode(t, &http.Server{Handler: names("old"), ConnContext: func(ctx context.Context, c net.Conn) context.Context {
+			srv := &http.Server{Handler: names("old")}
+			srv.ConnContext = func(ctx context.Context, c net.Conn) context.Context {
 				if seen.Add(1); !of.is(c) {
 					t.Errorf("the connection is a %T", c)
 				}
 				return ctx
-			}}, of.listener(ln), WithIdleHandover())
+			}
+			n := serveNode(t, srv, of.listener(ln), WithIdleHandover())
 			n.transferNothing()
 			c := n.dial()
 			c.Conn = of.client(c.Conn)

@@ -19,8 +19,8 @@ import (
 	"github.com/go-grace/grace"
 )
 
-// stress is a server that drains in the middle of load, and its successor, which listens on the same socket. Transfers between them
-// succeed, fail and take a while at random.
+// stress is a server that drains under load, and its successor, which listens on the same socket.
+// Transfers between them succeed, fail and take a while at random.
 type stress struct {
 	t         *testing.T
 	ln        *net.TCPListener
@@ -32,7 +32,7 @@ type stress struct {
 
 const stressClients = 8
 
-// newStress starts the server. If rule is not nil, it judges whether connections are idle.
+// newStress starts the server. A rule that is not nil tells when connections are idle.
 func newStress(t *testing.T, rule idleRule) *stress {
 	t.Helper()
 	ln := listen(t)
@@ -46,7 +46,8 @@ func newStress(t *testing.T, rule idleRule) *stress {
 	return s
 }
 
-// run has clients send requests until the server has drained, which begins at some moment. It returns what has failed.
+// run sends requests from several clients until the server has drained. The drain begins at a
+// random time. It returns the failures.
 func (s *stress) run() (requests int, failed error) {
 	s.t.Helper()
 	results := make(chan error, stressClients)
@@ -55,13 +56,13 @@ func (s *stress) run() (requests int, failed error) {
 		clients[i] = &stressClient{stress: s, name: fmt.Sprint(i)}
 		go func() { results <- clients[i].run() }() // ends when the drain has
 	}
-	time.Sleep(rand.N(3 * time.Millisecond)) // of load
+	time.Sleep(rand.N(3 * time.Millisecond)) // under load
 	drained := s.upgrade()
 	var errs []error
 	select {
 	case err := <-drained:
 		errs = append(errs, err)
-	case err := <-results: // only an error can come as early as that
+	case err := <-results: // only an error can come so early
 		errs = append(errs, err)
 		results <- nil
 	}
@@ -92,14 +93,14 @@ func (s *stress) upgrade() <-chan error {
 		s.t.Fatal(err)
 	}
 	s.next = serveNode(s.t, &http.Server{Handler: &s.ledger}, ln, WithIdleHandover())
-	left := rand.IntN(1000) // transfers until the successor is gone: most have one to the end
+	left := rand.IntN(1000) // transfers until the successor is gone; mostly it stays to the end
 	var n atomic.Int64
 	s.old.transferTo(func(ctx context.Context, name string, c syscall.Conn, state []byte) error {
 		if int(n.Add(1)) > left {
 			return grace.ErrNoSuccessor
 		}
 		if rand.IntN(4) == 0 {
-			time.Sleep(rand.N(3 * time.Millisecond)) // the successor takes its time
+			time.Sleep(rand.N(3 * time.Millisecond)) // a slow successor
 		}
 		if rand.IntN(4) == 0 {
 			return grace.ErrRefused
@@ -115,7 +116,7 @@ func (s *stress) close() {
 	s.next.Close()
 }
 
-// ledger is a handler that repeats the request, and remembers it.
+// ledger is a handler that echoes the request, and records it.
 type ledger struct {
 	mu      sync.Mutex
 	handled map[string]int // by path
@@ -124,7 +125,7 @@ type ledger struct {
 func (l *ledger) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
-		return // an answer would be wrong
+		return // a response would be wrong
 	}
 	l.mu.Lock()
 	l.handled[r.URL.Path]++
@@ -138,16 +139,16 @@ func (l *ledger) check(c *stressClient) error {
 	defer l.mu.Unlock()
 	for n := range c.done {
 		if times := l.handled[c.path(n)]; times != 1 {
-			return fmt.Errorf("request %s is handled %d times", c.path(n), times)
+			return fmt.Errorf("request %s was handled %d times", c.path(n), times)
 		}
 	}
 	if times := l.handled[c.path(c.done)]; times > 0 && c.err == nil {
-		return fmt.Errorf("request %s is handled, and was not sent", c.path(c.done))
+		return fmt.Errorf("request %s was handled but not sent", c.path(c.done))
 	}
 	return nil
 }
 
-// Connections that are handed over in the middle of everything lose no request, and none is answered twice.
+// Connections that are handed over at any moment lose no request, and none is handled twice.
 func TestHandoverUnderStress(t *testing.T) {
 	rounds, requests, transferred := 0, 0, int64(0)
 	for end := time.Now().Add(3 * time.Second); time.Now().Before(end); rounds++ {
@@ -163,7 +164,7 @@ func TestHandoverUnderStress(t *testing.T) {
 	t.Logf("%d requests and %d connections handed over, in %d rounds", requests, transferred, rounds)
 }
 
-// Each condition of the rule is needed: without it, requests are lost under the same stress.
+// The rule needs each condition: without it, requests are lost under the same stress.
 func TestStressFindsWrongRules(t *testing.T) {
 	for name, rule := range map[string]idleRule{
 		"any size":                func(sets, _ int) bool { return sets == 1 },

@@ -13,14 +13,14 @@ import (
 	"time"
 )
 
-// stressClient sends one request after another, in pieces, and often a piece of the next one with it.
+// stressClient sends one request after another in pieces, often with a piece of the next one.
 type stressClient struct {
 	*stress
 	name string
 	conn net.Conn // nil while there is none
 	in   *bufio.Reader
-	sent int // bytes of the next request, before its turn
-	done int // requests that were answered
+	sent int // bytes of the next request that were sent early
+	done int // answered requests
 	err  error
 }
 
@@ -34,14 +34,16 @@ func (c *stressClient) run() error {
 
 func (c *stressClient) path(n int) string { return fmt.Sprint("/", c.name, ".", n) }
 
-// wire is a request as it is sent, and what answers it.
+// wire returns the bytes of a request and the body of its response.
 func (c *stressClient) wire(n int) (request, answer string) {
 	path := c.path(n)
 	if n%3 > 0 {
 		return "GET " + path + " HTTP/1.1\r\nHost: test\r\n\r\n", "GET " + path + " "
 	}
 	body := strings.Repeat("x", n%700)
-	return fmt.Sprintf("POST %s HTTP/1.1\r\nHost: test\r\nContent-Length: %d\r\n\r\n%s", path, len(body), body), "POST " + path + " " + body
+	request = fmt.Sprintf("POST %s HTTP/1.1\r\nHost: test\r\nContent-Length: %d\r\n\r\n%s",
+		path, len(body), body)
+	return request, "POST " + path + " " + body
 }
 
 func (c *stressClient) ask() error {
@@ -59,22 +61,22 @@ func (c *stressClient) ask() error {
 	c.sent = len(early)
 	resp, err := http.ReadResponse(c.in, nil)
 	if err != nil {
-		return fmt.Errorf("the answer to %q: %w", request, err)
+		return fmt.Errorf("the response to %q: %w", request, err)
 	}
 	defer resp.Body.Close()
 	text, err := io.ReadAll(resp.Body)
 	if err != nil || string(text) != answer {
-		return fmt.Errorf("the answer to %q is %q, %v", request, text, err)
+		return fmt.Errorf("the response to %q is %q, %v", request, text, err)
 	}
 	c.done++
 	if resp.Close || c.sent == 0 && rand.IntN(10) == 0 {
 		c.hangUp()
-		c.sent = 0 // it was not processed, after an answer that was said to be the last one
+		c.sent = 0 // after the last response, it was not processed
 	}
 	return nil
 }
 
-// aPart chooses where a request is cut: often where a reader might think that nothing is missing.
+// aPart chooses where to cut a request: often where a reader might think that nothing is missing.
 func aPart(request string) int {
 	switch rand.IntN(3) {
 	case 0:
@@ -85,7 +87,8 @@ func aPart(request string) int {
 	return 1 + rand.IntN(len(request))
 }
 
-// send sends a request, and some of the next one, in pieces. When the request is there, its answer may be the last one.
+// send sends a request and a part of the next one in pieces. An error after the request is fine:
+// its response may be the last one.
 func (c *stressClient) send(request, early string) error {
 	for text := request + early; text != ""; {
 		n := len(text)

@@ -10,17 +10,20 @@ import (
 	"github.com/go-grace/grace"
 )
 
-// maxAwake is how many connections are taken out of their wait for a request at once, to be handed over: until it is their turn,
-// the others can be served here.
+// maxAwake is how many connections are woken from their wait for a request at once. Until it is
+// their turn, the others can be served here.
 const maxAwake = 32
 
-// transferrer is what a server hands to the successor.
+// transferrer hands connections of a server to the successor.
 type transferrer struct {
-	send         func(ctx context.Context, name string, c syscall.Conn, state []byte) error // of the Manager
-	hasSuccessor atomic.Bool                                                                // there is a successor that takes connections
-	transferred  atomic.Int64
-	awake        chan struct{} // has a place for each connection that is taken out of its wait
+	send         sendFunc
+	hasSuccessor atomic.Bool   // there is a successor that takes connections
+	transferred  atomic.Int64  // how many it has taken
+	awake        chan struct{} // has a slot for each connection that is woken
 }
+
+// sendFunc is the type of [grace.Manager.Transfer].
+type sendFunc = func(ctx context.Context, name string, c syscall.Conn, state []byte) error
 
 func newTransferrer(m *grace.Manager) transferrer {
 	return transferrer{send: m.Transfer, awake: make(chan struct{}, maxAwake)}
@@ -43,9 +46,12 @@ func (t *transferrer) transfer(name string, c net.Conn, state string) bool {
 }
 
 // waiter is a connection that waits for a request.
-type waiter interface{ wake() bool }
+type waiter interface {
+	// wake interrupts the wait, and reports whether there was one.
+	wake() bool
+}
 
-// wake takes a connection out of its wait when there is a place, which the connection leaves by itself.
+// wake wakes a connection as soon as a slot is free. The connection frees the slot.
 func (t *transferrer) wake(ctx context.Context, c waiter) {
 	select {
 	case t.awake <- struct{}{}:
@@ -58,12 +64,12 @@ func (t *transferrer) wake(ctx context.Context, c waiter) {
 
 func (t *transferrer) freeSlot() { <-t.awake }
 
-// handOver has all connections without a request leave for the successor. The others follow by themselves when their requests are
-// done.
+// handOver makes all connections without a request leave for the successor. The others follow by
+// themselves after their requests.
 func (s *server) handOver(ctx context.Context) {
 	for _, l := range s.allListeners() {
-		for _, p := range l.idleConns() {
-			s.transfers.wake(ctx, p)
+		for _, c := range l.idleConns() {
+			s.transfers.wake(ctx, c)
 		}
 	}
 	s.conns.each(func(c *conn) {

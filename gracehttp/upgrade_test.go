@@ -9,16 +9,19 @@ import (
 	"github.com/go-grace/grace/internal/test/httpload"
 )
 
-// loadGrace is for idle connections under load. On a machine that is overloaded it may be seconds until a client gets around to saying
-// something.
+// loadGrace is the grace period under load. On an overloaded machine it may take seconds until a
+// client sends its next request.
 const loadGrace = 10 * time.Second
 
-// startLoad starts clients of all kinds. None is idle for longer than the grace.
+// startLoad starts clients of all kinds. None is idle for longer than the grace period.
 func startLoad(s *service) *httpload.Load {
 	s.t.Helper()
 	l, err := httpload.Start(httpload.Config{
-		Targets: []httpload.Target{{Network: "tcp", Addr: s.plain}, {Network: "tcp", Addr: s.tls, TLS: s.trust}},
-		Idle:    testGrace / 4,
+		Targets: []httpload.Target{
+			{Network: "tcp", Addr: s.plain},
+			{Network: "tcp", Addr: s.tls, TLS: s.trust},
+		},
+		Idle: testGrace / 4,
 	})
 	if err != nil {
 		s.t.Fatal(err)
@@ -34,7 +37,8 @@ func awaitLoad(t *testing.T, l *httpload.Load) {
 	eventually(t, "under load", func() bool { return l.Result().Requests >= before+200 })
 }
 
-// upgradeUnderLoad upgrades the service so often, and ends when all generations but the last one have drained under the load.
+// upgradeUnderLoad upgrades the service the given number of times. It returns when all generations
+// except the last one have drained under the load.
 func upgradeUnderLoad(s *service, l *httpload.Load, upgrades int) {
 	s.t.Helper()
 	for range upgrades {
@@ -56,7 +60,7 @@ func TestTenUpgradesLoseNoRequest(t *testing.T) {
 	upgradeUnderLoad(s, l, upgrades)
 	seen := l.Stop()
 	if seen.Failed > 0 {
-		t.Errorf("%d of %d requests have failed: %v", seen.Failed, seen.Requests, seen.Failures)
+		t.Errorf("%d of %d requests failed: %v", seen.Failed, seen.Requests, seen.Failures)
 	}
 	s.stop()
 	var handled int64
@@ -67,11 +71,12 @@ func TestTenUpgradesLoseNoRequest(t *testing.T) {
 			t.Errorf("generation %d: %+v, %+v", n, left, report)
 		}
 		if n <= upgrades && (report.Requests == 0 || report.Closed == 0) {
-			t.Errorf("generation %d has drained under load, but reports %+v", n, report)
+			t.Errorf("generation %d drained under load, but reports %+v", n, report)
 		}
 	}
 	if first, last := s.awaitLeft(2), s.awaitLeft(upgrades); last.Files > first.Files {
-		t.Errorf("%d descriptors were left in generation 2, and %d in generation %d", first.Files, last.Files, upgrades)
+		t.Errorf("%d descriptors were left in generation 2, and %d in generation %d",
+			first.Files, last.Files, upgrades)
 	}
 	if handled != int64(seen.Requests) {
 		t.Errorf("%d requests were sent, and %d handled", seen.Requests, handled)
@@ -79,7 +84,8 @@ func TestTenUpgradesLoseNoRequest(t *testing.T) {
 	t.Logf("%d requests", seen.Requests)
 }
 
-// With WithIdleHandover, clients of plain HTTP/1 do not even have to connect anew, also if several generations drain at once.
+// With WithIdleHandover, clients of plain HTTP/1 do not even have to connect again, even if several
+// generations drain at once.
 func TestIdleHandoverClosesNothing(t *testing.T) {
 	t.Parallel()
 	s := start(t, config{Idle: true, Grace: loadGrace})
@@ -88,7 +94,7 @@ func TestIdleHandoverClosesNothing(t *testing.T) {
 	upgradeUnderLoad(s, l, upgrades)
 	seen := l.Stop()
 	if seen.Failed > 0 {
-		t.Errorf("%d of %d requests have failed: %v", seen.Failed, seen.Requests, seen.Failures)
+		t.Errorf("%d of %d requests failed: %v", seen.Failed, seen.Requests, seen.Failures)
 	}
 	for kind, of := range seen.Kinds {
 		if of.Reconnects.HTTP1 > 0 {
@@ -100,7 +106,10 @@ func TestIdleHandoverClosesNothing(t *testing.T) {
 	for n := 1; n <= upgrades+1; n++ {
 		left, report := s.awaitLeft(n), s.awaitReport(n)
 		handled += left.Handled
-		if left.Err != "" || left.Goroutines+left.Sockets+report.Cut > 0 || n <= upgrades && report.Transferred == 0 {
+		if left.Err != "" || left.Goroutines+left.Sockets+report.Cut > 0 {
+			t.Errorf("generation %d: %+v, %+v", n, left, report)
+		}
+		if n <= upgrades && report.Transferred == 0 {
 			t.Errorf("generation %d: %+v, %+v", n, left, report)
 		}
 	}
@@ -110,7 +119,7 @@ func TestIdleHandoverClosesNothing(t *testing.T) {
 	t.Logf("%d requests", seen.Requests)
 }
 
-// The load is one under which http.Server.Shutdown alone loses requests.
+// Under the same load, http.Server.Shutdown alone loses requests.
 func TestShutdownAloneLosesRequests(t *testing.T) {
 	t.Parallel()
 	s := start(t, config{Plain: true})
@@ -122,7 +131,7 @@ func TestShutdownAloneLosesRequests(t *testing.T) {
 	seen := l.Stop()
 	s.stop()
 	if seen.Failed == 0 {
-		t.Errorf("%d requests, and none has failed", seen.Requests)
+		t.Errorf("%d requests, and none failed", seen.Requests)
 	}
-	t.Logf("%d of %d requests have failed", seen.Failed, seen.Requests)
+	t.Logf("%d of %d requests failed", seen.Failed, seen.Requests)
 }
