@@ -77,9 +77,10 @@
 //
 // # Reports
 //
-// A [DrainReport] says how the drain of each server went, and an [IdleHandoverOff] warns of an
-// option that has no effect. Observers ([grace.WithObserver]) receive them in [grace.Reported]
-// events, and the logger of the Manager logs them.
+// A [DrainReport] says how the drain of each server went. A [ForeignListener] warns of a listener
+// that the next process cannot take over, and an [IdleHandoverOff] of an option that has no effect.
+// Observers ([grace.WithObserver]) receive them in [grace.Reported] events, and the logger of the
+// Manager logs them.
 //
 // # Limits
 //

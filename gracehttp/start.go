@@ -14,7 +14,8 @@ import (
 // Start starts to serve the listener by [http.Server.Serve], in a goroutine of its own, and drains
 // the server when the process is replaced or stops. It does not block. It is called before
 // [grace.Manager.Ready] or [grace.Manager.Run]: a listener from [grace.Manager.Listen] holds its
-// clients back until this process is the one that serves.
+// clients back until this process is the one that serves. A listener from elsewhere is reported as
+// a [ForeignListener].
 //
 // Start can be called several times, for several servers and for several listeners of one server.
 // All servers of a Manager drain side by side. An option applies to the server, whichever call it
@@ -118,6 +119,7 @@ func startServing(
 	if err != nil {
 		return errors.Join(err, closeListener(ln))
 	}
+	reportForeign(m, srv, ln)
 	m.Go(func() error { return s.served(l, serve(l)) })
 	return nil
 }
