@@ -13,18 +13,19 @@ import (
 
 	"github.com/go-grace/grace/internal/handoff"
 	"github.com/go-grace/grace/internal/process"
+	"github.com/go-grace/grace/internal/transfer"
 )
 
 // attempt is one upgrade, in the old process.
 type attempt struct {
-	m       *Manager
-	program program // of the Manager, opened if it was checked
-	ran     []Hook  // whose OnUpgrade has run
-	succ    *successor
-	state   *os.File // has the states of the application; nil if there are none
-	onTrial bool     // the successor accepts connections
-	detours []detour
-	decided chan struct{} // closed when the attempt has succeeded or failed
+	m         *Manager
+	program   program // of the Manager, opened if it was checked
+	ran       []Hook  // whose OnUpgrade has run
+	succ      *successor
+	state     *os.File // has the states of the application; nil if there are none
+	onTrial   bool     // the successor accepts connections
+	redirects transfer.Redirects
+	decided   chan struct{} // closed when the attempt has succeeded or failed
 
 	// For a successor that speaks the protocol of facebookgo/grace, see isReadySignal.
 	passed    int           // how many sockets
@@ -158,7 +159,7 @@ func (a *attempt) start(ctx context.Context) error {
 
 // launch starts the process, and fills in what it was passed.
 func (a *attempt) launch(ctx context.Context, env []string, hello *handoff.Hello) error {
-	out, theirs, err := newOutlet(a.m.wires.pair)
+	sender, theirs, err := transfer.NewSender(a.m.wires.pair)
 	if err != nil {
 		return err
 	}
@@ -168,10 +169,10 @@ func (a *attempt) launch(ctx context.Context, env []string, hello *handoff.Hello
 	defer unpin()
 	hello.Extras = describe(open)
 	if err := a.launchWith(ctx, env, open, hello); err != nil {
-		out.close()
+		sender.Close()
 		return err
 	}
-	a.succ.outlet = out
+	a.succ.sender = sender
 	return nil
 }
 
@@ -190,9 +191,9 @@ func (a *attempt) launchWith(ctx context.Context, env []string, open []bequest, 
 	return err
 }
 
-// gather collects what the successor is to have beside the sockets and the link. Among it is the other end of our outlet, if there
-// is one. release closes what is for the successor alone.
-func (a *attempt) gather(hello *handoff.Hello, outlet *os.File) (all []bequest, release func()) {
+// gather collects what the successor is to have beside the sockets and the link. The file is its
+// end of the link for transfers, if there is one. release closes what is for the successor alone.
+func (a *attempt) gather(hello *handoff.Hello, transfers *os.File) (all []bequest, release func()) {
 	all = append(a.m.ancestors.bequests(), a.m.passing.bequests()...)
 	var own []*os.File
 	add := func(f *os.File, about handoff.ExtraFile) {
@@ -201,9 +202,10 @@ func (a *attempt) gather(hello *handoff.Hello, outlet *os.File) (all []bequest, 
 			all = append(all, bequest{conn: f, about: about})
 		}
 	}
-	add(outlet, handoff.ExtraFile{Use: handoff.UseTransfers, Generation: a.m.generation})
-	for _, d := range a.makeDetours() {
-		add(d.theirs, handoff.ExtraFile{Use: handoff.UseTransfers, Generation: d.of.from.Generation})
+	add(transfers, handoff.ExtraFile{Use: handoff.UseTransfers, Generation: a.m.generation})
+	a.redirects = transfer.NewRedirects(a.m.receivers, a.m.wires.pair)
+	for _, r := range a.redirects {
+		add(r.End, handoff.ExtraFile{Use: handoff.UseTransfers, Generation: r.Generation})
 	}
 	add(process.Self(), handoff.ExtraFile{Use: handoff.UseProcess, PID: hello.PID, Generation: a.m.generation})
 	if a.state != nil { // which is closed with the attempt
@@ -247,7 +249,7 @@ func (a *attempt) commit(ctx context.Context) error {
 		return err
 	}
 	a.m.sockets.HandOver()
-	a.useDetours(ctx)
+	a.redirects.Send(ctx)
 	return nil
 }
 
@@ -284,10 +286,10 @@ func (a *attempt) rollBack(step Step, cause error) error {
 		}
 		errs = append(errs, a.succ.discard(a.m.draining, cause, patience))
 		upgradeErr.State = a.succ.state()
-		a.succ.outlet.close()
+		a.succ.sender.Close()
 		a.m.successor.Store(nil)
 	}
-	a.closeDetours()
+	a.redirects.Close()
 	a.m.sockets.TakeBack()
 	a.m.ancestors.pause()
 	a.m.ancestors.follow()

@@ -20,7 +20,7 @@ func (m *Manager) drain(upgraded bool) {
 	successor := m.successor.Load()
 	if upgraded {
 		m.watching.Go(func() { m.heed(successor.link) }) // ends with the drain
-		m.watching.Go(func() { successor.outlet.hear(m.draining) })
+		m.watching.Go(func() { successor.sender.Run(m.draining) })
 	}
 	m.emit(DrainStarted{Upgraded: upgraded, Timeout: m.opts.drainTimeout})
 	start := time.Now()
@@ -29,11 +29,11 @@ func (m *Manager) drain(upgraded bool) {
 	m.passing.forget()
 	m.received.close(m.life.stopped())
 	m.gate.open() // who waits at it finds the socket closed
-	m.takers.close()
+	m.handlers.Close()
 	err = errors.Join(err, m.work.wait(ctx))
 	end := DrainFinished{Duration: time.Since(start), Cut: countCut(doors), Err: err}
 	if upgraded {
-		end.Transferred = successor.outlet.count()
+		end.Transferred = successor.sender.Taken()
 	}
 	m.emit(end)
 	if upgraded {
@@ -43,12 +43,12 @@ func (m *Manager) drain(upgraded bool) {
 	m.ancestors.leave()
 	m.watching.Wait()
 	if upgraded {
-		successor.outlet.close()
+		successor.sender.Close()
 	}
 	if m.parent != nil {
 		m.parent.leave()
 	}
-	m.closeIncoming()
+	m.closeReceivers()
 	m.signals.release()
 	m.life.finish(err)
 }

@@ -6,6 +6,7 @@ import (
 
 	"github.com/go-grace/grace/internal/fds"
 	"github.com/go-grace/grace/internal/handoff"
+	"github.com/go-grace/grace/internal/transfer"
 )
 
 // Errors to match with [errors.Is].
@@ -41,11 +42,16 @@ var (
 	// waits for in vain.
 	ErrTimeout = errors.New("grace: the upgrade has timed out")
 
-	// ErrNoSuccessor is matched by the error of Transfer if there is no successor, or none any more, that could take a connection.
-	ErrNoSuccessor = errors.New("grace: no successor takes connections")
+	// ErrNoSuccessor is matched by the error of Transfer if no process can take the connection: this
+	// one serves, or stops without a successor, or its drain is over; or the successor has ended or
+	// does not answer. Except on Linux, every Transfer fails with it.
+	ErrNoSuccessor = transfer.ErrNoSuccessor
 
-	// ErrRefused is matched by the error of Transfer if the successor has not taken the connection.
-	ErrRefused = errors.New("grace: the successor has refused the connection")
+	// ErrRefused is matched by the error of Transfer if the new process refused the connection,
+	// because it has no function for the name or no free descriptor, for example. It also refuses a
+	// connection that its client has reset: the next Read or Write of the old process fails, after
+	// what was left to read.
+	ErrRefused = transfer.ErrRefused
 
 	// ErrNotInherited is matched by the errors of Inherited and InheritedState about a name that this process was not passed, or
 	// does not have any more.

@@ -12,6 +12,7 @@ import (
 	"github.com/go-grace/grace/internal/fds"
 	"github.com/go-grace/grace/internal/handoff"
 	"github.com/go-grace/grace/internal/process"
+	"github.com/go-grace/grace/internal/transfer"
 )
 
 // Manager hands the sockets of a service from one process to the next. A process has one. Its methods can be called from
@@ -28,10 +29,10 @@ type Manager struct {
 	pidFile    pidFile
 	parent     *parent // nil in a first generation
 	ancestors  *ancestors
-	passing    *passing  // to successors
-	received   *received // from the old process
-	takers     *takers   // of what older generations transfer
-	incoming   []*incoming
+	passing    *passing             // to successors
+	received   *received            // from the old process
+	handlers   *transfer.Handlers   // of HandleTransfers
+	receivers  []*transfer.Receiver // from older generations that drain
 	wires      wiring
 	work       work // of Go
 
@@ -81,7 +82,7 @@ func New(opts ...Option) (*Manager, error) {
 type wiring struct {
 	take   linkTaker
 	launch launcher
-	pair   linkPair // for transfers
+	pair   transfer.Pair
 }
 
 func newWired(wires wiring, opts ...Option) (*Manager, error) {
@@ -128,8 +129,8 @@ func newManager(o options, prog program, from inheritance, wires wiring, sig *si
 	if m.received == nil {
 		m.received = newReceived()
 	}
-	m.takers = newTakers(&m.work)
-	m.incoming = from.incoming(m.takers)
+	m.handlers = transfer.NewHandlers(m.work.begin, func() { m.work.end(nil) })
+	m.receivers = from.receivers(m.handlers)
 	m.hooks = &hooks{emit: m.emit}
 	m.handoff.Store(from.handoff)
 	m.draining, m.hurry = context.WithCancelCause(context.Background())

@@ -12,6 +12,7 @@ import (
 	"github.com/go-grace/grace/internal/fds"
 	"github.com/go-grace/grace/internal/handoff"
 	"github.com/go-grace/grace/internal/process"
+	"github.com/go-grace/grace/internal/transfer"
 )
 
 // helloTimeout bounds the wait for Hello, which the old process sends before it starts us; of a long one, the rest comes after that.
@@ -250,9 +251,10 @@ func (p *passed) ancestors(drain time.Duration) []*ancestor {
 	return all
 }
 
-// incoming gives what older generations may transfer. A link that belongs to none of them is closed.
-func (from inheritance) incoming(ts *takers) []*incoming {
-	var all []*incoming
+// receivers returns the receiver of each older generation that may transfer connections. It closes
+// a link that belongs to none of them.
+func (from inheritance) receivers(handlers *transfer.Handlers) []*transfer.Receiver {
+	var all []*transfer.Receiver
 	older := from.ancestors
 	if from.parent != nil {
 		older = append(slices.Clip(older), from.parent.ancestor)
@@ -260,7 +262,7 @@ func (from inheritance) incoming(ts *takers) []*incoming {
 	for _, a := range older {
 		if l := from.transfers[a.Generation]; l != nil {
 			delete(from.transfers, a.Generation)
-			all = append(all, &incoming{link: l, takers: ts, from: a})
+			all = append(all, transfer.NewReceiver(a.Generation, l, a.gone(), handlers))
 		}
 	}
 	for _, l := range from.transfers {

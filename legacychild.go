@@ -76,8 +76,8 @@ func (m *Manager) socketNames() map[string]bool {
 func (a *attempt) yield() {
 	m := a.m
 	_ = a.succ.link.Close() // a later successor that finds the other end sees that nobody is there
-	a.succ.outlet.close()
-	a.closeDetours()
+	a.succ.sender.Close()
+	a.redirects.Close()
 	m.sockets.HandOver()
 	if m.opts.probation > 0 {
 		m.emit(Warned{fmt.Errorf("no probation: %w, and serves", errForeign)})

@@ -56,8 +56,8 @@ func (m *Manager) succeed(ctx context.Context, op *operation) error {
 	m.parent.due = time.Now().Add(max(m.parent.drain, commitTimeout) + overdueGrace)
 	m.ancestors.add(m.parent.ancestor)
 	m.ancestors.follow()
-	for _, in := range m.incoming {
-		m.watching.Go(func() { in.receive(m.draining) }) // ends with the link or the drain
+	for _, r := range m.receivers {
+		m.watching.Go(func() { r.Run(m.draining) }) // ends with the link or the drain
 	}
 	return nil
 }

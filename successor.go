@@ -12,6 +12,7 @@ import (
 	"github.com/go-grace/grace/internal/fds"
 	"github.com/go-grace/grace/internal/handoff"
 	"github.com/go-grace/grace/internal/process"
+	"github.com/go-grace/grace/internal/transfer"
 )
 
 // How long the old process waits for things that take a successor no time.
@@ -49,9 +50,9 @@ type child interface {
 type successor struct {
 	child     child
 	link      link
-	outlet    *outlet // of connections, while this process drains
-	committed bool    // Commit was sent
-	refused   bool    // it has said Failed
+	sender    *transfer.Sender // of connections, while this process drains
+	committed bool             // Commit was sent
+	refused   bool             // it has said Failed
 }
 
 // estate is what a successor is started with.

@@ -9,12 +9,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// upgradeWhileSilent has the service upgrade to a successor that is stopped before it can take a connection.
+// upgradeWhileSilent upgrades the service to a successor that is stopped before it can take a
+// connection.
 func (s *service) upgradeWhileSilent(mode string) (old, successor int) {
 	s.t.Helper()
 	s.misbehave(mode + "-while-silent")
 	old = s.PIDs()[0]
-	if err := unix.Kill(old, unix.SIGHUP); err != nil { // another connection would have to be transferred too
+	// Another connection would have to be transferred too: the upgrade begins with a signal.
+	if err := unix.Kill(old, unix.SIGHUP); err != nil {
 		s.t.Fatal(err)
 	}
 	successor = s.awaitSuccessor(0)
@@ -23,7 +25,7 @@ func (s *service) upgradeWhileSilent(mode string) (old, successor int) {
 	return old, successor
 }
 
-// wake continues a successor, which was stopped at any moment after it had said that it serves.
+// wake continues a successor. It was stopped at some moment after it had said that it serves.
 func (s *service) wake(successor int) {
 	s.t.Helper()
 	if err := unix.Kill(successor, unix.SIGCONT); err != nil {
@@ -32,7 +34,8 @@ func (s *service) wake(successor int) {
 	s.awaitEvent("the successor", "ReadyFinished", 2, "")
 }
 
-// What the old process has offered when it dies is the new one's, which has not answered yet.
+// Connections that an old process offered before its death are the new one's, which has not
+// answered yet.
 func TestOldProcessIsKilledWhileOffersAreUnanswered(t *testing.T) {
 	t.Parallel()
 	s := startTransferring(t)
@@ -48,7 +51,7 @@ func TestOldProcessIsKilledWhileOffersAreUnanswered(t *testing.T) {
 	l.end(t)
 }
 
-// A successor that dies has taken nothing that it had not answered for.
+// A successor that dies has not taken the connections that it did not answer for.
 func TestSuccessorIsKilledWhileOffersAreUnanswered(t *testing.T) {
 	t.Parallel()
 	s := startTransferring(t)
@@ -57,14 +60,14 @@ func TestSuccessorIsKilledWhileOffersAreUnanswered(t *testing.T) {
 	s.awaitCount("all connections to stay", l.n, func(p printed) bool {
 		return p.Event == "Kept" && strings.Contains(p.Err, ErrNoSuccessor.Error())
 	})
-	awaitThat(t, "the old process has waited for its child", func() bool { return !alive(successor) })
+	awaitThat(t, "the child is reaped", func() bool { return !alive(successor) })
 	l.awaitMore()
 	l.awaitGeneration(1)
 	l.end(t)
 	s.AwaitExit(old)
 }
 
-// A successor that hangs gets nothing any more, also when it goes on: the old process has gone on with its connections.
+// A successor that hung gets no connections when it continues: the old process has kept using them.
 func TestSuccessorThatHangsGetsNoConnection(t *testing.T) {
 	t.Parallel()
 	s := startTransferring(t)
@@ -76,7 +79,7 @@ func TestSuccessorThatHangsGetsNoConnection(t *testing.T) {
 	l.awaitMore()
 	s.wake(successor)
 	c := s.own()
-	s.wantSockets(c, 2+1+1) // the link to the old process; that for transfers has ended
+	s.wantSockets(c, 2+1+1) // the last is the link to the old process; that for transfers has ended
 	l.awaitMore()
 	l.awaitGeneration(1)
 	l.end(t)
@@ -88,7 +91,7 @@ func TestSuccessorThatHangsGetsNoConnection(t *testing.T) {
 	}
 }
 
-// The same when the old process has ended by the time at which the successor goes on.
+// The same holds if the old process has ended before the successor continues.
 func TestSuccessorHangsUntilTheOldProcessHasEnded(t *testing.T) {
 	t.Parallel()
 	s := startTransferring(t)
@@ -96,7 +99,7 @@ func TestSuccessorHangsUntilTheOldProcessHasEnded(t *testing.T) {
 	old, successor := s.upgradeWhileSilent("wait")
 	s.awaitCount("all connections to stay", l.n, func(p printed) bool { return p.Event == "Kept" })
 	l.awaitMore()
-	if err := unix.Kill(old, unix.SIGKILL); err != nil { // after what it has said, which counts
+	if err := unix.Kill(old, unix.SIGKILL); err != nil { // Revoked was sent before, and counts
 		t.Fatal(err)
 	}
 	s.AwaitExit(old)
@@ -105,7 +108,8 @@ func TestSuccessorHangsUntilTheOldProcessHasEnded(t *testing.T) {
 	c := s.own()
 	s.wantSockets(c, 2+1)
 	l.halt()
-	if len(l.failures) != l.n || s.count(func(p printed) bool { return p.Event == "Took" }) > 0 {
-		t.Errorf("the connections of the old process have not all ended with it: %v", l.failures)
+	took := s.count(func(p printed) bool { return p.Event == "Took" })
+	if len(l.failures) != l.n || took > 0 {
+		t.Errorf("connections of the old process have not ended with it: %v", l.failures)
 	}
 }

@@ -17,13 +17,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// transferServer is a lineServer that transfers its connections while it drains: each of them between two lines, with what has come
-// of the next one. What the successor does not get it serves to its end.
+// transferServer is a lineServer that transfers its connections while it drains: each of them
+// between two lines, with what has come of the next one. It keeps serving those that it cannot
+// transfer.
 type transferServer struct {
 	*lineServer
 
 	guard   sync.Mutex
-	conns   map[net.Conn]bool // and whether each stays, until its client says "move"
+	conns   map[net.Conn]bool // whether each stays until its client says "move"
 	leaving bool
 }
 
@@ -33,13 +34,16 @@ func transferMain(c config) error {
 		return err
 	}
 	s := &transferServer{conns: map[net.Conn]bool{}}
-	s.lineServer = &lineServer{m: m, config: c, listeners: map[string]net.Listener{}, talk: func(c net.Conn) { s.converse(c, nil) }}
-	if c.mode() != "no-taker" {
+	s.lineServer = &lineServer{
+		m: m, config: c, listeners: map[string]net.Listener{},
+		talk: func(c net.Conn) { s.converse(c, nil) },
+	}
+	if c.mode() != "no-handler" {
 		stop, err := m.HandleTransfers("lines", s.take)
 		if err != nil {
 			return err
 		}
-		if c.mode() == "stop-taking" {
+		if c.mode() == "stop-handler" {
 			stop()
 		}
 	}
@@ -59,7 +63,7 @@ func (s *transferServer) getReady(ctx context.Context) error {
 	return s.misbehave(ctx)
 }
 
-// take goes on with a connection of the previous process.
+// take serves a connection of an older process.
 func (s *transferServer) take(c net.Conn, state []byte) {
 	s.tell("Took", string(state), nil)
 	s.converse(c, state)
@@ -76,7 +80,7 @@ func (s *transferServer) tell(event, detail string, err error) {
 // past ends a Read.
 var past = time.Unix(1, 0)
 
-// converse answers the lines of a connection, of which something has come already.
+// converse answers the lines of a connection. The pending bytes were read before.
 func (s *transferServer) converse(c net.Conn, pending []byte) {
 	defer c.Close()
 	s.add(c)
@@ -121,7 +125,7 @@ func (s *transferServer) remove(c net.Conn) {
 	delete(s.conns, c)
 }
 
-// stay has a connection stay in this process, or move when it can.
+// stay makes a connection stay in this process, or move as soon as it can.
 func (s *transferServer) stay(c net.Conn, stays bool) {
 	s.guard.Lock()
 	defer s.guard.Unlock()
@@ -145,9 +149,11 @@ func (s *transferServer) reply(c net.Conn, line string) string {
 	return s.answer(c, line)
 }
 
-// tune gives a connection other options than package net does.
+// tune sets options that differ from those of package net.
 func tune(c *net.TCPConn) string {
-	config := net.KeepAliveConfig{Enable: true, Idle: 77 * time.Second, Interval: 7 * time.Second, Count: 2}
+	config := net.KeepAliveConfig{
+		Enable: true, Idle: 77 * time.Second, Interval: 7 * time.Second, Count: 2,
+	}
 	return fmt.Sprint(errors.Join(c.SetNoDelay(false), c.SetKeepAliveConfig(config)))
 }
 
@@ -160,12 +166,14 @@ func tuning(c net.Conn) (answer string) {
 		status, _ := unix.FcntlInt(fd, unix.F_GETFL, 0)
 		flags, _ := unix.FcntlInt(fd, unix.F_GETFD, 0)
 		noDelay, _ := unix.GetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_NODELAY)
-		answer = fmt.Sprintf("nonblock=%v cloexec=%v nodelay=%d ", status&unix.O_NONBLOCK != 0, flags&unix.FD_CLOEXEC != 0, noDelay)
+		answer = fmt.Sprintf("nonblock=%v cloexec=%v nodelay=%d ",
+			status&unix.O_NONBLOCK != 0, flags&unix.FD_CLOEXEC != 0, noDelay)
 	})
 	return answer + keepAlive(c)
 }
 
-// leave is the drain. In some modes it does something to one of the processes, when all connections that do not stay are offered.
+// leave is the drain. In some modes it kills one of the processes once all connections that do not
+// stay are offered.
 func (s *transferServer) leave(ctx context.Context) error {
 	mode := s.config.mode()
 	successor := s.m.Status().Successor
@@ -173,24 +181,24 @@ func (s *transferServer) leave(ctx context.Context) error {
 		mode = ""
 	}
 	if strings.HasSuffix(mode, "-while-silent") {
-		if err := stopParent(successor.PID); err != nil { // it is no parent, but stops as one
+		if err := stopParent(successor.PID); err != nil { // it is a child, but stops like one
 			return err
 		}
 	}
 	offered := s.interrupt()
 	switch mode {
 	case "kill-old-while-silent":
-		s.awaitOffers(ctx, offered)
+		awaitOffers(ctx, successor.PID, offered)
 		_ = unix.Kill(os.Getpid(), unix.SIGKILL)
 		select {}
 	case "kill-new-while-silent":
-		s.awaitOffers(ctx, offered)
+		awaitOffers(ctx, successor.PID, offered)
 		_ = unix.Kill(successor.PID, unix.SIGKILL)
 	}
 	return s.drain(ctx)
 }
 
-// interrupt has the connections move that do not stay, and counts them.
+// interrupt makes the connections move that do not stay, and counts them.
 func (s *transferServer) interrupt() (n int) {
 	s.guard.Lock()
 	defer s.guard.Unlock()
@@ -204,17 +212,25 @@ func (s *transferServer) interrupt() (n int) {
 	return n
 }
 
-// awaitOffers waits until so many connections are offered to a successor that answers nothing.
-func (s *transferServer) awaitOffers(ctx context.Context, n int) {
-	t := s.m.successor.Load().outlet.present()
-	waiting := func() int {
-		t.mu.Lock()
-		defer t.mu.Unlock()
-		return len(t.waiting)
-	}
-	for waiting() < n && ctx.Err() == nil {
+// awaitOffers waits until a process that reads nothing is offered n connections.
+func awaitOffers(ctx context.Context, pid, n int) {
+	for queuedDescriptors(pid) < n && ctx.Err() == nil {
 		time.Sleep(time.Millisecond)
 	}
-	t.turn <- struct{}{} // the last one is sent
-	<-t.turn
+}
+
+// queuedDescriptors counts the descriptors that were sent to a process over its unix sockets, and
+// not yet received.
+func queuedDescriptors(pid int) (n int) {
+	dir := fmt.Sprintf("/proc/%d/fdinfo/", pid)
+	entries, _ := os.ReadDir(dir)
+	for _, e := range entries {
+		info, _ := os.ReadFile(dir + e.Name())
+		if _, rest, ok := strings.Cut(string(info), "scm_fds:"); ok {
+			queued := 0
+			_, _ = fmt.Sscan(rest, &queued)
+			n += queued
+		}
+	}
+	return n
 }

@@ -16,7 +16,10 @@ import (
 func startTransferring(t *testing.T) *service {
 	t.Helper()
 	return start(t, "transferring", config{
-		Listen:      []endpoint{{Network: "tcp", Address: "127.0.0.1:0"}, {Network: "unix", Address: filepath.Join(t.TempDir(), "s")}},
+		Listen: []endpoint{
+			{Network: "tcp", Address: "127.0.0.1:0"},
+			{Network: "unix", Address: filepath.Join(t.TempDir(), "s")},
+		},
 		MaxDraining: 25,
 	})
 }
@@ -29,35 +32,39 @@ func (s *service) own() *client {
 	return c
 }
 
-// says asks on a connection of which it is known which generation serves it; 0 is any.
+// says sends a line, which that generation must answer.
 func (s *service) says(c *client, line string, generation int) {
 	s.t.Helper()
 	answer, err := c.ask(line)
-	if err != nil || !strings.HasPrefix(answer, line+" ") || generation != 0 && !strings.HasPrefix(answer, fmt.Sprintf("%s %d ", line, generation)) {
-		s.t.Fatalf("asked %q and got %q, %v, where generation %d is to answer", line, answer, err, generation)
+	if err != nil || !strings.HasPrefix(answer, fmt.Sprintf("%s %d ", line, generation)) {
+		s.t.Fatalf("asked %q and got %q, %v, where generation %d is to answer",
+			line, answer, err, generation)
 	}
 }
 
-// wantSockets waits until a process has so many sockets, which it is asked for on a connection.
+// wantSockets waits until the process that serves a connection has that many sockets.
 func (s *service) wantSockets(c *client, want int) {
 	s.t.Helper()
 	var got census
-	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+	deadline := time.Now().Add(patience)
+	for ; time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
 		got = heldCensus(s.t, c)
-		if n := strings.Count(strings.Join(got.Descriptors, "\n"), "socket:["); n == want && len(got.Env) == 0 {
+		n := strings.Count(strings.Join(got.Descriptors, "\n"), "socket:[")
+		if n == want && len(got.Env) == 0 {
 			return
 		}
 	}
-	s.t.Errorf("the process has not %d sockets, but %+v", want, got)
+	s.t.Errorf("the process should have %d sockets, and has %+v", want, got)
 }
 
-// awaitCount waits until there are so many such events.
+// awaitCount waits until there are n such events.
 func (s *service) awaitCount(what string, n int, meant func(printed) bool) {
 	s.t.Helper()
 	awaitThat(s.t, what, func() bool { return s.count(meant) >= n })
 }
 
-// Twenty upgrades under load, and no client has to connect anew. What has come of a line goes with its connection.
+// Over twenty upgrades under load, no client has to connect again. The part of a line that was read
+// travels with its connection.
 func TestConnectionsOutliveTwentyUpgrades(t *testing.T) {
 	t.Parallel()
 	s := startTransferring(t)
@@ -83,7 +90,7 @@ func TestConnectionsOutliveTwentyUpgrades(t *testing.T) {
 	l.awaitGeneration(21)
 	s.says(half, "whole", 21)
 	for generation := range 20 {
-		s.awaitEvent("the number of those that were transferred", "DrainFinished", generation+1, "transferred=")
+		s.awaitEvent("the number of transfers", "DrainFinished", generation+1, "transferred=")
 	}
 	s.awaitParentExit(21)
 	s.awaitCensus(before)
@@ -105,10 +112,10 @@ func TestTransferredConnectionKeepsItsOptions(t *testing.T) {
 		s.awaitParentExit(generation)
 		s.says(c, "who", generation)
 		if got := obey(t, c, "tuning"); got != want {
-			t.Errorf("generation %d: the connection has %s, and not %s", generation, got, want)
+			t.Errorf("generation %d: the connection has %s instead of %s", generation, got, want)
 		}
 		if got := obey(t, tuned, "tuning"); got != wantTuned {
-			t.Errorf("generation %d: the other one has %s, and not %s", generation, got, wantTuned)
+			t.Errorf("generation %d: the tuned one has %s, not %s", generation, got, wantTuned)
 		}
 	}
 }
@@ -134,7 +141,8 @@ func TestSeveralGenerationsTransferAtOnce(t *testing.T) {
 		if _, err := fmt.Fprintln(c, "to the last"); err != nil {
 			t.Fatal(err)
 		}
-		if answer, err := c.in.ReadString('\n'); err != nil || !strings.HasPrefix(answer, "to the last ") {
+		answer, err := c.in.ReadString('\n')
+		if err != nil || !strings.HasPrefix(answer, "to the last ") {
 			t.Fatalf("%q, %v", answer, err)
 		}
 	}
@@ -145,7 +153,7 @@ func TestSeveralGenerationsTransferAtOnce(t *testing.T) {
 	s.wantSockets(held[0], 2+len(held))
 }
 
-// What a process transfers goes to the one that serves, however many there were between the two.
+// A transferred connection goes to the process that serves, past any number of processes between.
 func TestTransfersGoToWhoServes(t *testing.T) {
 	s := startTransferring(t)
 	held := []*client{s.own(), s.own(), s.own()}
@@ -166,7 +174,8 @@ func TestTransfersGoToWhoServes(t *testing.T) {
 	s.wantSockets(held[0], 2+len(held))
 }
 
-// A process that has transferred all it could has nothing of it left, while it drains because of another connection.
+// A process keeps nothing of the connections that it has transferred, while it drains because of
+// another one.
 func TestNothingIsLeftOfTransferredConnections(t *testing.T) {
 	s := startTransferring(t)
 	kept := s.own()
@@ -183,7 +192,7 @@ func TestNothingIsLeftOfTransferredConnections(t *testing.T) {
 
 // What the successor refuses stays where it is.
 func TestRefusedConnectionsStay(t *testing.T) {
-	for mode, reason := range map[string]string{"no-taker": "no function for", "stop-taking": "no function for"} {
+	for _, mode := range []string{"no-handler", "stop-handler"} {
 		t.Run(mode, func(t *testing.T) {
 			t.Parallel()
 			s := startTransferring(t)
@@ -193,7 +202,8 @@ func TestRefusedConnectionsStay(t *testing.T) {
 			kept := func(p printed) bool { return p.Event == "Kept" }
 			s.awaitCount("all to stay", l.n, kept)
 			s.Await("the reason", func(p printed) bool {
-				return kept(p) && strings.Contains(p.Err, ErrRefused.Error()) && strings.Contains(p.Err, reason)
+				return kept(p) &&
+					strings.Contains(p.Err, ErrRefused.Error()+": the new process has no handler")
 			})
 			l.awaitMore()
 			l.awaitGeneration(1)
@@ -213,18 +223,23 @@ func TestSuccessorAtItsDescriptorLimit(t *testing.T) {
 			s := startTransferring(t)
 			l := startLoyal(s, 4)
 			s.misbehave(fmt.Sprint("nofile ", c.free))
-			if err := unix.Kill(s.PIDs()[0], unix.SIGHUP); err != nil { // another connection would need a descriptor
+			// Another connection would need a descriptor: the upgrade begins with a signal.
+			if err := unix.Kill(s.PIDs()[0], unix.SIGHUP); err != nil {
 				t.Fatal(err)
 			}
 			took := func(p printed) bool { return p.Event == "Took" }
 			refused := func(p printed) bool {
-				return p.Event == "Kept" && strings.Contains(p.Err, ErrRefused.Error()) && strings.Contains(p.Err, "too many open")
+				return p.Event == "Kept" && strings.Contains(p.Err, ErrRefused.Error()) &&
+					strings.Contains(p.Err, "too many open")
 			}
-			s.awaitCount("all connections to be somewhere", l.n, func(p printed) bool { return took(p) || refused(p) })
+			either := func(p printed) bool { return took(p) || refused(p) }
+			s.awaitCount("all connections to be somewhere", l.n, either)
 			l.awaitMore()
 			n := s.count(took)
-			if stayed, _ := l.missing(func(h heard) bool { return h.generation == 2 }); n < c.least || n > c.most || len(stayed) != l.n-n {
-				t.Errorf("%d connections of %d were taken, and %d are served by the old process", n, l.n, len(stayed))
+			stayed, _ := l.missing(func(h heard) bool { return h.generation == 2 })
+			if n < c.least || n > c.most || len(stayed) != l.n-n {
+				t.Errorf("%d connections of %d were taken, and the old process serves %d",
+					n, l.n, len(stayed))
 			}
 			l.end(t)
 			s.awaitParentExit(2)
@@ -232,7 +247,7 @@ func TestSuccessorAtItsDescriptorLimit(t *testing.T) {
 	}
 }
 
-// Before an upgrade, and after one that has failed, there is nobody to take a connection.
+// Before an upgrade, and after a failed one, nobody can take a connection.
 func TestTransferWithoutSuccessor(t *testing.T) {
 	s := startTransferring(t)
 	c := s.own()
@@ -243,7 +258,8 @@ func TestTransferWithoutSuccessor(t *testing.T) {
 				t.Fatalf("Upgrade returned %q", got)
 			}
 		}
-		if got := obey(t, c, "transfer"); got != `grace: transfer a connection to "lines": `+ErrNoSuccessor.Error() {
+		want := `grace: transfer a connection to "lines": ` + ErrNoSuccessor.Error()
+		if got := obey(t, c, "transfer"); got != want {
 			t.Errorf("after %q: %s", mode, got)
 		}
 		s.says(c, "who", 1)

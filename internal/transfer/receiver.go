@@ -1,0 +1,157 @@
+package transfer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/go-grace/grace/internal/fds"
+	"github.com/go-grace/grace/internal/handoff"
+)
+
+// goneTimeout bounds the time from the end of a link to the end of the process behind it.
+const goneTimeout = 10 * time.Second
+
+// Receiver takes the connections that one older generation offers.
+type Receiver struct {
+	generation int
+	link       *handoff.Link
+	gone       <-chan struct{}
+	handlers   *Handlers
+
+	ended   atomic.Bool // nothing more is offered
+	sending sync.Mutex  // held by whoever sends over the link
+	unsure  []*call     // those for which Taken could not be sent; Run alone uses it
+}
+
+// NewReceiver makes a Receiver for an older generation. It takes the link. The caller closes gone
+// when the process of that generation is gone.
+func NewReceiver(
+	generation int, l *handoff.Link, gone <-chan struct{}, handlers *Handlers,
+) *Receiver {
+	return &Receiver{generation: generation, link: l, gone: gone, handlers: handlers}
+}
+
+// Run takes connections until the link or ctx ends, and closes the link. The calls of handlers may
+// take longer.
+func (r *Receiver) Run(ctx context.Context) {
+	defer r.Close()
+	r.settle(ctx, r.takeOffers(ctx))
+}
+
+// Ended reports whether the older generation offers nothing more.
+func (r *Receiver) Ended() bool { return r.ended.Load() }
+
+// Close closes the link. What is still offered stays with the older generation.
+func (r *Receiver) Close() {
+	r.ended.Store(true)
+	_ = r.link.Close()
+}
+
+var errRevoked = errors.New("the old process keeps the connections that were not answered")
+
+// takeOffers answers offers. It returns why there are no more: io.EOF if the link has ended, and
+// nothing was revoked.
+func (r *Receiver) takeOffers(ctx context.Context) error {
+	for {
+		msg, file, err := r.link.ReceiveWith(ctx)
+		if err != nil {
+			return err
+		}
+		if offer, ok := msg.(*handoff.Offer); ok {
+			r.consider(ctx, offer, file)
+			continue
+		}
+		_ = file.Close() // nil, unless the other side errs
+		if _, ok := msg.(*handoff.Revoked); ok {
+			return errRevoked
+		}
+		return fmt.Errorf("%w: the old process sent %s instead of Offer",
+			handoff.ErrProtocol, handoff.Name(msg))
+	}
+}
+
+// consider answers an offer. It must not touch the connection before the old process can know that
+// it is taken.
+func (r *Receiver) consider(ctx context.Context, offer *handoff.Offer, file *os.File) {
+	c, err := r.open(offer, file)
+	if err != nil {
+		_ = r.send(ctx, &handoff.Refused{Seq: offer.Seq, Reason: handoff.Reason(err)})
+		return
+	}
+	if err := r.send(ctx, &handoff.Taken{Seq: offer.Seq}); err != nil {
+		r.unsure = append(r.unsure, c)
+		return
+	}
+	go c.run() // ends with the handler
+}
+
+var errLost = errors.New("the descriptor was lost: the new process may have too many open")
+
+// open begins a call for the connection in the file. It takes the file, which is nil if it was lost
+// on its way.
+func (r *Receiver) open(offer *handoff.Offer, file *os.File) (*call, error) {
+	if file == nil {
+		return nil, errLost
+	}
+	c, err := r.handlers.begin(offer.Name)
+	if err != nil {
+		return nil, errors.Join(err, file.Close())
+	}
+	c.state = []byte(offer.State)
+	c.conn, err = fds.OpenConn(file)
+	if err != nil {
+		c.end()
+		return nil, err
+	}
+	return c, nil
+}
+
+func (r *Receiver) send(ctx context.Context, answer handoff.Message) error {
+	r.sending.Lock()
+	defer r.sending.Unlock()
+	return r.link.Send(ctx, answer)
+}
+
+// redirect tells the older generation to offer its connections over another link. If that fails,
+// the generation has ended.
+func (r *Receiver) redirect(ctx context.Context, to *handoff.Link) {
+	r.sending.Lock()
+	defer r.sending.Unlock()
+	_ = r.link.SendWith(ctx, &handoff.Redirect{}, to)
+}
+
+// settle decides to whom the unsure connections belong, after the offers ended with an error. An
+// old process that died before it could revoke them no longer uses them.
+func (r *Receiver) settle(ctx context.Context, end error) {
+	if len(r.unsure) == 0 {
+		return
+	}
+	//nolint:errorlint // an end within a message matches io.EOF too, but is not a clean one
+	ours := end == io.EOF && r.awaitGone(ctx)
+	for _, c := range r.unsure {
+		if ours {
+			go c.run() // ends with the handler
+		} else {
+			c.cancel()
+		}
+	}
+	r.unsure = nil
+}
+
+// awaitGone waits for the end of the older generation's process, and reports whether it came.
+func (r *Receiver) awaitGone(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, goneTimeout)
+	defer cancel()
+	select {
+	case <-r.gone:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
