@@ -249,6 +249,7 @@ func (a *attempt) commit(ctx context.Context) error {
 		return err
 	}
 	a.m.sockets.HandOver()
+	a.m.shutGate()
 	a.redirects.Send(ctx)
 	return nil
 }

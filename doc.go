@@ -69,7 +69,8 @@
 //
 // In a successor, Accept of a listener from Listen and the reads of a connection from ListenPacket wait until the handoff is
 // committed. Servers can therefore start before the process is ready, and a start-up that fails later has taken no
-// connection with it. For a moment after the commit both processes accept; each finishes what it has accepted.
+// connection with it. In the old process they wait from the commit on: when Upgrade has returned, the successor alone accepts and
+// reads. For a moment before that both may; each finishes what it has accepted.
 //
 // A unix socket keeps its path for as long as some generation serves it. The path is removed at the end by the generation that
 // ends the service, never if a service manager has made it, and not if another socket has taken it meanwhile. A path that a
@@ -168,8 +169,8 @@
 // Linux, macOS and the BSDs can upgrade. On Windows, Listen and Run work, and Upgrade returns an error that matches
 // [errors.ErrUnsupported]; so it does in a process that is PID 1, whose end would be that of its container.
 //
-// The typed Listen functions return the standard library's own types, which accept at once in a successor, and lose the
-// keep-alive of their [net.ListenConfig] when they are inherited. Two processes that read one UDP socket take each other's
+// The typed Listen functions return the standard library's own types, which accept at once in a successor, keep accepting in the
+// old process until they are closed, and lose the keep-alive of their [net.ListenConfig] when they are inherited. Two processes that read one UDP socket take each other's
 // packets: that is harmless for protocols of one question and one answer, and not for QUIC.
 //
 // A listener that was opened with Multipath TCP, the default of package net, stays what it is over upgrades; so does one

@@ -28,7 +28,7 @@ func (m *Manager) drain(upgraded bool) {
 	err := errors.Join(m.hooks.drain(ctx), m.sockets.Close(), m.pidFile.remove())
 	m.passing.forget()
 	m.received.close(m.life.stopped())
-	m.gate.open() // who waits at it finds the socket closed
+	m.gate.Release() // all sockets are closed
 	m.handlers.Close()
 	err = errors.Join(err, m.work.wait(ctx))
 	end := DrainFinished{Duration: time.Since(start), Cut: countCut(doors), Err: err}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/go-grace/grace/internal/fds"
+	"github.com/go-grace/grace/internal/gate"
 	"github.com/go-grace/grace/internal/handoff"
 	"github.com/go-grace/grace/internal/process"
 	"github.com/go-grace/grace/internal/transfer"
@@ -22,7 +23,7 @@ type Manager struct {
 	generation int
 	program    program // what successors execute
 	sockets    *fds.Set
-	gate       *gate
+	gate       *gate.Gate
 	hooks      *hooks
 	life       *lifecycle
 	signals    *signals
@@ -117,7 +118,7 @@ func newManager(o options, prog program, from inheritance, wires wiring, sig *si
 		generation: from.generation,
 		program:    prog,
 		sockets:    from.sockets,
-		gate:       newGate(),
+		gate:       gate.New(),
 		life:       newLifecycle(),
 		signals:    sig,
 		pidFile:    pidFile{o.pidFile},
@@ -138,7 +139,7 @@ func newManager(o options, prog program, from inheritance, wires wiring, sig *si
 	m.ancestors = &ancestors{m: m}
 	m.ancestors.add(from.ancestors...)
 	if m.parent == nil {
-		m.gate.open()
+		m.gate.Open()
 	}
 	if from.warning != nil {
 		m.emit(Warned{from.warning})

@@ -79,6 +79,7 @@ func (a *attempt) yield() {
 	a.succ.sender.Close()
 	a.redirects.Close()
 	m.sockets.HandOver()
+	m.shutGate()
 	if m.opts.probation > 0 {
 		m.emit(Warned{fmt.Errorf("no probation: %w, and serves", errForeign)})
 	}

@@ -40,7 +40,7 @@ func newLegacyParent(pid int) (*parent, error) {
 // supersede begins to serve beside a legacy parent, and ends that.
 func (m *Manager) supersede() {
 	m.parent.served.Store(true)
-	m.gate.open()
+	m.gate.Open()
 	m.settle()
 	m.parent.due = m.dismiss(m.parent.ancestor)
 	m.ancestors.add(m.parent.ancestor)

@@ -38,6 +38,7 @@ type config struct {
 	MaxDraining int
 	EndOldest   bool
 	Probation   time.Duration
+	KeepOpen    bool // the drain leaves the listeners open
 
 	KeepAlive string // of the connections: "off", "idle" or "config"
 
@@ -98,7 +99,11 @@ func linesMain(c config) error {
 	case "hang-before-run":
 		time.Sleep(time.Hour)
 	}
-	return m.Run(context.Background())
+	if err := m.Run(context.Background()); err != nil {
+		return err
+	}
+	s.accepting.Wait() // whoever has closed the listeners, no Accept is left waiting
+	return nil
 }
 
 func (c config) mode() string {
@@ -174,14 +179,15 @@ func printRecord(r Record) {
 }
 
 type lineServer struct {
-	m        *Manager
-	config   config
-	work     sync.WaitGroup
-	draining atomic.Bool
-	cancel   atomic.Pointer[context.CancelCauseFunc]               // of the Upgrade that runs
-	more     func(command, arg string) (answer string, known bool) // commands of another program; nil if there are none
-	caller   func() context.Context                                // of Upgrade; nil is the background
-	talk     func(net.Conn)                                        // serves a connection of another program; nil is serve
+	m         *Manager
+	config    config
+	accepting sync.WaitGroup
+	work      sync.WaitGroup // connections
+	draining  atomic.Bool
+	cancel    atomic.Pointer[context.CancelCauseFunc]               // of the Upgrade that runs
+	more      func(command, arg string) (answer string, known bool) // commands of another program; nil if there are none
+	caller    func() context.Context                                // of Upgrade; nil is the background
+	talk      func(net.Conn)                                        // serves a connection of another program; nil is serve
 
 	mu        sync.Mutex
 	listeners map[string]net.Listener
@@ -203,7 +209,7 @@ func (s *lineServer) listen(e endpoint) error {
 	if s.talk != nil {
 		serve = s.talk
 	}
-	s.work.Go(func() {
+	s.accepting.Go(func() {
 		for c, err := ln.Accept(); err == nil; c, err = ln.Accept() {
 			s.work.Go(func() { serve(c) })
 		}
@@ -245,11 +251,10 @@ func (s *lineServer) veto(context.Context, Process) error {
 
 func (s *lineServer) drain(ctx context.Context) error {
 	s.draining.Store(true)
-	s.mu.Lock()
-	for _, ln := range s.listeners {
-		_ = ln.Close()
+	if !s.config.KeepOpen {
+		s.closeListeners()
+		s.accepting.Wait() // a connection that was accepted just before counts as work
 	}
-	s.mu.Unlock()
 	done := make(chan struct{})
 	go func() { s.work.Wait(); close(done) }()
 	select {
@@ -257,6 +262,14 @@ func (s *lineServer) drain(ctx context.Context) error {
 		return nil
 	case <-ctx.Done():
 		return context.Cause(ctx)
+	}
+}
+
+func (s *lineServer) closeListeners() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, ln := range s.listeners {
+		_ = ln.Close()
 	}
 }
 

@@ -4,8 +4,10 @@ import (
 	"context"
 	"net"
 	"slices"
+	"time"
 
 	"github.com/go-grace/grace/internal/fds"
+	"github.com/go-grace/grace/internal/gate"
 )
 
 // ListenOption says more about one socket.
@@ -55,17 +57,24 @@ type Socket struct {
 // The context bounds the look-up of names and, while an upgrade is deciding whether it succeeds, the wait for its end: a
 // socket that is opened then would not be handed over.
 //
-// The listener embeds a [*net.TCPListener] or [*net.UnixListener]. In a successor, its Accept waits until the handoff is
-// committed. It gives the connections of inherited listeners the keep-alive of the ListenConfig, which package net forgets.
-// The caller closes it; a listener that was closed is not handed over, and its port is free. The path of a unix socket is
-// removed by Close, or when the process stops, unless the socket was handed over, or had been given to us by a service
-// manager; SetUnlinkOnClose should not be called.
+// The listener embeds a [*net.TCPListener] or [*net.UnixListener]. In a successor, its Accept waits
+// until the handoff is committed. In the old process, Accept returns nothing more once a successor
+// serves: when Upgrade returns nil, every new connection is the successor's. Accept, blocked or
+// called later, then waits until the listener is closed, which the end of the drain does at the
+// latest, or until its deadline passes. The Read of its RawConn waits likewise. A duplicate made by
+// File does not wait.
+//
+// An inherited listener gives its connections the keep-alive of the ListenConfig, which package net
+// forgets. The caller closes the listener; one that was closed is not handed over, and its port is
+// free. The path of a unix socket is removed by Close, or when the process stops, unless the socket
+// was handed over, or had been given to us by a service manager; SetUnlinkOnClose should not be
+// called.
 func (m *Manager) Listen(ctx context.Context, network, address string, opts ...ListenOption) (net.Listener, error) {
 	sock, config, err := m.open(ctx, streams, network, address, opts)
 	if err != nil {
 		return nil, err
 	}
-	return newListener(sock, m.gate, config), nil
+	return gate.NewListener(sock, m.gate, config), nil
 }
 
 // ListenTCP is [net.ListenTCP] with a socket chosen as by [Manager.Listen]. The listener is the standard library's own, so
@@ -95,16 +104,19 @@ func (m *Manager) ListenUnix(ctx context.Context, network string, laddr *net.Uni
 // ListenPacket is [net.ListenPacket] for the networks udp, udp4, udp6, unixgram and ip:protocol, with a socket chosen as by
 // [Manager.Listen].
 //
-// The connection embeds a [*net.UDPConn], [*net.UnixConn] or [*net.IPConn]. In a successor, its methods that read wait until
-// the handoff is committed, since two processes that read one socket take each other's packets. After that the old process
-// should stop reading soon; what it has read, it should answer before it closes the connection. A read deadline that has passed
-// ends the reads and nothing else: what they have not taken waits for the successor.
+// The connection embeds a [*net.UDPConn], [*net.UnixConn] or [*net.IPConn]. Two processes that read
+// one socket take each other's packets. In a successor, the methods that read therefore wait until
+// the handoff is committed. In the old process they return nothing more once a successor serves:
+// when Upgrade returns nil, every new packet is the successor's. A read, blocked or begun later,
+// then waits until the connection is closed, or until its deadline passes. So does the Read of its
+// RawConn, with which libraries read many packets at once. Writes go on: the old process should
+// answer what it has read before it closes the connection.
 func (m *Manager) ListenPacket(ctx context.Context, network, address string, opts ...ListenOption) (net.PacketConn, error) {
 	sock, _, err := m.open(ctx, packets, network, address, opts)
 	if err != nil {
 		return nil, err
 	}
-	return newPacketConn(sock, m.gate), nil
+	return gate.NewPacketConn(sock, m.gate), nil
 }
 
 // ListenUDP is [net.ListenUDP] with a socket chosen as by [Manager.Listen]. The connection is the standard library's own, so
@@ -195,6 +207,19 @@ type askedAddr struct{ ask fds.Ask }
 
 func (a askedAddr) Network() string { return a.ask.Network }
 func (a askedAddr) String() string  { return a.ask.Address }
+
+// shutTimeout bounds the wait for calls that take something from the system. They end at once,
+// unless they block a thread.
+const shutTimeout = time.Second
+
+// shutGate ends accepting and reading in this process, because a successor serves.
+func (m *Manager) shutGate() {
+	ctx, cancel := context.WithTimeoutCause(context.Background(), shutTimeout, ErrTimeout)
+	defer cancel()
+	if err := m.gate.Shut(ctx); err != nil {
+		m.emit(Warned{err})
+	}
+}
 
 func describeSocket(s *fds.Socket) Socket {
 	r := s.Record()

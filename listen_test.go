@@ -5,14 +5,9 @@ import (
 	"errors"
 	"io"
 	"net"
-	"os"
 	"path/filepath"
 	"syscall"
 	"testing"
-	"testing/synctest"
-	"time"
-
-	"github.com/go-grace/grace/internal/fds"
 )
 
 func TestListenFunctions(t *testing.T) {
@@ -105,106 +100,6 @@ func TestClosedTypedListenerIsNotHandedOver(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.Close()
-}
-
-// gated gives a listener and a packet connection of a successor that waits for its commit.
-func gated(t *testing.T) (*gate, *tcpListener, *udpConn) {
-	t.Helper()
-	set := fds.New()
-	t.Cleanup(func() {
-		if err := set.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	ln, err := set.Open(t.Context(), fds.Ask{Network: "tcp", Address: "127.0.0.1:0"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	pc, err := set.Open(t.Context(), fds.Ask{Network: "udp", Address: "127.0.0.1:0"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	g := newGate()
-	return g, newListener(ln, g, net.ListenConfig{}).(*tcpListener), newPacketConn(pc, g).(*udpConn)
-}
-
-func TestGateHoldsUntilItOpens(t *testing.T) {
-	g, ln, pc := gated(t)
-	client, err := net.Dial("tcp", ln.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer client.Close()
-	sender, err := net.Dial("udp", pc.LocalAddr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer sender.Close()
-	if _, err := sender.Write([]byte("x")); err != nil {
-		t.Fatal(err)
-	}
-	// Both could go on at once; that they do not is seen by a deadline, which ends only a wait.
-	for name, wait := range map[string]func() error{
-		"Accept":    func() error { _, err := ln.Accept(); return err },
-		"AcceptTCP": func() error { _, err := ln.AcceptTCP(); return err },
-		"Read":      func() error { _, err := pc.Read(make([]byte, 1)); return err },
-		"ReadFrom":  func() error { _, _, err := pc.ReadFrom(make([]byte, 1)); return err },
-		"ReadMsgUDP": func() error {
-			_, _, _, _, err := pc.ReadMsgUDP(make([]byte, 1), nil)
-			return err
-		},
-	} {
-		soon := time.Now().Add(20 * time.Millisecond)
-		if err := errors.Join(ln.SetDeadline(soon), pc.SetReadDeadline(soon)); err != nil {
-			t.Fatal(err)
-		}
-		if err := wait(); !errors.Is(err, os.ErrDeadlineExceeded) {
-			t.Errorf("%s returned %v behind a closed gate", name, err)
-		}
-	}
-	if err := errors.Join(ln.SetDeadline(time.Time{}), pc.SetDeadline(time.Time{})); err != nil {
-		t.Fatal(err)
-	}
-	go g.open()
-	in, err := ln.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
-	in.Close()
-	if _, _, err := pc.ReadFrom(make([]byte, 1)); err != nil {
-		t.Fatal(err)
-	}
-}
-
-func TestCloseEndsAWaitAtTheGate(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		turn := turnstile{gate: newGate()}
-		result := make(chan error, 1)
-		go func() { result <- turn.pass() }()
-		synctest.Wait()
-		turn.close()
-		if err := <-result; !errors.Is(err, net.ErrClosed) {
-			t.Errorf("the wait ended with %v", err)
-		}
-		if err := turn.pass(); !errors.Is(err, net.ErrClosed) {
-			t.Errorf("a later wait ended with %v", err)
-		}
-	})
-}
-
-func TestDeadlineAtTheGateCanBeMoved(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		turn := turnstile{gate: newGate()}
-		turn.setDeadline(time.Now().Add(time.Second))
-		began := time.Now()
-		time.AfterFunc(500*time.Millisecond, func() { turn.setDeadline(time.Now().Add(time.Hour)) })
-		if err := turn.pass(); !errors.Is(err, os.ErrDeadlineExceeded) {
-			t.Errorf("the wait ended with %v", err)
-		}
-		if took := time.Since(began); took != time.Hour+500*time.Millisecond {
-			t.Errorf("the wait took %v", took)
-		}
-	})
 }
 
 func TestAcceptErrorsAreThoseOfPackageNet(t *testing.T) {

@@ -50,7 +50,7 @@ func (m *Manager) succeed(ctx context.Context, op *operation) error {
 		return err
 	}
 	m.parent.served.Store(true)
-	m.gate.open()
+	m.gate.Open()
 	m.settle()
 	// Until it has read Serving, it does not drain: it may serve on, and say so by Abort.
 	m.parent.due = time.Now().Add(max(m.parent.drain, commitTimeout) + overdueGrace)
@@ -79,7 +79,7 @@ func (m *Manager) standTrial(ctx context.Context, op *operation, trial *handoff.
 	op.onProbation()
 	m.emit(ProbationStarted{Timeout: trial.Probation})
 	start := time.Now()
-	m.gate.open()
+	m.gate.Open()
 	msg, err := m.parent.link.Receive(ctx)
 	err = m.decide(ctx, msg, err)
 	m.emit(ProbationFinished{Duration: time.Since(start), Err: err})

@@ -114,9 +114,12 @@ func (s *service) dial() *client {
 }
 
 // dialAny opens a connection to whoever accepts it.
-func (s *service) dialAny() *client {
+func (s *service) dialAny() *client { return s.dialTo(0) }
+
+// dialTo opens a connection to the nth endpoint.
+func (s *service) dialTo(n int) *client {
 	s.t.Helper()
-	conn, err := net.Dial(s.network(0), s.addr(0))
+	conn, err := net.Dial(s.network(n), s.addr(n))
 	if err != nil {
 		s.t.Fatalf("dial: %v", err)
 	}

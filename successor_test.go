@@ -56,7 +56,7 @@ func ready(ctx context.Context, m *Manager) <-chan error {
 	return result
 }
 
-func isOpen(m *Manager) bool { return m.gate.isOpen.Load() }
+func isOpen(m *Manager) bool { return m.gate.IsOpen() }
 
 func TestSuccessorServesWhenItIsTold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
