@@ -1,6 +1,11 @@
 package fds
 
-import "slices"
+import (
+	"maps"
+	"net"
+	"net/netip"
+	"slices"
+)
 
 // ListenerID identifies a listener, so that its connections can be told from others after it is
 // closed.
@@ -15,18 +20,57 @@ func (id ListenerID) String() string {
 	return id.record.String()
 }
 
-// ListenerIDs returns the identities of the open listeners.
-func (s *Set) ListenerIDs() []ListenerID {
-	var ids []ListenerID
-	for _, sock := range s.Sockets() {
-		_ = Control(sock.conn, func(fd int) error { // fails for a socket that was closed meanwhile
-			if f := inspect(fd); f.listening {
-				ids = append(ids, ListenerID{sock.Record(), f})
-			}
-			return nil
-		})
+// listenerID returns the identity of a listener; ok is false for other sockets.
+func (s *Socket) listenerID() (id ListenerID, ok bool) {
+	ln, ok := s.conn.(net.Listener)
+	if !ok {
+		return id, false
 	}
-	return ids
+	f := facts{kind: kindStream, listening: true}
+	switch a := ln.Addr().(type) { // it is known after the end of the descriptor too
+	case *net.TCPAddr:
+		f.address = netip.AddrPortFrom(a.AddrPort().Addr().Unmap(), uint16(a.Port))
+	case *net.UnixAddr:
+		f.family, f.path = familyUnix, a.Name
+		if a.Net == "unixpacket" {
+			f.kind = kindSeqpacket
+		}
+	}
+	return ListenerID{s.describe(), f}, true
+}
+
+// ListenerIDs returns the identities of the listeners, the closed ones included: their connections
+// may outlive them.
+func (s *Set) ListenerIDs() []ListenerID {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var ids []ListenerID
+	for _, sock := range s.held {
+		if id, ok := sock.listenerID(); ok {
+			ids = append(ids, id)
+		}
+	}
+	return slices.AppendSeq(ids, maps.Values(s.closed))
+}
+
+// remember keeps the identity of a listener that is closed; mu is held. Those without connections
+// are dropped when their number has doubled.
+func (s *Set) remember(sock *Socket) {
+	id, ok := sock.listenerID()
+	if !ok {
+		return
+	}
+	s.closed[id.facts] = id
+	if len(s.closed) < 2*s.closedKept+256 {
+		return
+	}
+	ids := slices.Collect(maps.Values(s.closed))
+	for i, n := range Connections(ids) {
+		if n == 0 {
+			delete(s.closed, ids[i].facts)
+		}
+	}
+	s.closedKept = len(s.closed)
 }
 
 // Connections counts the open connections of this process for each of the listeners that accepted

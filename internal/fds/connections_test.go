@@ -51,3 +51,47 @@ func TestConnections(t *testing.T) {
 		t.Errorf("after their end: %v", got)
 	}
 }
+
+// A listener is known by its connections after its end, whether or not the Set was told of that.
+func TestConnectionsOfClosedListeners(t *testing.T) {
+	s := New()
+	told := openAsk(t, s, Ask{Network: "tcp", Address: "127.0.0.1:0"})
+	unseen := openAsk(t, s, Ask{Network: "tcp", Address: "127.0.0.1:0", Bare: true})
+	var servers []net.Conn
+	for _, sock := range []*Socket{told, unseen} {
+		ln := sock.Conn().(net.Listener)
+		client, err := net.Dial("tcp", ln.Addr().String())
+		must(t, err)
+		defer client.Close()
+		server, err := ln.Accept()
+		must(t, err)
+		servers = append(servers, server)
+	}
+	must(t, told.Close())
+	must(t, unseen.Conn().Close())
+	total := func() (n int) {
+		for _, count := range Connections(s.ListenerIDs()) {
+			n += count
+		}
+		return n
+	}
+	if n := total(); n != 2 {
+		t.Errorf("%d connections", n)
+	}
+	for range 600 { // listeners that come and go without connections are not kept
+		must(t, openAsk(t, s, Ask{Network: "tcp", Address: "127.0.0.1:0"}).Close())
+	}
+	if n := len(s.ListenerIDs()); n > 260 {
+		t.Errorf("%d listeners are remembered", n)
+	}
+	if n := total(); n != 2 {
+		t.Errorf("%d connections", n)
+	}
+	for _, c := range servers {
+		must(t, c.Close())
+	}
+	if n := total(); n != 0 {
+		t.Errorf("%d connections after their end", n)
+	}
+	must(t, s.Close())
+}

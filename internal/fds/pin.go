@@ -1,6 +1,7 @@
 package fds
 
 import (
+	"errors"
 	"sync"
 	"syscall"
 )
@@ -33,6 +34,9 @@ func PinConn(c syscall.Conn) (*Pin, error) {
 	case fd := <-pinned:
 		return &Pin{fd: fd, release: sync.OnceFunc(func() { close(released) }), ended: ended}, nil
 	case <-ended:
+		if err == nil {
+			err = errors.New("its RawConn does not lend the descriptor")
+		}
 		return nil, err
 	}
 }

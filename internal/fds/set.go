@@ -28,14 +28,16 @@ type Set struct {
 	inherited    *inheritance
 	claimsEnded  bool // CloseUnclaimed or Close was called
 	ordinals     ordinals
-	held         []*Socket // in the order in which they were opened
-	pruned       int       // len(held) after the last search for sockets that were closed unseen
-	pathsPending []*Socket // closed while another process might serve them, see removePaths
+	held         []*Socket            // in the order in which they were opened
+	pruned       int                  // len(held) after the last search for sockets that were closed unseen
+	closed       map[facts]ListenerID // listeners that may still have connections
+	closedKept   int                  // len(closed) after the last look for such connections
+	pathsPending []*Socket            // closed while another process might serve them, see removePaths
 }
 
 // New returns a Set without inherited descriptors.
 func New() *Set {
-	return &Set{inherited: newInheritance(nil), ordinals: make(ordinals)}
+	return &Set{inherited: newInheritance(nil), ordinals: make(ordinals), closed: make(map[facts]ListenerID)}
 }
 
 // Open returns the socket that is asked for: an inherited one, or else a new one. While the sockets
@@ -163,6 +165,7 @@ func (s *Set) forgetClosed(of func(*Socket) bool) {
 	s.held = slices.DeleteFunc(s.held, func(sock *Socket) bool {
 		gone := sock.bare && of(sock) && !sock.open()
 		if gone {
+			s.remember(sock)
 			s.forget(sock)
 		}
 		return gone
@@ -190,6 +193,7 @@ func (s *Set) drop(sock *Socket) bool {
 		return false
 	}
 	s.held = slices.Delete(s.held, i, i+1)
+	s.remember(sock)
 	s.forget(sock)
 	return true
 }

@@ -30,7 +30,7 @@ type Socket struct {
 func (s *Socket) Conn() Conn { return s.conn }
 
 // describe returns the record for the next generation. Either mu of the Set is held, or nothing can
-// change any more.
+// change.
 func (s *Socket) describe() Record {
 	r := s.record
 	r.File = s.file
