@@ -1,0 +1,62 @@
+// Package wait waits for something, and not for longer than it may take.
+package wait
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// IsClosed reports whether a channel on which nothing is sent is closed.
+func IsClosed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
+}
+
+// Closed waits until the channel is closed. It reports false if d has passed or ctx has ended
+// before.
+func Closed(ctx context.Context, c <-chan struct{}, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-c:
+		return true
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+	return IsClosed(c)
+}
+
+// Call calls f and returns what it returns; if its context has ended by then, an error also matches
+// the cause of that. If f has not returned when the context has ended and the grace period has
+// passed, f is left behind.
+func Call(ctx context.Context, grace time.Duration, f func(context.Context) error) error {
+	result := make(chan error, 1)
+	go func() { result <- f(ctx) }() // ends with f
+	select {
+	case err := <-result:
+		return withCause(ctx, err)
+	case <-ctx.Done():
+	}
+	timer := time.NewTimer(grace)
+	defer timer.Stop()
+	select {
+	case err := <-result:
+		return withCause(ctx, err)
+	case <-timer.C:
+		return fmt.Errorf("has not returned %v after its deadline: %w", grace, context.Cause(ctx))
+	}
+}
+
+// withCause adds why the context has ended to the error of a function that was interrupted by it.
+func withCause(ctx context.Context, err error) error {
+	if cause := context.Cause(ctx); err != nil && cause != nil && !errors.Is(err, cause) {
+		return fmt.Errorf("%w: %w", cause, err)
+	}
+	return err
+}

@@ -1,0 +1,61 @@
+package wait
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+func TestClosed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := make(chan struct{})
+		began := time.Now()
+		if Closed(t.Context(), c, time.Minute) || time.Since(began) != time.Minute {
+			t.Errorf("an open channel counts as closed, or was not waited for: %v", time.Since(began))
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		began = time.Now()
+		if Closed(ctx, c, time.Minute) || time.Since(began) != time.Second {
+			t.Errorf("the context's end was not noticed: %v", time.Since(began))
+		}
+		time.AfterFunc(time.Second, func() { close(c) })
+		if !Closed(t.Context(), c, time.Minute) || !IsClosed(c) {
+			t.Error("a closed channel counts as open")
+		}
+		if !Closed(ctx, c, 0) {
+			t.Error("what is closed counts as open when there is no time")
+		}
+	})
+}
+
+func TestCall(t *testing.T) {
+	errOwn := errors.New("own")
+	for name, c := range map[string]struct {
+		takes time.Duration
+		want  error
+		after time.Duration
+	}{
+		"in time":             {time.Second, errOwn, time.Second},
+		"in the grace period": {61 * time.Second, errOwn, 61 * time.Second},
+		"too late":            {time.Hour, context.DeadlineExceeded, 62 * time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+				defer cancel()
+				began := time.Now()
+				err := Call(ctx, 2*time.Second, func(context.Context) error {
+					time.Sleep(c.takes) // fake
+					return errOwn
+				})
+				if !errors.Is(err, c.want) || time.Since(began) != c.after {
+					t.Errorf("%v after %v", err, time.Since(began))
+				}
+				time.Sleep(c.takes) // the function ends before the bubble
+			})
+		})
+	}
+}
