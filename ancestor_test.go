@@ -11,24 +11,26 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/go-grace/grace/graceevent"
 	"github.com/go-grace/grace/internal/fds"
+	"github.com/go-grace/grace/internal/generation"
 	"github.com/go-grace/grace/internal/handoff"
 )
 
 // recorder keeps the events of a Manager.
 type recorder struct {
 	mu     sync.Mutex
-	events []Event
+	events []graceevent.Event
 }
 
-func (r *recorder) Observe(rec Record) {
+func (r *recorder) Observe(_ context.Context, rec graceevent.Record) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.events = append(r.events, rec.Event)
 }
 
-// find gives the events of one type.
-func find[E Event](r *recorder) (found []E) {
+// find returns the events of one type.
+func find[E graceevent.Event](r *recorder) (found []E) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, e := range r.events {
@@ -39,7 +41,7 @@ func find[E Event](r *recorder) (found []E) {
 	return found
 }
 
-// newServing gives a Manager of generation 2 that serves, with the parent that it succeeds.
+// newServing returns a Manager of generation 2 that serves, with the parent that it succeeds.
 func newServing(t *testing.T, opts ...Option) (*Manager, *fakeParent, *recorder) {
 	t.Helper()
 	rec := &recorder{}
@@ -61,10 +63,10 @@ func TestOverdueParentIsSignalled(t *testing.T) {
 		var asked []Process
 		m.Append(Hook{OnParentKill: func(_ context.Context, p Process) error { asked = append(asked, p); return nil }})
 		began := time.Now()
-		if sig := <-p.signals; sig != syscall.SIGTERM || time.Since(began) != 30*time.Second+overdueGrace {
+		if sig := <-p.signals; sig != syscall.SIGTERM || time.Since(began) != 30*time.Second+generation.OverdueGrace {
 			t.Errorf("%v after %v", sig, time.Since(began))
 		}
-		if sig := <-p.signals; sig != syscall.SIGKILL || time.Since(began) != 30*time.Second+overdueGrace+termTimeout {
+		if sig := <-p.signals; sig != syscall.SIGKILL || time.Since(began) != 30*time.Second+generation.OverdueGrace+generation.TermTimeout {
 			t.Errorf("%v after %v", sig, time.Since(began))
 		}
 		p.die()
@@ -72,7 +74,7 @@ func TestOverdueParentIsSignalled(t *testing.T) {
 		if want := []Process{{PID: 12, Generation: 1}}; !slices.Equal(asked, want) {
 			t.Errorf("OnParentKill was asked about %v", asked)
 		}
-		if exits := find[ParentExited](rec); len(exits) != 1 || exits[0].Signal != syscall.SIGKILL || exits[0].Drained || exits[0].State != "exit status 7" {
+		if exits := find[graceevent.ParentExited](rec); len(exits) != 1 || exits[0].Signal != syscall.SIGKILL || exits[0].Drained || exits[0].State != "exit status 7" {
 			t.Errorf("exits: %+v", exits)
 		}
 		shutDown(t, m)
@@ -87,8 +89,8 @@ func TestParentThatLeavesIsSparedTheRest(t *testing.T) {
 		signal  any
 	}{
 		"in time":  {30 * time.Second, 0, nil},
-		"late":     {30*time.Second + overdueGrace - 1, 0, nil},
-		"signaled": {30*time.Second + overdueGrace + 1, 1, syscall.SIGTERM},
+		"late":     {30*time.Second + generation.OverdueGrace - 1, 0, nil},
+		"signaled": {30*time.Second + generation.OverdueGrace + 1, 1, syscall.SIGTERM},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -100,8 +102,8 @@ func TestParentThatLeavesIsSparedTheRest(t *testing.T) {
 				if len(p.signals) != c.signals {
 					t.Errorf("%d signals", len(p.signals))
 				}
-				exits := find[ParentExited](rec)
-				if len(exits) != 1 || !exits[0].Drained || exits[0].Drain != c.leaves || !slices.Equal(exits[0].Cut, []Cut{{"tcp :80", 3}}) {
+				exits := find[graceevent.ParentExited](rec)
+				if len(exits) != 1 || !exits[0].Drained || exits[0].Drain != c.leaves || !slices.Equal(exits[0].Cut, []graceevent.Cut{{Socket: "tcp :80", Connections: 3}}) {
 					t.Fatalf("exits: %+v", exits)
 				}
 				if c.signal == nil && exits[0].Signal != nil || c.signal != nil && exits[0].Signal != c.signal {
@@ -128,13 +130,14 @@ func TestOnParentKillCanObject(t *testing.T) {
 				if len(p.signals) > 0 || later {
 					t.Errorf("%d signals, the next hook ran: %v", len(p.signals), later)
 				}
-				warnings := find[Warned](rec)
-				if len(warnings) != 1 || !errors.Is(warnings[0].Err, errWhy) || !strings.Contains(warnings[0].Err.Error(), `generation 1 (process 12) stays, though its drain timeout has passed`) {
-					t.Errorf("warnings: %v", warnings)
+				stays := find[graceevent.AncestorStays](rec)
+				if len(stays) != 1 || !errors.Is(stays[0].Err, errWhy) || stays[0].Process != p.process() ||
+					!strings.Contains(stays[0].Err.Error(), "its drain timeout has passed, but") {
+					t.Errorf("it stays: %v", stays)
 				}
 				p.die()
 				synctest.Wait()
-				if exits := find[ParentExited](rec); len(exits) != 1 || exits[0].Signal != nil {
+				if exits := find[graceevent.ParentExited](rec); len(exits) != 1 || exits[0].Signal != nil {
 					t.Errorf("exits: %+v", exits)
 				}
 				shutDown(t, m)
@@ -148,10 +151,10 @@ func TestAncestorThatCannotBeSignalled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		rec := &recorder{}
 		l := newFakeLink()
-		old := newAncestor(Process{PID: 7, Generation: 1}, l, unwatched{}, time.Now().Add(time.Second))
+		old := generation.New(Process{PID: 7, Generation: 1}, l, generation.Unwatched{})
 		p := newFakeParent()
-		told := newAncestor(Process{PID: 6}, newFakeLink(), unwatched{}, time.Now())
-		from := inheritance{generation: 3, sockets: fds.New(), ancestors: []*ancestor{told, old}}
+		told := generation.New(Process{PID: 6}, newFakeLink(), generation.Unwatched{})
+		from := inheritance{generation: 3, sockets: fds.New(), older: []*generation.Older{told, old}}
 		from.parent = newParent(p.fakeLink, &handoff.Hello{PID: 12, Generation: 3, Timeout: time.Minute, Drain: time.Minute}, p)
 		m := newFakeManager(t, from, nil, WithObserver(rec))
 		result := ready(t.Context(), m)
@@ -159,16 +162,17 @@ func TestAncestorThatCannotBeSignalled(t *testing.T) {
 		if err := <-result; err != nil {
 			t.Fatal(err)
 		}
-		if want := []Process{{7, 1}, {12, 2}}; !slices.Equal(m.Status().Draining, want) {
+		if want := []Process{{PID: 7, Generation: 1}, {PID: 12, Generation: 2}}; !slices.Equal(m.Status().Draining, want) {
 			t.Errorf("draining: %v", m.Status().Draining)
 		}
 		time.Sleep(time.Second + 1)
-		if warnings := find[Warned](rec); len(warnings) != 1 || !errors.Is(warnings[0].Err, errors.ErrUnsupported) {
-			t.Errorf("warnings: %v", warnings)
+		stays := find[graceevent.AncestorStays](rec)
+		if len(stays) != 1 || !errors.Is(stays[0].Err, errors.ErrUnsupported) {
+			t.Errorf("it stays: %v", stays)
 		}
 		l.hangUp()
 		synctest.Wait()
-		if exits := find[AncestorExited](rec); len(exits) != 1 || exits[0].PID != 7 || len(m.Status().Draining) != 1 {
+		if exits := find[graceevent.AncestorExited](rec); len(exits) != 1 || exits[0].PID != 7 || len(m.Status().Draining) != 1 {
 			t.Errorf("exits: %+v, draining: %v", exits, m.Status().Draining)
 		}
 		shutDown(t, m)
@@ -186,14 +190,14 @@ func TestParentIsFollowedAgainAfterAFailedUpgrade(t *testing.T) {
 			time.Sleep(time.Second)
 			f.say(&handoff.Failed{Reason: "no"})
 		}}
-		m.wires.launch = r.launch
+		m.opts.wires.Launch = r.launch
 		p.in <- &handoff.Drained{Duration: 2 * time.Second} // heard before the upgrade, and given back
 		synctest.Wait()
 		if err := m.Upgrade(t.Context()); err == nil {
 			t.Error("the upgrade has not failed")
 		}
 		synctest.Wait()
-		if exits := find[ParentExited](rec); len(exits) != 1 || !exits[0].Drained {
+		if exits := find[graceevent.ParentExited](rec); len(exits) != 1 || !exits[0].Drained {
 			t.Errorf("exits: %+v", exits)
 		}
 		r.finish(t)
@@ -226,7 +230,7 @@ func TestTooManyDrainingBeginsNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m, p, _ := newServing(t, WithMaxDraining(1))
 		r := &rig{Manager: m, script: upright}
-		m.wires.launch = r.launch
+		m.opts.wires.Launch = r.launch
 		r.appendHooks("a")
 		err := m.Upgrade(t.Context())
 		var up *UpgradeError
@@ -245,9 +249,9 @@ func TestTooManyDrainingBeginsNothing(t *testing.T) {
 // The oldest is told to leave, then signalled; who objects to that prevents the upgrade.
 func TestEndOldest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m, p, _ := newServing(t, WithMaxDraining(1), WithEndOldest())
+		m, p, _ := newServing(t, WithMaxDraining(1, WithEndOldest()))
 		r := &rig{Manager: m, script: upright}
-		m.wires.launch = r.launch
+		m.opts.wires.Launch = r.launch
 		veto := errWhy
 		m.Append(Hook{OnParentKill: func(context.Context, Process) error { return veto }})
 		if err := m.Upgrade(t.Context()); !errors.Is(err, ErrTooManyDraining) || !errors.Is(err, errWhy) {

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/go-grace/grace/graceevent"
 )
 
 var listenerCounts = []int{1, 100, 1000, 10000}
@@ -75,7 +77,7 @@ func median(d []time.Duration) time.Duration {
 
 // manyMain has many listeners and upgrades on SIGHUP.
 func manyMain(c config) error {
-	m, err := New(WithObserver(ObserverFunc(printUpgrades)))
+	m, err := New(WithObserver(graceevent.ObserverFunc(printUpgrades)))
 	if err != nil {
 		return err
 	}
@@ -87,9 +89,9 @@ func manyMain(c config) error {
 	return m.Run(context.Background())
 }
 
-func printUpgrades(r Record) {
+func printUpgrades(_ context.Context, r graceevent.Record) {
 	switch r.Event.(type) {
-	case UpgradeFinished, ReadyFinished, ParentExited:
+	case graceevent.UpgradeFinished, graceevent.ReadyFinished, graceevent.ParentExited:
 		printRecord(r)
 	}
 }

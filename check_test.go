@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/go-grace/grace/internal/wiring"
 )
 
 // SignatureCheck is the check of ExampleWithCheck, which is in the external test package.
@@ -242,7 +244,7 @@ func TestCheckedProgramThatIsBusy(t *testing.T) {
 	s.runs("v2")
 }
 
-func TestCheckFollowsSymlinkAnew(t *testing.T) {
+func TestCheckFollowsSymlinkAgain(t *testing.T) {
 	dir := t.TempDir()
 	for _, v := range []string{"v1", "v2"} {
 		installMarked(t, filepath.Join(dir, v), v)
@@ -384,9 +386,9 @@ func TestProgramThatIsWrittenToAtItsStart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := checkRig(t, func(context.Context, string) error { return nil })
 		r.program.path = path
-		r.wires.launch = func(ctx context.Context, p program, e estate) (*successor, error) {
-			succ, err := r.launch(ctx, p, e)
-			return succ, errors.Join(err, appendTo(path, "more"))
+		r.opts.wires.Launch = func(ctx context.Context, l wiring.Launch) (wiring.Child, wiring.Link, error) {
+			c, link, err := r.launch(ctx, l)
+			return c, link, errors.Join(err, appendTo(path, "more"))
 		}
 		err := r.Upgrade(t.Context())
 		if err == nil || !strings.Contains(err.Error(), "was changed while it was checked") || !r.successors[0].killed {

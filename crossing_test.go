@@ -39,7 +39,7 @@ func TestShutdownReleasesWhoWaitsAtTheGate(t *testing.T) {
 func TestEnvFunctionCanCloseListeners(t *testing.T) {
 	refusal := errors.New("no secret")
 	var ln net.Listener
-	m := newTestManager(t, WithEnv(func(context.Context) ([]string, error) { return nil, errors.Join(refusal, ln.Close()) }))
+	m := newTestManager(t, WithEnv(func(context.Context, []string) ([]string, error) { return nil, errors.Join(refusal, ln.Close()) }))
 	var err error
 	if ln, err = m.Listen(t.Context(), "tcp", "127.0.0.1:0"); err != nil {
 		t.Fatal(err)
@@ -52,10 +52,27 @@ func TestEnvFunctionCanCloseListeners(t *testing.T) {
 	}
 }
 
+// Functions of the application return the error of their context. Why it has ended is matched too.
+func TestCauseOfAContextIsMatched(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		r.Append(Hook{OnUpgrade: func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }})
+		if err := r.Upgrade(t.Context()); !errors.Is(err, ErrTimeout) {
+			t.Errorf("Upgrade returned %v", err)
+		}
+		ctx, cancel := context.WithCancelCause(t.Context())
+		time.AfterFunc(time.Second, func() { cancel(errWhy) })
+		if err := r.Upgrade(ctx); !errors.Is(err, errWhy) || !errors.Is(err, context.Canceled) {
+			t.Errorf("Upgrade returned %v", err)
+		}
+		r.finish(t)
+	})
+}
+
 func TestEnvFunctionThatHangsIsLeftBehind(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
-		r := newRig(t, WithEnv(func(context.Context) ([]string, error) { <-release; return nil, nil }))
+		r := newRig(t, WithEnv(func(context.Context, []string) ([]string, error) { <-release; return nil, nil }))
 		r.program.envFunc = r.opts.env
 		began := time.Now()
 		if err := r.Upgrade(t.Context()); !errors.Is(err, ErrTimeout) {
@@ -122,12 +139,12 @@ func TestSecondSignalIsObeyedWhileAnUpgradeIsRolledBack(t *testing.T) {
 		run := make(chan error, 1)
 		go func() { run <- r.Run(t.Context()) }()
 		synctest.Wait()
-		r.signals.upgrade <- syscall.SIGHUP
+		r.signals.Upgrade <- syscall.SIGHUP
 		synctest.Wait()
-		r.signals.shutdown <- syscall.SIGTERM
+		r.signals.Shutdown <- syscall.SIGTERM
 		synctest.Wait()
 		began := time.Now()
-		close(r.signals.forced)
+		close(r.signals.Forced)
 		if err := <-run; !errors.Is(err, ErrForced) || time.Since(began) != 0 {
 			t.Errorf("Run returned %v after %v", err, time.Since(began))
 		}
@@ -186,7 +203,7 @@ func TestAbortedSuccessorNeverServes(t *testing.T) {
 	})
 }
 
-// The old process gives the handoff up while the successor starts: the Abort is there to be read, though nothing can be sent.
+// The old process gives up the handoff while the successor starts: the Abort is there to be read, though nothing can be sent.
 func TestAbortIsReadAfterTheLinkHasEnded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m, p := newSuccessor(t)
@@ -202,7 +219,7 @@ func TestAbortIsReadAfterTheLinkHasEnded(t *testing.T) {
 	})
 }
 
-// The old process has waited for Serving in vain, could not kill the successor, and serves on.
+// The old process has waited for Serving in vain, could not kill the successor, and keeps serving.
 func TestAbortAfterServingEndsTheSuccessor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m, p := newSuccessor(t)

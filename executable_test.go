@@ -30,7 +30,7 @@ func copyBinary(t *testing.T, path string) {
 	}
 }
 
-// executes gives the file that the serving process executes.
+// executes returns the file that the serving process executes.
 func (s *service) executes() string {
 	s.t.Helper()
 	var status struct{ Exe string }
@@ -46,7 +46,7 @@ func startFrom(t *testing.T, path string) *service {
 	return start(t, "lines", c)
 }
 
-func TestSymlinkIsFollowedAnew(t *testing.T) {
+func TestSymlinkIsFollowedAgain(t *testing.T) {
 	dir := t.TempDir()
 	for _, v := range []string{"v1", "v2"} {
 		copyBinary(t, filepath.Join(dir, v))

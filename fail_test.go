@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/go-grace/grace/internal/handoff"
+	"github.com/go-grace/grace/internal/wait"
 )
 
 // onTrial is an upright successor up to its probation.
@@ -73,11 +74,11 @@ func TestProbationThatComesToNothing(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				opts := []Option{WithProbation(probation), WithDrainTimeout(drain)}
+				var more []ProbationOption
 				if c.check != nil {
-					opts = append(opts, WithHealthCheck(c.check))
+					more = append(more, WithHealthCheck(c.check))
 				}
-				r := newRig(t, opts...)
+				r := newRig(t, WithProbation(probation, more...), WithDrainTimeout(drain))
 				r.script = func(f *fakeSuccessor) { onTrial(f); c.script(f) }
 				ctx, cancel := context.WithCancelCause(t.Context())
 				defer cancel(nil)
@@ -107,13 +108,13 @@ func TestHealthIsAskedFiveTimes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var asked []time.Duration
 		began := time.Now()
-		r := newRig(t, WithProbation(10*time.Second), WithHealthCheck(func(_ context.Context, p Process) error {
+		r := newRig(t, WithProbation(10*time.Second, WithHealthCheck(func(_ context.Context, p Process) error {
 			if p != (Process{PID: 4711, Generation: 2}) {
 				t.Errorf("asked about %v", p)
 			}
 			asked = append(asked, time.Since(began))
 			return nil
-		}))
+		})))
 		r.script = func(f *fakeSuccessor) { onTrial(f); f.hear(); f.say(&handoff.Serving{}) }
 		if err := r.Upgrade(t.Context()); err != nil || time.Since(began) != 10*time.Second {
 			t.Errorf("Upgrade returned %v after %v", err, time.Since(began))
@@ -130,7 +131,32 @@ func TestHealthIsAskedFiveTimes(t *testing.T) {
 	})
 }
 
-// In the successor, Fail gives the handoff up whenever it comes, until it is too late.
+// A probation that has ended asks nothing more.
+func TestHealthIsNotAskedAfterTheProbation(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		asked := 0
+		r := newRig(t, WithProbation(10*time.Second, WithHealthCheck(func(context.Context, Process) error {
+			asked++
+			return nil
+		})))
+		r.script = func(f *fakeSuccessor) {
+			onTrial(f)
+			time.Sleep(3 * time.Second) // two questions were asked
+			f.die()
+			f.hangUp()
+		}
+		if err := r.Upgrade(t.Context()); !errors.Is(err, io.EOF) {
+			t.Errorf("Upgrade returned %v", err)
+		}
+		time.Sleep(time.Hour)
+		if asked != 2 {
+			t.Errorf("asked %d times", asked)
+		}
+		r.finish(t)
+	})
+}
+
+// In the successor, Fail gives up the handoff whenever it comes, until it is too late.
 func TestFail(t *testing.T) {
 	for name, c := range map[string]struct {
 		before func(m *Manager, p *fakeParent) // what happens before Fail
@@ -163,7 +189,9 @@ func TestFail(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				m, p := newSuccessor(t)
 				c.before(m, p)
-				if err := m.Fail(errWhy); !errors.Is(err, c.err) {
+				err := m.Fail(errWhy)
+				if !errors.Is(err, errWhy) || c.err != nil && !errors.Is(err, c.err) ||
+					c.err == nil && errors.Is(err, ErrCommitted) {
 					t.Errorf("Fail returned %v", err)
 				}
 				synctest.Wait()
@@ -189,10 +217,10 @@ func checkFailed(t *testing.T, m *Manager, p *fakeParent, drains bool) {
 	if f, ok := last.(*handoff.Failed); !ok || f.Reason != errWhy.Error() {
 		t.Errorf("the old process was told %+v", last)
 	}
-	if got := isClosed(m.Done()); got != drains {
+	if got := wait.IsClosed(m.Done()); got != drains {
 		t.Errorf("it drains: %v", got)
 	}
-	if err := m.Fail(errWhy); err != nil {
+	if err := m.Fail(errWhy); err == nil || err.Error() != errWhy.Error() {
 		t.Errorf("Fail returned %v when it came again", err)
 	}
 	if err := m.Upgrade(t.Context()); err == nil {
@@ -202,12 +230,12 @@ func checkFailed(t *testing.T, m *Manager, p *fakeParent, drains bool) {
 
 func TestFailInAFirstGeneration(t *testing.T) {
 	m := newTestManager(t)
-	if err := m.Fail(errWhy); !errors.Is(err, ErrCommitted) {
+	if err := m.Fail(errWhy); !errors.Is(err, ErrCommitted) || !errors.Is(err, errWhy) {
 		t.Errorf("Fail returned %v", err)
 	}
 }
 
-// A successor on probation hears that the old process serves on: it drains.
+// A successor on probation hears that the old process keeps serving: it drains.
 func TestAbortDuringProbation(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m, p := newSuccessor(t)
@@ -217,15 +245,8 @@ func TestAbortDuringProbation(t *testing.T) {
 		if err := <-result; !errors.Is(err, ErrAborted) || !strings.Contains(err.Error(), "it is ill") {
 			t.Errorf("Ready returned %v", err)
 		}
-		if err := m.Wait(t.Context()); err != nil || !isClosed(m.Done()) {
+		if err := m.Wait(t.Context()); err != nil || !wait.IsClosed(m.Done()) {
 			t.Errorf("the drain: %v", err)
 		}
 	})
-}
-
-func TestHealthCheckNeedsAProbation(t *testing.T) {
-	_, err := New(WithHealthCheck(func(context.Context, Process) error { return nil }))
-	if err == nil || !strings.Contains(err.Error(), "WithProbation") {
-		t.Errorf("New returned %v", err)
-	}
 }

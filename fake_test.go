@@ -12,6 +12,8 @@ import (
 
 	"github.com/go-grace/grace/internal/fds"
 	"github.com/go-grace/grace/internal/handoff"
+	"github.com/go-grace/grace/internal/signals"
+	"github.com/go-grace/grace/internal/wiring"
 )
 
 // fakeLink is a link of channels: it works in the time of a synctest bubble, which a socket does not.
@@ -171,23 +173,27 @@ func newRig(t *testing.T, opts ...Option) *rig {
 	return r
 }
 
+// launcher is wiring.Wiring's Launch.
+type launcher func(context.Context, wiring.Launch) (wiring.Child, wiring.Link, error)
+
 func newFakeManager(t *testing.T, from inheritance, launch launcher, opts ...Option) *Manager {
 	t.Helper()
 	o, err := newOptions(append([]Option{WithUpgradeSignals(), WithShutdownSignals()}, opts...))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return newManager(o, program{}, from, wiring{launch: launch}, claimSignals(nil, nil))
+	o.wires = wiring.Wiring{Launch: launch}
+	return newManager(o, program{}, from, signals.Claim(nil, nil))
 }
 
-func (r *rig) launch(_ context.Context, _ program, e estate) (*successor, error) {
+func (r *rig) launch(_ context.Context, l wiring.Launch) (wiring.Child, wiring.Link, error) {
 	f := &fakeSuccessor{fakeLink: newFakeLink(), fakeChild: &fakeChild{exited: make(chan struct{}), immortal: r.immortal}}
-	if err := e.greet(f.fakeLink); err != nil {
-		return nil, err
+	if err := l.Greet(f.fakeLink); err != nil {
+		return nil, nil, err
 	}
 	r.successors = append(r.successors, f)
 	go r.script(f)
-	return &successor{child: f.fakeChild, link: f.fakeLink}, nil
+	return f.fakeChild, f.fakeLink, nil
 }
 
 // finish ends everything that a bubble would wait for.
@@ -207,9 +213,14 @@ func (r *rig) called(what string) {
 	r.calls = append(r.calls, what)
 }
 
+// takeCalls returns what the hooks have noted since it was called last. OnDrain hooks run side by side:
+// theirs are sorted.
 func (r *rig) takeCalls() string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if i := slices.IndexFunc(r.calls, func(c string) bool { return strings.HasPrefix(c, "drain:") }); i >= 0 {
+		slices.Sort(r.calls[i:])
+	}
 	calls := strings.Join(r.calls, " ")
 	r.calls = slices.Delete(r.calls, 0, len(r.calls))
 	return calls
@@ -228,10 +239,11 @@ func (r *rig) appendHooks(name string) {
 	})
 }
 
-// newTestManager gives a first generation, which ends with the test.
+// newTestManager returns a first generation, which ends with the test. A process may have several.
 func newTestManager(t testing.TB, opts ...Option) *Manager {
 	t.Helper()
-	m, err := New(append([]Option{WithUpgradeSignals(), WithShutdownSignals()}, opts...)...)
+	own := []Option{WithUpgradeSignals(), WithShutdownSignals(), withWiring(wiring.Processes())}
+	m, err := New(append(own, opts...)...)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -19,7 +19,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/go-grace/grace/graceevent"
 	"github.com/go-grace/grace/internal/handoff"
+	"github.com/go-grace/grace/internal/wiring"
 )
 
 // faultyMain is a line server that fails where and how a test wants it to. It passes points: before and after each message, each
@@ -28,7 +30,8 @@ func faultyMain(c config) error {
 	p := newPoints(c)
 	p.pass("process started")
 	ctx := p.newCaller()
-	m, err := newWired(wiring{take: p.take, launch: p.launch, pair: handoff.TransferPair}, p.options()...)
+	wires := wiring.Wiring{TakeLink: p.take, Launch: p.launch, Pair: handoff.TransferPair}
+	m, err := New(append(p.options(), withWiring(wires))...)
 	if err != nil {
 		return err
 	}
@@ -40,7 +43,7 @@ func faultyMain(c config) error {
 	}
 	m.Append(p.hook(s))
 	if sig, err := m.readyOrSignal(ctx); err != nil || sig != nil { // as Run does, but with a context that is Ready's alone
-		return errors.Join(err, m.end(sig))
+		return errors.Join(err, m.end(ctx, sig))
 	}
 	return m.Run(context.Background())
 }
@@ -104,7 +107,7 @@ type arming struct {
 }
 
 // envBirth counts the processes of a service. Generations will not do: a successor whose parent has died before Hello begins
-// anew.
+// again.
 const envBirth = "GRACE_TEST_BIRTH"
 
 // points is what a faulty process passes.
@@ -126,12 +129,12 @@ func newPoints(c config) *points {
 func (p *points) options() []Option {
 	opts := append(p.config.options(), WithObserver(p))
 	if p.config.Probation > 0 {
-		opts = append(opts, WithProbation(p.config.Probation), WithHealthCheck(p.checkHealth))
+		opts = append(opts, WithProbation(p.config.Probation, WithHealthCheck(p.checkHealth)))
 	}
 	return opts
 }
 
-// newCaller gives a context that a fault can cancel.
+// newCaller returns a context that a fault can cancel.
 func (p *points) newCaller() context.Context {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	p.mu.Lock()
@@ -164,43 +167,44 @@ func (p *points) checkHealth(_ context.Context, successor Process) error {
 }
 
 // Observe makes a point of every event.
-func (p *points) Observe(r Record) {
-	name := strings.TrimPrefix(fmt.Sprintf("%T", r.Event), "grace.")
+func (p *points) Observe(_ context.Context, r graceevent.Record) {
+	name := strings.TrimPrefix(fmt.Sprintf("%T", r.Event), "graceevent.")
 	switch e := r.Event.(type) {
-	case HookStarted:
+	case graceevent.HookStarted:
 		name += " " + e.Hook
-	case HookFinished:
+	case graceevent.HookFinished:
 		name += " " + e.Hook
 	}
 	p.pass(name)
 }
 
-// launch is startProcess with points around it.
-func (p *points) launch(ctx context.Context, prog program, e estate) (*successor, error) {
-	e.env = slices.DeleteFunc(slices.Clone(e.env), func(v string) bool { return strings.HasPrefix(v, envBirth+"=") })
-	e.env = append(e.env, fmt.Sprintf("%s=%d", envBirth, p.birth+1))
-	var faulty link
-	greet := e.greet
-	e.greet = func(l link) error {
+// launch is that of a program with points around it.
+func (p *points) launch(ctx context.Context, l wiring.Launch) (wiring.Child, wiring.Link, error) {
+	l.Env = slices.DeleteFunc(slices.Clone(l.Env), func(v string) bool {
+		return strings.HasPrefix(v, envBirth+"=")
+	})
+	l.Env = append(l.Env, fmt.Sprintf("%s=%d", envBirth, p.birth+1))
+	var faulty wiring.Link
+	greet := l.Greet
+	l.Greet = func(l wiring.Link) error {
 		faulty = p.wrap(l, "successor")
 		err := greet(faulty)
 		p.pass("before spawn")
 		return err
 	}
-	s, err := startProcess(ctx, prog, e)
+	c, _, err := wiring.Processes().Launch(ctx, l)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	say(printed{Event: "Spawned", PID: s.child.PID()})
-	s.link = faulty
+	say(printed{Event: "Spawned", PID: c.PID()})
 	p.pass("after spawn")
-	return s, nil
+	return c, faulty, nil
 }
 
-// take is takeLink with points around it.
-func (p *points) take(sockets int) (link, []*os.File, error) {
+// take is that of a program with points around it.
+func (p *points) take(sockets int) (wiring.Link, []*os.File, error) {
 	p.pass("before taking the link")
-	l, files, err := takeLink(sockets)
+	l, files, err := wiring.Processes().TakeLink(sockets)
 	if l == nil {
 		return nil, nil, err
 	}
@@ -209,8 +213,8 @@ func (p *points) take(sockets int) (link, []*os.File, error) {
 	return l, files, err
 }
 
-func (p *points) wrap(l link, to string) link {
-	faulty := &faultyLink{link: l, points: p, to: to}
+func (p *points) wrap(l wiring.Link, to string) wiring.Link {
+	faulty := &faultyLink{Link: l, points: p, to: to}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.links[to] = faulty
@@ -219,7 +223,7 @@ func (p *points) wrap(l link, to string) link {
 
 // faultyLink is a link with points before and after everything that it does.
 type faultyLink struct {
-	link
+	wiring.Link
 	points *points
 	to     string
 }
@@ -228,7 +232,7 @@ func (l *faultyLink) Send(ctx context.Context, m handoff.Message) error {
 	if l.points.passMessage("before send "+handoff.Name(m), l, m) {
 		return nil // something else was sent
 	}
-	err := l.link.Send(ctx, m)
+	err := l.Link.Send(ctx, m)
 	if err == nil {
 		l.points.passMessage("after send "+handoff.Name(m), l, m)
 	}
@@ -239,7 +243,7 @@ func (l *faultyLink) Queue(m handoff.Message) error {
 	if l.points.passMessage("before send "+handoff.Name(m), l, m) {
 		return nil
 	}
-	err := l.link.Queue(m)
+	err := l.Link.Queue(m)
 	if err == nil {
 		l.points.passMessage("after send "+handoff.Name(m), l, m)
 	}
@@ -248,7 +252,7 @@ func (l *faultyLink) Queue(m handoff.Message) error {
 
 func (l *faultyLink) Receive(ctx context.Context) (handoff.Message, error) {
 	l.points.pass("before receive from " + l.to)
-	m, err := l.link.Receive(ctx)
+	m, err := l.Link.Receive(ctx)
 	switch {
 	case m != nil:
 		l.points.pass("after receive " + handoff.Name(m))
@@ -262,7 +266,7 @@ func (l *faultyLink) Receive(ctx context.Context) (handoff.Message, error) {
 
 func (l *faultyLink) Close() error {
 	l.points.pass("before close of " + l.to)
-	err := l.link.Close()
+	err := l.Link.Close()
 	l.points.pass("after close of " + l.to)
 	return err
 }
@@ -333,20 +337,20 @@ func (p *points) happen(a arming, l *faultyLink, m handoff.Message) (ofMessage b
 	case faultClose:
 		p.mu.Lock()
 		defer p.mu.Unlock()
-		_ = p.links[a.Link].link.Close()
+		_ = p.links[a.Link].Link.Close()
 	case faultCancel:
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		p.cancel(errors.New("cancelled by the fault"))
 	default:
-		spoil(l.link, m, a.Fault)
+		spoil(l.Link, m, a.Fault)
 		return true
 	}
 	return false
 }
 
 // spoil sends what it should not.
-func spoil(l link, m handoff.Message, f fault) {
+func spoil(l wiring.Link, m handoff.Message, f fault) {
 	frame := frameOf(m)
 	switch f {
 	case faultTruncated, faultStalled:
@@ -369,7 +373,7 @@ func spoil(l link, m handoff.Message, f fault) {
 	}
 }
 
-// frameOf gives the bytes of a message.
+// frameOf returns the bytes of a message.
 func frameOf(m handoff.Message) []byte {
 	here, there, err := handoff.Pair()
 	if err != nil {

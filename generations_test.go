@@ -88,8 +88,9 @@ func TestOldestGenerationIsEnded(t *testing.T) {
 	s.AwaitExit(pid)
 	own := s.awaitEvent("its own report", "DrainFinished", 1, "cut=")
 	_, cut, _ := strings.Cut(own.Detail, "cut=")
-	var n int // a connection that its client has just closed may still be among them
-	if _, err := fmt.Sscanf(cut, "[tcp "+s.addr(0)+"=%d]", &n); err != nil || n < 2 {
+	var n, by int // a connection that its client has just closed may still be among them
+	_, err := fmt.Sscanf(cut, "%d cut_by_listener=[%d of tcp "+s.addr(0)+"]", &n, &by)
+	if err != nil || n < 2 || n != by {
 		t.Errorf("it has cut %s: %v", cut, err)
 	}
 	s.awaitEvent("the report of it", "ParentExited", 2, strings.TrimSpace(cut))
@@ -108,7 +109,7 @@ func TestDrainCutsAtItsDeadline(t *testing.T) {
 	if _, err := held.in.ReadString('\n'); err == nil {
 		t.Error("the connection is still there")
 	}
-	s.awaitEvent("the report", "ParentExited", 2, fmt.Sprintf("tcp %s=1", s.addr(0)))
+	s.awaitEvent("the report", "ParentExited", 2, fmt.Sprintf("1 of tcp %s", s.addr(0)))
 }
 
 // A process that is stopped while it drains is killed by the one that serves, through its descriptor.
@@ -165,7 +166,7 @@ func TestManyUpgradesWithLongConnections(t *testing.T) {
 	}
 }
 
-// alive gives those of the generations that are running.
+// alive returns those of the generations that are running.
 func (s *service) alive() []int {
 	var running []int
 	for _, pid := range s.PIDs() {

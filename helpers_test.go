@@ -74,7 +74,7 @@ func inheritedFiles() (found []string) {
 	return found
 }
 
-// ways to start a helper, each of which waits for it and gives its exit code.
+// ways to start a helper, each of which waits for it and returns its exit code.
 var ways = map[string]func(stdin *os.File, env []string) (int, error){
 	"os/exec": func(stdin *os.File, env []string) (int, error) {
 		cmd := exec.Command("/proc/self/exe")

@@ -4,76 +4,64 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/go-grace/grace/graceevent"
+	"github.com/go-grace/grace/internal/wait"
 )
 
 // Hook is a set of functions that are called at certain moments of a handoff. Each may be nil.
 //
-// They run one after another, in the order in which their hooks were appended; OnDrain and OnUpgradeFailed, which undo what
-// others have done, in reverse. Each gets a context with a deadline, and is left behind if it has not returned a second after
-// that. After an error of OnUpgrade or OnReady, the functions that would follow are not called; those of the other kinds all
-// run. Every error is part of what the caller gets, but for those of OnParentExit, which nobody calls for: they are events.
+// They run one after another, in the order in which their hooks were appended; OnUpgradeFailed,
+// which undoes what others have done, in reverse; OnDrain side by side. Each gets a context with a
+// deadline, and is left behind if it has not returned a second after that. After an error of
+// OnUpgrade or OnReady the functions that would follow are not called; those of the other kinds all
+// run. Every error is part of what the caller gets, except that of OnParentExit, which nobody calls
+// for: it is an event.
 type Hook struct {
 	// Name stands in events and errors.
 	Name string
 
-	// OnUpgrade runs in the old process before the successor is started: to release what only one process can hold. Its error
-	// cancels the upgrade.
+	// OnUpgrade runs in the old process before the successor is started: to release what only one
+	// process can hold. Its error cancels the upgrade.
 	OnUpgrade func(context.Context) error
 
-	// OnUpgradeFailed runs in the old process after a failed upgrade, whose error it is told, when the successor is gone: to
-	// take back what OnUpgrade has released. It runs if the OnUpgrade of its hook has run without an error, or is nil.
+	// OnUpgradeFailed runs in the old process after a failed upgrade, whose error it is told, when
+	// the successor is gone: to take back what OnUpgrade has released. It runs if the OnUpgrade of
+	// its hook has run without an error, or is nil.
 	OnUpgradeFailed func(context.Context, error) error
 
-	// OnReady runs before a process says that it is ready. Its error makes Ready, and with it an upgrade, fail.
+	// OnReady runs before a process says that it is ready. Its error makes Ready, and with it an
+	// upgrade, fail.
 	OnReady func(context.Context) error
 
-	// OnDrain runs when the process must accept no more: to close listeners, finish what is in progress and release what is
-	// held. The deadline is that of [WithDrainTimeout]. It runs before a shutdown too, also of a process that never was ready.
-	// Servers of one process should be drained side by side by one hook: each has a hook of its own only if it may go on
-	// accepting until the one before it has finished.
+	// OnDrain runs when the process must accept nothing more: to finish what is in progress. The
+	// deadline is that of [WithDrainTimeout]. All OnDrain functions run side by side, before a
+	// shutdown too, and in a process that never was ready. An error is part of what Run returns,
+	// even that of the context at the deadline. What the functions may still need, such as a
+	// database, is closed when Run or Wait has returned.
 	OnDrain func(context.Context) error
 
-	// OnParentKill runs in a successor before it signals its parent, or another older generation, that does not leave by itself:
-	// first by SIGTERM, and 5 seconds later by SIGKILL. That happens 5 seconds after its drain timeout has passed, or if it has to
-	// make room (see [WithEndOldest]) and does not leave within 5 seconds. An error is a veto: the process stays. A parent that
-	// speaks the protocol of facebookgo/grace is signalled as soon as this process serves, since it knows no other way to learn
-	// that; after a veto both serve.
+	// OnParentKill runs in a successor before it signals its parent, or another older generation,
+	// that does not leave by itself: first by SIGTERM, and 5 seconds later by SIGKILL. That happens
+	// 5 seconds after its drain timeout has passed, or if it has to make room (see [WithEndOldest])
+	// and does not leave within 5 seconds. An error is a veto: the process stays. A parent that
+	// speaks the protocol of facebookgo/grace is signalled as soon as this process serves, because
+	// it knows no other way to learn that; after a veto both serve.
 	OnParentKill func(context.Context, Process) error
 
-	// OnParentExit runs in a successor, once, when the old process is gone: now what it held alone is free. It does not run in a
-	// successor that was replaced itself before that.
+	// OnParentExit runs in a successor, once, when the old process is gone: now what it held alone
+	// is free. It does not run in a successor that was replaced itself before that.
 	OnParentExit func(context.Context, Exit) error
 }
 
-// Exit says how an older generation has ended.
-type Exit struct {
-	Process
-	// Legacy is set if the process speaks the protocol of facebookgo/grace, in which there are no reports.
-	Legacy bool
-	// State is how the process ended, in the words of [os.ProcessState]: "exit status 0", "signal: killed". It is "" where the
-	// system does not tell, which Linux does since 6.15.
-	State string
-	// Drained is set if the process reported the end of its drain. Otherwise it crashed, or was killed.
-	Drained bool
-	// Drain is how long the drain took.
-	Drain time.Duration
-	// Cut counts the connections that ended with the process, by the listener that had accepted them.
-	Cut []Cut
-	// Err has the text of the errors of the OnDrain hooks; nil if there was none.
-	Err error
-	// Signal is the last signal that this process has sent it; nil if it left by itself.
-	Signal os.Signal
-}
+// Process names a generation of the service.
+type Process = graceevent.Process
 
-// Cut counts connections that were still open when a process had drained: they end with it.
-type Cut struct {
-	Socket      string // network, address and name of the listener
-	Connections int
-}
+// Exit says how an older generation has ended.
+type Exit = graceevent.Exit
 
 // hookGrace is how long a hook may take to notice that its deadline has passed.
 const hookGrace = time.Second
@@ -83,9 +71,9 @@ const vetoTimeout = 10 * time.Second
 
 // hooks owns the appended hooks.
 type hooks struct {
+	emit func(context.Context, graceevent.Event)
 	mu   sync.Mutex
 	list []Hook
-	emit func(Event)
 }
 
 func (h *hooks) append(hook Hook) {
@@ -115,7 +103,8 @@ func (h *hooks) upgrade(ctx context.Context) ([]Hook, error) {
 func (h *hooks) upgradeFailed(ctx context.Context, ran []Hook, cause error) error {
 	var errs []error
 	for _, hook := range slices.Backward(ran) {
-		errs = append(errs, h.run(ctx, "OnUpgradeFailed", hook.Name, with(hook.OnUpgradeFailed, cause)))
+		undo := with(hook.OnUpgradeFailed, cause)
+		errs = append(errs, h.run(ctx, "OnUpgradeFailed", hook.Name, undo))
 	}
 	return errors.Join(errs...)
 }
@@ -129,11 +118,17 @@ func (h *hooks) ready(ctx context.Context) error {
 	return nil
 }
 
+// drain runs OnDrain of all hooks side by side.
 func (h *hooks) drain(ctx context.Context) error {
-	var errs []error
-	for _, hook := range slices.Backward(h.all()) {
-		errs = append(errs, h.run(ctx, "OnDrain", hook.Name, hook.OnDrain))
+	all := h.all()
+	errs := make([]error, len(all))
+	var running sync.WaitGroup
+	for i, hook := range all {
+		running.Go(func() { // ends soon after ctx
+			errs[i] = h.run(ctx, "OnDrain", hook.Name, hook.OnDrain)
+		})
 	}
+	running.Wait()
 	return errors.Join(errs...)
 }
 
@@ -153,15 +148,14 @@ func (h *hooks) ask(ctx context.Context, hook Hook, p Process) error {
 	return h.run(ctx, "OnParentKill", hook.Name, with(hook.OnParentKill, p))
 }
 
-func (h *hooks) parentExit(ctx context.Context, exit Exit) error {
-	var errs []error
+func (h *hooks) parentExit(ctx context.Context, exit Exit) {
 	for _, hook := range h.all() {
-		errs = append(errs, h.run(ctx, "OnParentExit", hook.Name, with(hook.OnParentExit, exit)))
+		// Its error is an event.
+		_ = h.run(ctx, "OnParentExit", hook.Name, with(hook.OnParentExit, exit))
 	}
-	return errors.Join(errs...)
 }
 
-// with gives a hook that is told something the form of the others.
+// with returns a hook function that takes a value in the form of the others.
 func with[T any](f func(context.Context, T) error, value T) func(context.Context) error {
 	if f == nil {
 		return nil
@@ -174,29 +168,14 @@ func (h *hooks) run(ctx context.Context, kind, name string, f func(context.Conte
 	if f == nil {
 		return nil
 	}
-	h.emit(HookStarted{Hook: kind, Name: name})
+	h.emit(ctx, graceevent.HookStarted{Hook: kind, Name: name})
 	start := time.Now()
-	err := callWithin(ctx, f)
+	err := wait.Call(ctx, hookGrace, f)
 	if err != nil {
 		err = fmt.Errorf("%s hook %q: %w", kind, name, err)
 	}
-	h.emit(HookFinished{Hook: kind, Name: name, Duration: time.Since(start), Err: err})
+	h.emit(ctx, graceevent.HookFinished{
+		Hook: kind, Name: name, Duration: time.Since(start), Err: err,
+	})
 	return err
-}
-
-// callWithin calls f, and leaves it behind if it outlives its context by more than hookGrace.
-func callWithin(ctx context.Context, f func(context.Context) error) error {
-	result := make(chan error, 1)
-	go func() { result <- f(ctx) }() // ends with f
-	select {
-	case err := <-result:
-		return err
-	case <-ctx.Done():
-	}
-	select {
-	case err := <-result:
-		return err
-	case <-time.After(hookGrace):
-		return fmt.Errorf("has not returned %v after its deadline: %w", hookGrace, context.Cause(ctx))
-	}
 }

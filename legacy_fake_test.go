@@ -12,18 +12,21 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/go-grace/grace/graceevent"
 	"github.com/go-grace/grace/internal/fds"
+	"github.com/go-grace/grace/internal/generation"
 	"github.com/go-grace/grace/internal/handoff"
+	"github.com/go-grace/grace/internal/wait"
 )
 
-// newLegacySuccessor gives a Manager whose parent speaks the protocol of facebookgo/grace.
+// newLegacySuccessor returns a Manager whose parent speaks the protocol of facebookgo/grace.
 func newLegacySuccessor(t *testing.T, opts ...Option) (*Manager, *fakeParent) {
 	t.Helper()
 	p := newFakeParent()
 	p.hangUp() // there is no link
-	a := newAncestor(Process{PID: 12, Generation: 1}, p.fakeLink, p, time.Time{})
-	a.legacy = true
-	from := inheritance{generation: 2, sockets: fds.New(), parent: &parent{ancestor: a}}
+	o := generation.New(p.process(), p.fakeLink, p)
+	o.Legacy = true
+	from := inheritance{generation: 2, sockets: fds.New(), parent: &parent{Older: o}}
 	return newFakeManager(t, from, nil, opts...), p
 }
 
@@ -38,7 +41,7 @@ func TestLegacyParentIsSignalledWhenThisProcessServes(t *testing.T) {
 			OnParentExit: func(_ context.Context, e Exit) error { gone = e; return nil },
 		})
 		result := ready(t.Context(), m)
-		if isOpen(m) || len(p.signals) > 0 || m.Status().State != StateStarting || m.role() != RoleSuccessor {
+		if isOpen(m) || len(p.signals) > 0 || m.Status().State != StateStarting || m.role() != graceevent.RoleSuccessor {
 			t.Error("it serves, or has signalled its parent, before it is ready")
 		}
 		close(check)
@@ -71,11 +74,11 @@ func TestLegacyParentThatStaysIsKilled(t *testing.T) {
 		if err := <-ready(t.Context(), m); err != nil {
 			t.Fatal(err)
 		}
-		due := time.Minute + overdueGrace
+		due := time.Minute + generation.OverdueGrace
 		for _, want := range []struct {
 			sig   syscall.Signal
 			after time.Duration
-		}{{syscall.SIGTERM, 0}, {syscall.SIGTERM, due}, {syscall.SIGKILL, due + termTimeout}} {
+		}{{syscall.SIGTERM, 0}, {syscall.SIGTERM, due}, {syscall.SIGKILL, due + generation.TermTimeout}} {
 			if sig := <-p.signals; sig != want.sig || time.Since(began) != want.after {
 				t.Errorf("%v after %v, and not %v after %v", sig, time.Since(began), want.sig, want.after)
 			}
@@ -102,11 +105,11 @@ func TestLegacyParentIsNotSignalled(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var warnings []string
 				exits := 0
-				m, p := newLegacySuccessor(t, WithObserver(ObserverFunc(func(r Record) {
+				m, p := newLegacySuccessor(t, WithObserver(graceevent.ObserverFunc(func(_ context.Context, r graceevent.Record) {
 					switch e := r.Event.(type) {
-					case Warned:
+					case graceevent.AncestorStays:
 						warnings = append(warnings, e.Err.Error())
-					case ParentExited:
+					case graceevent.ParentExited:
 						exits++
 					}
 				})))
@@ -139,19 +142,19 @@ func silent(*fakeSuccessor) {}
 func TestLegacySuccessorThatServes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		path := filepath.Join(t.TempDir(), "pid")
-		var warnings []string
-		r := newRig(t, WithPIDFile(path), WithProbation(time.Minute), WithObserver(ObserverFunc(func(rec Record) {
-			if w, ok := rec.Event.(Warned); ok {
-				warnings = append(warnings, w.Err.Error())
+		var skipped []graceevent.ProbationSkipped
+		r := newRig(t, WithPIDFile(path), WithProbation(time.Minute), WithObserver(graceevent.ObserverFunc(func(_ context.Context, rec graceevent.Record) {
+			if e, ok := rec.Event.(graceevent.ProbationSkipped); ok {
+				skipped = append(skipped, e)
 			}
 		})))
 		r.script = silent
 		hungUp := false
-		r.Append(Hook{OnDrain: func(context.Context) error { hungUp = isClosed(r.successors[0].closed); return nil }})
+		r.Append(Hook{OnDrain: func(context.Context) error { hungUp = wait.IsClosed(r.successors[0].closed); return nil }})
 		upgrade := make(chan error, 1)
 		go func() { upgrade <- r.Upgrade(t.Context()) }()
 		synctest.Wait()
-		if !r.awaited.Load().recognize() {
+		if !r.upgrade.Load().recognize() {
 			t.Error("it came too late")
 		}
 		if err := <-upgrade; err != nil {
@@ -166,17 +169,14 @@ func TestLegacySuccessorThatServes(t *testing.T) {
 		if !hungUp {
 			t.Error("the link was open during the drain: it would pass for one that is in use")
 		}
-		if got, want := r.takeCalls(), "upgrade:a upgrade:b drain:b drain:a"; got != want {
+		if got, want := r.takeCalls(), "upgrade:a upgrade:b drain:a drain:b"; got != want {
 			t.Errorf("hooks ran as %q and not %q", got, want)
 		}
 		if got, err := os.ReadFile(path); string(got) != "4711\n" {
 			t.Errorf("the PID file says %q, %v", got, err)
 		}
-		if len(warnings) != 1 || !strings.Contains(warnings[0], "no probation") {
-			t.Errorf("warned of %q", warnings)
-		}
-		if r.awaited.Load() != nil {
-			t.Error("another signal would be the successor's too")
+		if len(skipped) != 1 || skipped[0].PID != 4711 {
+			t.Errorf("events: %v", skipped)
 		}
 		r.finish(t)
 	})
@@ -190,11 +190,11 @@ func TestLegacySuccessorThatIsTooLate(t *testing.T) {
 		upgrade := make(chan error, 1)
 		go func() { upgrade <- r.Upgrade(t.Context()) }()
 		synctest.Wait()
-		a := r.awaited.Load()
-		if err := <-upgrade; !errors.Is(err, ErrTimeout) || a.recognize() {
+		u := r.upgrade.Load()
+		if err := <-upgrade; !errors.Is(err, ErrTimeout) || u.recognize() {
 			t.Errorf("Upgrade returned %v", err)
 		}
-		if r.Status().State != StateServing || !r.successors[0].killed || r.awaited.Load() != nil {
+		if r.Status().State != StateServing || !r.successors[0].killed {
 			t.Error("the failed upgrade has left something")
 		}
 		r.finish(t)
@@ -213,9 +213,6 @@ func TestReadySignalOutsideOfAnUpgrade(t *testing.T) {
 			f.hear()
 			f.say(&handoff.Ready{})
 			f.hear()
-			if r.awaited.Load() != nil {
-				t.Error("a successor that has said Ready might be taken for another")
-			}
 			ask()
 			f.say(&handoff.Serving{})
 		}
@@ -232,15 +229,17 @@ func TestReadySignalOutsideOfAnUpgrade(t *testing.T) {
 }
 
 func TestLegacyAncestorIsDescribed(t *testing.T) {
-	p := &passed{links: []passedLink{{about: handoff.ExtraFile{Use: handoff.UseLink, PID: 12, Legacy: true}}}}
-	all := p.ancestors(time.Minute)
-	if !all[0].legacy {
+	links := []olderLink{{about: handoff.ExtraFile{Use: handoff.UseLink, PID: 12, Legacy: true}}}
+	x := &inheritedExtras{links: links}
+	if all := x.older(time.Minute); !all[0].Legacy {
 		t.Error("it is taken for one that reports")
 	}
-	as := &ancestors{}
-	as.add(newAncestor(Process{PID: 12, Generation: 1}, newFakeLink(), newFakeParent(), time.Now()))
-	as.all[0].legacy = true
-	if got := as.bequests(); len(got) > 0 {
+	p := newFakeParent()
+	o := generation.New(p.process(), p.fakeLink, p)
+	o.Legacy = true
+	set := generation.NewSet(t.Context(), generation.Owner{})
+	set.Add(o)
+	if got := set.Extras(); len(got) > 0 {
 		t.Errorf("passed on without a descriptor by which its end could be seen: %v", got)
 	}
 }

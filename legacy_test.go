@@ -159,7 +159,8 @@ func TestMigrationFromFacebookgoGraceAndBack(t *testing.T) {
 		}
 	}
 	l.end(t)
-	if m.count(finished("SocketsAbandoned", 0)) > 0 || m.count(finished("Warned", 0)) > 0 {
+	if m.count(finished("SocketsAbandoned", 0)) > 0 || m.count(finished("PathLost", 0)) > 0 ||
+		m.count(finished("AncestorStays", 0)) > 0 {
 		t.Error("something went wrong")
 	}
 	m.hasOnlyItsListeners()
@@ -248,7 +249,7 @@ func TestVetoKeepsALegacyParent(t *testing.T) {
 	if served.Err != "" || served.Generation != 2 || m.count(finished("LegacyDraining", 0)) > 0 || !alive(m.pid) {
 		t.Errorf("the parent was not kept: %+v", served)
 	}
-	if warning := m.Await("a warning", finished("Warned", served.PID)); warning.PID != served.PID {
+	if warning := m.Await("a warning", finished("AncestorStays", served.PID)); warning.PID != served.PID {
 		t.Error("nobody was warned")
 	}
 	m.signal(m.pid, unix.SIGTERM) // it drains when it is told to

@@ -9,26 +9,30 @@ import (
 // State is where a process is in its life.
 type State string
 
-// The states of a process, in their order. An upgrade that fails leads from upgrading back to serving.
+// The states of a process, in their order. An upgrade that fails leads from upgrading back to
+// serving.
 const (
-	StateStarting  State = "starting"
-	StateProbation State = "probation" // a successor that accepts connections beside the old process
+	StateStarting  State = "starting"  // not ready yet
+	StateProbation State = "probation" // a successor that accepts beside the old process
 	StateServing   State = "serving"
 	StateUpgrading State = "upgrading" // serving, and starting a successor
-	StateDraining  State = "draining"  // accepts no more
+	StateStopping  State = "stopping"  // serving for the last while, see WithStopDelay
+	StateDraining  State = "draining"  // accepts nothing more
 	StateDone      State = "done"      // its work is finished
 )
 
-// lifecycle owns the state, and lets only one operation at a time change it: getting ready, upgrading or stopping.
+// lifecycle owns the state, and lets only one operation at a time change it: getting ready,
+// upgrading or stopping.
 type lifecycle struct {
 	mu    sync.Mutex
 	state State
 	op    *operation // that is under way, if any
 	// ending is set as soon as Shutdown is called: no new operation begins.
-	ending bool
-	failed error         // why a successor will never serve: there is no second try
-	reason error         // why the process drains: ErrUpgraded, ErrShutdown, or what failed on probation
-	done   chan struct{} // closed when the process must accept no more
+	ending   bool
+	stopping bool          // somebody has begun to stop the process
+	failed   error         // why a successor will never serve: there is no second try
+	reason   error         // why the process drains
+	done     chan struct{} // closed when the process must accept nothing more
 	// drained is closed when the drain has ended; err, which is set before, is how.
 	drained chan struct{}
 	err     error
@@ -48,7 +52,8 @@ func newLifecycle() *lifecycle {
 // errAlreadyReady tells Ready that there is nothing to do.
 var errAlreadyReady = errors.New("already ready")
 
-// beginReady waits for another call of Ready to end, and starts this one unless that one has done the work.
+// beginReady waits for another call of Ready to end, and starts this one unless that one has done
+// the work.
 func (l *lifecycle) beginReady(ctx context.Context) (context.Context, *operation, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -86,7 +91,7 @@ func (l *lifecycle) await(ctx context.Context, ended <-chan struct{}) error {
 // starting reports whether this process is not the serving one yet; mu is held.
 func (l *lifecycle) starting() bool { return l.state == StateStarting || l.state == StateProbation }
 
-// stopped says why this process will have no successor any more.
+// stopped returns why this process can no longer have a successor, or nil.
 func (l *lifecycle) stopped() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -96,14 +101,14 @@ func (l *lifecycle) stopped() error {
 	return l.reason
 }
 
-// cause says why done is closed.
+// cause returns why done is closed, or nil.
 func (l *lifecycle) cause() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.reason
 }
 
-// whyNot says why a successor that ends has not served.
+// whyNot returns why a successor that ends has not served.
 func (l *lifecycle) whyNot() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -173,8 +178,8 @@ func (op *operation) onProbation() {
 	op.life.state = StateProbation
 }
 
-// fail finishes the operation of a successor that will never serve. It reports whether the drain begins, since the process was
-// on probation.
+// fail finishes the operation of a successor that will never serve. It reports whether the drain
+// begins, because the process was on probation.
 func (op *operation) fail(reason error) (drains bool) {
 	l := op.life
 	l.mu.Lock()
@@ -188,8 +193,8 @@ func (op *operation) fail(reason error) (drains bool) {
 	return true
 }
 
-// fail makes a successor one that will never serve. If Ready is under way, that learns the reason, and ended is closed when it
-// is over.
+// fail makes a successor one that will never serve. If Ready is under way, that learns the reason,
+// and ended is closed when it is over.
 func (l *lifecycle) fail(reason error) (ended <-chan struct{}, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -224,21 +229,28 @@ func (l *lifecycle) stop(reason error) {
 	close(l.done)
 }
 
-// beginShutdown cancels what is under way, and begins the drain. It reports whether it did: false if another one had begun
-// before.
-func (l *lifecycle) beginShutdown() bool {
+// beginShutdown cancels what is under way, and lets nothing new begin. It reports whether the
+// caller is the one who has to stop the process, and whether that has served until now.
+func (l *lifecycle) beginShutdown() (first, served bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.ending = true
 	for l.op != nil {
 		l.op.cancel(ErrShutdown)
-		_ = l.await(context.Background(), l.op.ended) // an operation ends soon after it is cancelled
+		_ = l.await(context.Background(), l.op.ended) // soon: it is cancelled
 	}
-	if l.reason != nil {
-		return false
+	if l.reason != nil || l.stopping {
+		return false, false
 	}
+	l.stopping = true
+	return true, l.state == StateServing
+}
+
+// shutDown begins the drain after beginShutdown.
+func (l *lifecycle) shutDown() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	l.stop(ErrShutdown)
-	return true
 }
 
 // finish ends the drain.
@@ -252,5 +264,8 @@ func (l *lifecycle) finish(err error) {
 func (l *lifecycle) current() State {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.ending && (l.state == StateServing || l.state == StateUpgrading) {
+		return StateStopping
+	}
 	return l.state
 }

@@ -22,6 +22,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/go-grace/grace/graceevent"
 	"github.com/go-grace/grace/internal/test/servicetest"
 )
 
@@ -181,7 +182,7 @@ func (s *lineServer) countSockets() (n struct{ Sockets, Inherited int }) {
 	return n
 }
 
-// numberBeyond gives the limit below which so many numbers are free.
+// numberBeyond returns the limit below which so many numbers are free.
 func numberBeyond(free int) int {
 	fd := 0
 	for ; ; fd++ {
@@ -217,7 +218,7 @@ func limitProcesses(arg string) error {
 	return unix.Setrlimit(unix.RLIMIT_NPROC, &limit)
 }
 
-// haveThreads gives the process idle threads, as one that has been busy has them. The runtime ends a process that gets no
+// haveThreads returns the process idle threads, as one that has been busy has them. The runtime ends a process that gets no
 // thread when it needs one, whatever it is doing.
 func haveThreads(n int) error {
 	r, w, err := os.Pipe()
@@ -264,8 +265,8 @@ func fileLimits(t testing.TB, pid int) (soft, hard int) {
 }
 
 // observe prints what happens, but for the sockets of which there are many.
-func (c config) observe(r Record) {
-	if e, ok := r.Event.(SocketOpened); ok && e.Address == manyAddress {
+func (c config) observe(_ context.Context, r graceevent.Record) {
+	if e, ok := r.Event.(graceevent.SocketOpened); ok && e.Address == manyAddress {
 		return
 	}
 	printRecord(r)
@@ -497,7 +498,7 @@ func TestEnvironmentThatIsTooLong(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			env := append(c.env, servicetest.Env(config{}), envMain+"=helper") // were it started, it must not run the tests
-			m := newTestManager(t, WithEnv(func(context.Context) ([]string, error) { return env, nil }))
+			m := newTestManager(t, WithEnv(func(context.Context, []string) ([]string, error) { return env, nil }))
 			ln, err := m.Listen(t.Context(), "tcp", "127.0.0.1:0")
 			if err != nil {
 				t.Fatal(err)

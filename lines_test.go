@@ -19,6 +19,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/go-grace/grace/graceevent"
 )
 
 // config is what a test tells the service that it starts. Successors get the same.
@@ -112,7 +114,7 @@ func (c config) mode() string {
 }
 
 func (c config) options() []Option {
-	opts := []Option{WithObserver(ObserverFunc(c.observe))}
+	opts := []Option{WithObserver(graceevent.ObserverFunc(c.observe))}
 	if c.PIDFile != "" {
 		opts = append(opts, WithPIDFile(c.PIDFile))
 	}
@@ -123,10 +125,11 @@ func (c config) options() []Option {
 		opts = append(opts, WithDrainTimeout(c.Drain))
 	}
 	if c.MaxDraining != 0 {
-		opts = append(opts, WithMaxDraining(c.MaxDraining))
-	}
-	if c.EndOldest {
-		opts = append(opts, WithEndOldest())
+		var more []DrainingOption
+		if c.EndOldest {
+			more = append(more, WithEndOldest())
+		}
+		opts = append(opts, WithMaxDraining(c.MaxDraining, more...))
 	}
 	if c.Probation != 0 {
 		opts = append(opts, WithProbation(c.Probation))
@@ -141,8 +144,8 @@ func (c config) options() []Option {
 		opts = append(opts, WithListenConfig(net.ListenConfig{KeepAliveConfig: config}))
 	}
 	if c.NextArgs != nil {
-		opts = append(opts, WithArgs(c.NextArgs...), WithDir(c.NextDir), WithEnv(func(context.Context) ([]string, error) {
-			return append(os.Environ(), envMark+"="+c.NextMark), nil
+		opts = append(opts, WithArgs(c.NextArgs...), WithDir(c.NextDir), WithEnv(func(_ context.Context, env []string) ([]string, error) {
+			return append(env, envMark+"="+c.NextMark), nil
 		}))
 	}
 	if c.CheckFile != "" {
@@ -157,16 +160,16 @@ func (c config) options() []Option {
 // printed is a Record on the standard output of a service, for the test to read.
 type printed struct {
 	Generation, PID int
-	Role            Role
+	Role            graceevent.Role
 	Handoff         string
 	Event           string `json:"What"` // as package servicetest calls it
 	Err             string
 	Detail          string
 }
 
-func printRecord(r Record) {
-	p := printed{Generation: r.Generation, PID: r.PID, Role: r.Role, Handoff: r.Handoff, Event: strings.TrimPrefix(fmt.Sprintf("%T", r.Event), "grace.")}
-	_, _, attrs := r.Event.describe()
+func printRecord(r graceevent.Record) {
+	p := printed{Generation: r.Generation, PID: r.PID, Role: r.Role, Handoff: r.Handoff, Event: strings.TrimPrefix(fmt.Sprintf("%T", r.Event), "graceevent.")}
+	_, _, attrs := r.Event.Describe()
 	for _, a := range attrs {
 		if a.Key == "error" {
 			p.Err = a.Value.String()
@@ -196,7 +199,7 @@ type lineServer struct {
 func (s *lineServer) listen(e endpoint) error {
 	var opts []ListenOption
 	if e.Name != "" {
-		opts = append(opts, Name(e.Name))
+		opts = append(opts, WithName(e.Name))
 	}
 	ln, err := s.m.Listen(context.Background(), e.Network, e.Address, opts...)
 	if err != nil {
@@ -306,6 +309,8 @@ func (s *lineServer) answer(conn net.Conn, line string) string {
 		return toJSON(map[string]any{"Exe": exe, "Args": os.Args, "Dir": dir, "Mark": os.Getenv(envMark)})
 	case "wander":
 		return fmt.Sprint(os.Chdir("/"), os.Setenv(envMark, "changed"))
+	case "ready":
+		return fmt.Sprint(s.m.Ready(context.Background()))
 	case "fail":
 		return fmt.Sprint(s.m.Fail(errors.New(arg)))
 	case "keepalive":

@@ -55,7 +55,7 @@ func TestListenRefusesWhatItCannotServe(t *testing.T) {
 		"ListenTCP udp":       func() error { _, err := m.ListenTCP(ctx, "udp", nil); return err },
 		"ListenUnix nil":      func() error { _, err := m.ListenUnix(ctx, "unix", nil); return err },
 		"ListenUnixgram unix": func() error { _, err := m.ListenUnixgram(ctx, "unix", &net.UnixAddr{Name: "x"}); return err },
-		"a bad name":          func() error { _, err := m.Listen(ctx, "tcp", "127.0.0.1:0", Name("a:b")); return err },
+		"a bad name":          func() error { _, err := m.Listen(ctx, "tcp", "127.0.0.1:0", WithName("a:b")); return err },
 		"a bad address":       func() error { _, err := m.Listen(ctx, "tcp", "127.0.0.1:http:"); return err },
 	} {
 		var op *net.OpError

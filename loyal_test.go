@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// loyal are clients that never connect anew, whoever answers them. Each sends numbered lines, and waits for the answers before it
+// loyal are clients that never connect again, whoever answers them. Each sends numbered lines, and waits for the answers before it
 // goes on: no line may be lost, answered twice or by a process that came before the one that has answered last.
 type loyal struct {
 	s    *service
@@ -172,7 +172,7 @@ func (l *loyal) awaitAll(what string, is func(heard) bool) {
 	}
 }
 
-// missing gives the clients of which something is not true.
+// missing returns the clients of which something is not true.
 func (l *loyal) missing(is func(heard) bool) (missing map[string]heard, failures []string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -35,7 +35,7 @@ func TestUpgradeInItsOrder(t *testing.T) {
 		if want := []string{"Hello", "Commit", "Drained"}; !slices.Equal(f.got, want) {
 			t.Errorf("the successor heard %v and not %v", f.got, want)
 		}
-		if got, want := r.takeCalls(), "upgrade:a upgrade:b drain:b drain:a"; got != want {
+		if got, want := r.takeCalls(), "upgrade:a upgrade:b drain:a drain:b"; got != want {
 			t.Errorf("hooks ran as %q and not %q", got, want)
 		}
 		if got := r.Status().State; got != StateDone {
@@ -188,7 +188,7 @@ func TestShutdownCancelsAnUpgrade(t *testing.T) {
 		if err := <-upgrade; !errors.Is(err, ErrShutdown) {
 			t.Errorf("Upgrade: %v", err)
 		}
-		if got, want := r.takeCalls(), "upgrade:a upgrade:b failed:b failed:a drain:b drain:a"; got != want {
+		if got, want := r.takeCalls(), "upgrade:a upgrade:b failed:b failed:a drain:a drain:b"; got != want {
 			t.Errorf("hooks ran as %q and not %q", got, want)
 		}
 		if err := r.Upgrade(t.Context()); !errors.Is(err, ErrShutdown) {
@@ -214,7 +214,7 @@ func TestDrainEndsAtItsDeadline(t *testing.T) {
 		if !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, broken) || !strings.Contains(err.Error(), `"stuck"`) {
 			t.Errorf("Shutdown returned %v", err)
 		}
-		if got, want := r.takeCalls(), "drain:b drain:a"; got != want {
+		if got, want := r.takeCalls(), "drain:a drain:b"; got != want {
 			t.Errorf("hooks ran as %q and not %q", got, want)
 		}
 		if werr := r.Wait(t.Context()); werr == nil || werr.Error() != err.Error() {

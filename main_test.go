@@ -29,6 +29,7 @@ const envMain = "GRACE_TEST_MAIN"
 // mains are the programs that this binary can be.
 var mains = map[string]func(config) error{
 	"lines":  linesMain,
+	"owner":  ownerMain,
 	"faulty": faultyMain,
 	"floor":  floorMain,
 	"many":   manyMain,
@@ -110,7 +111,7 @@ func remaining() (kids []string) {
 		kids = children()
 		for _, kid := range kids {
 			if pid, err := strconv.Atoi(kid); err == nil {
-				_, _ = unix.Wait4(pid, nil, unix.WNOHANG, nil) // an orphan, for which no test waits any more
+				_, _ = unix.Wait4(pid, nil, unix.WNOHANG, nil) // an orphan, for which no test waits any longer
 			}
 		}
 		if len(kids) == 0 || time.Now().After(deadline) {

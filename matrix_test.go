@@ -168,7 +168,7 @@ func rehearse(t *testing.T, sc scenario) course {
 	return c
 }
 
-// undisturbed gives the points that are passed from the start of the upgrade on, and the census at the end.
+// undisturbed returns the points that are passed from the start of the upgrade on, and the census at the end.
 func undisturbed(t *testing.T, sc scenario) ([]passage, census) {
 	r := newTrial(t, sc)
 	armed := ""
@@ -218,7 +218,7 @@ func (mx *matrix) cells() (all []cell) {
 	return all
 }
 
-// choose gives the cells to run. A sample has those whose names, hashed with the seed, come first: so that it is the same when a
+// choose returns the cells to run. A sample has those whose names, hashed with the seed, come first: so that it is the same when a
 // point is added elsewhere.
 func (mx *matrix) choose(t *testing.T) []cell {
 	all := mx.cells()
@@ -303,7 +303,7 @@ func (mx *matrix) printSide(b *strings.Builder, co course, side string, counts m
 	}
 }
 
-// row gives the marks of a point, and whether one of its cells was run.
+// row returns the marks of a point, and whether one of its cells was run.
 func (mx *matrix) row(sc scenario, p passage, counts map[string]int) (marks string, run bool) {
 	for _, f := range faults {
 		c := cell{sc, p, f}

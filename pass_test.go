@@ -66,7 +66,7 @@ func TestPassedPipeAndEventfd(t *testing.T) {
 }
 
 // The client at the other end of a passed connection notices nothing: not of upgrades, nor of those that fail.
-func TestPassedConnectionsServeOn(t *testing.T) {
+func TestPassedConnectionsKeepBeingServed(t *testing.T) {
 	for network, addr := range map[string]string{"tcp": "127.0.0.1:0", "unix": filepath.Join(t.TempDir(), "s")} {
 		t.Run(network, func(t *testing.T) {
 			ln, err := net.Listen(network, addr)
@@ -181,7 +181,7 @@ func TestClosedFileIsNotPassed(t *testing.T) {
 	s := start(t, "pass", tcpOnly)
 	s.expect("open once "+filepath.Join(dir, "a"), "ok")
 	s.expect("open gone "+filepath.Join(dir, "b"), "ok")
-	if got := s.ask("open gone " + filepath.Join(dir, "c")); !strings.Contains(got, `the name "gone" belongs to another that is open`) {
+	if got := s.ask("open gone " + filepath.Join(dir, "c")); !strings.Contains(got, `"gone" is the name of something open`) {
 		t.Errorf("a second file of the name: %s", got)
 	}
 	s.expect("shut gone", "ok")
@@ -247,13 +247,13 @@ func TestAbandonedFilesAndStatesAreDropped(t *testing.T) {
 	s.expect("state ignored-state 10", "ok")
 	s.expect("state b 10", "ok")
 	s.upgrade()
-	told := s.Await("the event", finished("PassedAbandoned", 0))
+	told := s.Await("the event", finished("InheritedAbandoned", 0))
 	if told.Generation != 2 || !strings.Contains(told.Detail, "files=[ignored-file]") || !strings.Contains(told.Detail, "states=[ignored-state]") {
 		t.Errorf("the event is %+v", told)
 	}
 	for command, why := range map[string]string{
 		"inherit ignored-file":        `not inherited: file "ignored-file": this process serves, and what nobody had asked for by then was closed`,
-		"inherit once":                `file "once": it was given before`,
+		"inherit once":                `file "once": it was returned before`,
 		"inherit-state ignored-state": `state "ignored-state": this process serves`,
 	} {
 		if got := s.ask(command); !strings.Contains(got, why) {
@@ -304,7 +304,7 @@ func TestStatesOfAllSizes(t *testing.T) {
 	}
 }
 
-// Whatever is wrong with a state in the old process, no successor is started, and the old process serves on.
+// Whatever is wrong with a state in the old process, no successor is started, and the old process keeps serving.
 func TestStateThatCannotBePassed(t *testing.T) {
 	c := tcpOnly
 	c.Timeout = 3 * time.Second // enough for the upgrade at the end
@@ -428,7 +428,7 @@ func TestStateThatTheNewVersionCannotRead(t *testing.T) {
 	for mode, want := range map[string]string{
 		"undecodable":         "the successor cannot serve: sessions: this is version 1 of the format, and I read version 2",
 		"undecodable-at-hook": "the successor cannot serve: OnReady hook \\\"decode\\\": sessions: this is version 1",
-		"undecodable-return":  "the successor has ended, or has closed its connection, before it sent Ready",
+		"undecodable-return":  "the successor has ended, or has closed its link, before it sent Ready",
 	} {
 		s.misbehave(mode)
 		if got := s.ask("upgrade"); !strings.Contains(got, want) {

@@ -10,11 +10,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"net"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -24,6 +22,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/go-grace/grace/internal/handoff"
+	"github.com/go-grace/grace/internal/wiring"
 )
 
 // gift is what a process was passed.
@@ -57,7 +56,9 @@ func passMain(c config) error {
 	}
 	s := &passServer{files: map[string]*os.File{}, talkers: map[string]*talker{}, halves: map[string][]byte{}, states: map[string]string{}}
 	s.gift.States = map[string]string{}
-	m, err := newWired(wiring{take: takeLink, launch: s.launch, pair: handoff.TransferPair}, c.options()...)
+	wires := wiring.Processes()
+	wires.Launch = s.launch
+	m, err := New(append(c.options(), withWiring(wires))...)
 	if err != nil {
 		return err
 	}
@@ -95,18 +96,19 @@ func (s *passServer) decode(context.Context) error {
 
 // inherit takes what this process was passed, and passes it on.
 func (s *passServer) inherit() error {
-	if _, err := s.m.Inherited("no such"); err != nil {
+	if _, err := s.m.InheritedFile("no such"); err != nil {
 		s.gift.Unknown[0] = err.Error()
 	}
 	if _, err := s.m.InheritedState("no such"); err != nil {
 		s.gift.Unknown[1] = err.Error()
 	}
-	for _, name := range s.m.received.stateNames() {
+	files, states := s.m.inherited.Names()
+	for _, name := range states {
 		if err := s.inheritState(name); err != nil {
 			return err
 		}
 	}
-	for _, name := range slices.Sorted(maps.Keys(s.m.received.files)) {
+	for _, name := range files {
 		if err := s.inheritFile(name); err != nil {
 			return err
 		}
@@ -137,12 +139,12 @@ func (s *passServer) inheritFile(name string) error {
 	if strings.HasPrefix(name, "ignored") {
 		return nil
 	}
-	f, err := s.m.Inherited(name)
+	f, err := s.m.InheritedFile(name)
 	if err != nil {
 		return err
 	}
 	s.gift.Files = append(s.gift.Files, name)
-	if again, err := s.m.Inherited(name); err == nil {
+	if again, err := s.m.InheritedFile(name); err == nil {
 		s.gift.Wrong = append(s.gift.Wrong, again.Name())
 	}
 	if strings.HasPrefix(name, "many") {
@@ -159,7 +161,7 @@ func (s *passServer) inheritFile(name string) error {
 	if strings.HasPrefix(name, "once") {
 		return nil
 	}
-	return s.m.Pass(name, f)
+	return s.m.PassFile(name, f)
 }
 
 // checkMany looks whether a file is the one of its name.
@@ -210,7 +212,7 @@ func (s *passServer) answer(command, arg string) (string, bool) {
 	case "damage":
 		s.damage = args[0]
 	case "inherit":
-		_, err = s.m.Inherited(args[0])
+		_, err = s.m.InheritedFile(args[0])
 	case "inherit-state":
 		_, err = s.m.InheritedState(args[0])
 	default:
@@ -232,7 +234,7 @@ func (s *passServer) openFile(name, path, content string) error {
 }
 
 func (s *passServer) addFile(name string, f *os.File) error {
-	if err := s.m.Pass(name, f); err != nil {
+	if err := s.m.PassFile(name, f); err != nil {
 		return errors.Join(err, f.Close())
 	}
 	s.files[name] = f
@@ -267,7 +269,7 @@ func (s *passServer) addTalker(name string, conn net.Conn, pending []byte) error
 	k := &talker{conn: conn, pending: pending, signature: fmt.Sprintf(" %d %d", s.m.generation, os.Getpid())}
 	s.talk(func() { s.talkers[name] = k })
 	return errors.Join(
-		s.m.Pass(name, conn.(syscall.Conn)),
+		s.m.PassFile(name, conn.(syscall.Conn)),
 		s.m.PassState(name, func(context.Context) ([]byte, error) { return []byte(k.unread()), nil }),
 	)
 }
@@ -354,7 +356,7 @@ func (s *passServer) closeTalkers(context.Context) error {
 type talker struct {
 	conn      net.Conn
 	signature string        // of its answers
-	done      chan struct{} // closed when nobody reads any more; nil while it is paused
+	done      chan struct{} // closed when nobody reads any longer; nil while it is paused
 
 	mu      sync.Mutex
 	pending []byte // of a line that is not complete
@@ -402,25 +404,25 @@ func (k *talker) run(done chan struct{}) {
 }
 
 // launch starts a successor, with a file of states that has suffered.
-func (s *passServer) launch(ctx context.Context, prog program, e estate) (*successor, error) {
+func (s *passServer) launch(ctx context.Context, l wiring.Launch) (wiring.Child, wiring.Link, error) {
 	s.mu.Lock()
 	kind := s.damage
 	s.mu.Unlock()
-	for i := range e.bequests {
-		if e.bequests[i].about.Use != handoff.UseState || kind == "" || kind == "none" {
+	for i, x := range l.Extras {
+		if x.About.Use != handoff.UseState || kind == "" || kind == "none" {
 			continue
 		}
-		f, err := damaged(kind, e.bequests[i].conn.(*os.File))
+		f, err := damaged(kind, x.Conn.(*os.File))
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		defer f.Close()
-		e.bequests[i].fd = f.Fd()
+		l.Extras[i].FD = f.Fd()
 	}
-	return startProcess(ctx, prog, e)
+	return wiring.Processes().Launch(ctx, l)
 }
 
-// damaged gives a file like the other, but for one thing.
+// damaged returns a file like the other, but for one thing.
 func damaged(kind string, f *os.File) (*os.File, error) {
 	whole, err := io.ReadAll(io.NewSectionReader(f, 0, 1<<30))
 	if err != nil {

@@ -17,7 +17,7 @@ import (
 	"github.com/go-grace/grace/internal/state"
 )
 
-// openFile gives a file that the test may close, or leave open.
+// openFile returns a file that the test may close, or leave open.
 func openFile(t *testing.T) *os.File {
 	t.Helper()
 	f, err := os.Create(filepath.Join(t.TempDir(), "file"))
@@ -51,17 +51,17 @@ func TestPassRefuses(t *testing.T) {
 		{"a", (*os.File)(nil), `what is to be passed as "a" is not open: invalid argument`},
 		{"a", closed, `what is to be passed as "a" is not open`},
 	} {
-		wantError(t, tt.name, m.Pass(tt.name, tt.conn), tt.says)
+		wantError(t, tt.name, m.PassFile(tt.name, tt.conn), tt.says)
 	}
-	if err := m.Pass("a b: ü", f); err != nil {
+	if err := m.PassFile("a b: ü", f); err != nil {
 		t.Error(err)
 	}
-	if err := m.Pass("the same by another name", f); err != nil {
+	if err := m.PassFile("the same by another name", f); err != nil {
 		t.Error(err)
 	}
-	wantError(t, "a name in use", m.Pass("a b: ü", f), `the name "a b: ü" belongs to another that is open`)
+	wantError(t, "a name in use", m.PassFile("a b: ü", f), `"a b: ü" is the name of something open`)
 	f.Close()
-	if err := m.Pass("a b: ü", openFile(t)); err != nil {
+	if err := m.PassFile("a b: ü", openFile(t)); err != nil {
 		t.Errorf("the name of what was closed: %v", err)
 	}
 }
@@ -78,7 +78,7 @@ func TestPassStateRefuses(t *testing.T) {
 	}
 	wantError(t, "a name in use", m.PassState("7", encode), `there is a state "7" already`)
 	wantError(t, "too many", m.PassState("a", encode), `state "a" is one more than the 1024 that can be passed`)
-	if err := m.Pass("7", openFile(t)); err != nil {
+	if err := m.PassFile("7", openFile(t)); err != nil {
 		t.Errorf("a file with the name of a state: %v", err)
 	}
 }
@@ -87,41 +87,31 @@ func TestPassStateRefuses(t *testing.T) {
 func TestPassCounts(t *testing.T) {
 	m := newTestManager(t)
 	f := openFile(t)
-	for i := range MaxPassed - 1 {
-		if err := m.Pass(fmt.Sprint(i), f); err != nil {
+	for i := range MaxFiles - 1 {
+		if err := m.PassFile(fmt.Sprint(i), f); err != nil {
 			t.Fatal(err)
 		}
 	}
 	last := openFile(t)
-	if err := m.Pass("last", last); err != nil {
+	if err := m.PassFile("last", last); err != nil {
 		t.Fatal(err)
 	}
-	wantError(t, "too many", m.Pass("one more", f), `"one more" is one more than the 16384 that can be passed`)
+	wantError(t, "too many", m.PassFile("one more", f), `"one more" is one more than the 16384 that can be passed`)
 	last.Close()
-	if err := m.Pass("one more", f); err != nil {
+	if err := m.PassFile("one more", f); err != nil {
 		t.Error(err)
 	}
 }
 
 func TestInheritedInAFirstGeneration(t *testing.T) {
 	m := newTestManager(t)
-	f, err := m.Inherited("log")
+	f, err := m.InheritedFile("log")
 	if f != nil || !errors.Is(err, ErrNotInherited) || err.Error() != `grace: not inherited: file "log": there are none` {
 		t.Errorf("got %v, %v", f, err)
 	}
 	data, err := m.InheritedState("sessions")
 	if data != nil || !errors.Is(err, ErrNotInherited) || err.Error() != `grace: not inherited: state "sessions": there are none` {
 		t.Errorf("got %q, %v", data, err)
-	}
-}
-
-func TestErrorListsSomeNames(t *testing.T) {
-	var names []string
-	for i := range 22 {
-		names = append(names, fmt.Sprintf("n%02d", 21-i))
-	}
-	if got := listNames(names); !strings.HasPrefix(got, `there are "n00", "n01", `) || !strings.HasSuffix(got, `"n19" and 2 more`) {
-		t.Errorf("got %s", got)
 	}
 }
 
@@ -222,28 +212,28 @@ func TestPassAfterTheEnd(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			r := newRig(t)
 			encode := func(context.Context) ([]byte, error) { return nil, nil }
-			if err := errors.Join(r.Pass("a", openFile(t)), r.PassState("a", encode)); err != nil {
+			if err := errors.Join(r.PassFile("a", openFile(t)), r.PassState("a", encode)); err != nil {
 				t.Fatal(err)
 			}
 			if err := end(r); err != nil {
 				t.Fatal(err)
 			}
-			if err := r.Pass("b", openFile(t)); !errors.Is(err, want) {
+			if err := r.PassFile("b", openFile(t)); !errors.Is(err, want) {
 				t.Errorf("Pass: %v, want %v", err, want)
 			}
 			if err := r.PassState("b", encode); !errors.Is(err, want) {
 				t.Errorf("PassState: %v, want %v", err, want)
 			}
 			r.finish(t)
-			if len(r.passing.files)+len(r.passing.states) > 0 {
+			if len(r.outgoing.Extras())+len(r.outgoing.States()) > 0 {
 				t.Error("references are kept")
 			}
 		})
 	}
 }
 
-// newHeir gives a successor that was passed a file and a state, and both descriptors.
-func newHeir(t *testing.T) (m *Manager, p *fakeParent, file, states *os.File) {
+// newInheritingSuccessor returns a successor that was passed a file and a state, and both descriptors.
+func newInheritingSuccessor(t *testing.T) (m *Manager, p *fakeParent, file, states *os.File) {
 	t.Helper()
 	w, err := state.Create()
 	if err == nil {
@@ -256,13 +246,13 @@ func newHeir(t *testing.T) (m *Manager, p *fakeParent, file, states *os.File) {
 		t.Fatal(err)
 	}
 	file = openFile(t)
-	got, err := sortPassed([]handoff.ExtraFile{{Use: handoff.UseFile, Name: "file"}, {Use: handoff.UseState}}, []*os.File{file, states})
+	got, err := sortExtras([]handoff.ExtraFile{{Use: handoff.UseFile, Name: "file"}, {Use: handoff.UseState}}, []*os.File{file, states})
 	if err != nil {
 		t.Fatal(err)
 	}
 	p = newFakeParent()
 	hello := &handoff.Hello{PID: 12, Generation: 2, Timeout: time.Minute}
-	from := inheritance{generation: 2, sockets: fds.New(), parent: newParent(p.fakeLink, hello, p), received: got.received}
+	from := inheritance{generation: 2, sockets: fds.New(), parent: newParent(p.fakeLink, hello, p), received: got.inherited}
 	return newFakeManager(t, from, nil), p, file, states
 }
 
@@ -282,14 +272,14 @@ func TestSuccessorThatFailsClosesWhatItWasPassed(t *testing.T) {
 		"Shutdown": func(m *Manager, _ *fakeParent) error { return errors.Join(cause, m.Shutdown(context.Background())) },
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			m, p, file, states := newHeir(t)
+			m, p, file, states := newInheritingSuccessor(t)
 			wantError(t, how, fail(m, p), "cause")
 			for _, f := range []*os.File{file, states} {
 				if f.Close() == nil {
 					t.Errorf("%s: %s was left open", how, f.Name())
 				}
 			}
-			if _, err := m.Inherited("file"); !errors.Is(err, ErrNotInherited) {
+			if _, err := m.InheritedFile("file"); !errors.Is(err, ErrNotInherited) {
 				t.Errorf("%s: Inherited returned %v", how, err)
 			}
 			if _, err := m.InheritedState("state"); !errors.Is(err, ErrNotInherited) {
@@ -306,16 +296,16 @@ func TestSuccessorThatFailsClosesWhatItWasPassed(t *testing.T) {
 // What was given to the application is the application's: nothing that happens later closes it.
 func TestInheritedFileBelongsToTheApplication(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m, p, file, states := newHeir(t)
-		got, err := m.Inherited("file")
+		m, p, file, states := newInheritingSuccessor(t)
+		got, err := m.InheritedFile("file")
 		if err != nil || got != file {
 			t.Fatalf("got %v, %v", got, err)
 		}
 		if data, err := m.InheritedState("state"); err != nil || string(data) != "data" {
 			t.Errorf("got %q, %v", data, err)
 		}
-		_, err = m.Inherited("file")
-		wantError(t, "the second call", err, `grace: not inherited: file "file": it was given before`)
+		_, err = m.InheritedFile("file")
+		wantError(t, "the second call", err, `grace: not inherited: file "file": it was returned before`)
 		p.die()
 		if err := m.Shutdown(t.Context()); err != nil {
 			t.Error(err)
@@ -340,10 +330,10 @@ func TestPassedThatMakeNoSense(t *testing.T) {
 		"a file without name":  {[]handoff.ExtraFile{file, {Use: handoff.UseFile}}, "the name is empty"},
 		"a file and no states": {[]handoff.ExtraFile{file, {Use: handoff.UseState}}, "the header is cut off"},
 		"an unknown use":       {[]handoff.ExtraFile{file, {Use: 99}}, "unknown use 99"},
-		"one too few":          {[]handoff.ExtraFile{file}, "passed 2 descriptors after the link, and describes 1"},
+		"one too few":          {[]handoff.ExtraFile{file}, "passed 2 descriptors after the link and describes 1"},
 	} {
 		files := []*os.File{openFile(t), openFile(t)}
-		_, err := sortPassed(tt.described, files)
+		_, err := sortExtras(tt.described, files)
 		if !errors.Is(err, ErrProtocol) {
 			t.Errorf("%s: %v does not match ErrProtocol", what, err)
 		}

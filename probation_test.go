@@ -77,7 +77,7 @@ func TestProbationThatFails(t *testing.T) {
 		},
 		"Fail": {
 			fail: func(s *service, c *client, _ int) {
-				if answer, err := c.ask("fail too many errors"); err != nil || !strings.HasPrefix(answer, "<nil>") {
+				if answer, err := c.ask("fail too many errors"); err != nil || !strings.HasPrefix(answer, "too many errors") {
 					s.t.Errorf("Fail returned %q, %v", answer, err)
 				}
 			},

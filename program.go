@@ -11,6 +11,7 @@ import (
 	"github.com/go-grace/grace/internal/fds"
 	"github.com/go-grace/grace/internal/handoff"
 	"github.com/go-grace/grace/internal/process"
+	"github.com/go-grace/grace/internal/wait"
 )
 
 // program is what successors execute, as it was when this process started.
@@ -19,8 +20,9 @@ type program struct {
 	args    []string // with the program's name first
 	dir     string
 	env     []string
-	envFunc func(context.Context) ([]string, error) // nil: env
-	opened  *process.Executable                     // that was checked, in one upgrade; nil: whatever is at the path
+	envFunc func(context.Context, []string) ([]string, error) // nil: env
+	// opened was checked, for one upgrade; nil: whatever is at the path.
+	opened *process.Executable
 }
 
 func newProgram(o options) (program, error) {
@@ -28,12 +30,13 @@ func newProgram(o options) (program, error) {
 	if p.path == "" {
 		path, err := executable()
 		if err != nil {
-			return program{}, fmt.Errorf("grace: cannot tell what this process executes, use WithExecutable: %w", err)
+			return program{}, fmt.Errorf(
+				"grace: cannot tell what this process executes, use WithExecutable: %w", err)
 		}
 		p.path = path
 	}
 	if p.dir == "" {
-		p.dir, _ = os.Getwd() // a directory that was removed: successors start where this process is
+		p.dir, _ = os.Getwd() // where it was removed, successors start where this process is
 	}
 	name := p.path
 	if len(os.Args) > 0 {
@@ -43,8 +46,9 @@ func newProgram(o options) (program, error) {
 	return p, nil
 }
 
-// executable gives the path by which this process was started, so that a symbolic link in it is followed anew at each
-// upgrade. Where this path leads to another file, as when a supervisor has given us another name, it is the path of the file.
+// executable returns the path by which this process was started, so that a symbolic link in it is
+// followed again at each upgrade. Where this path leads to another file, as when a supervisor has
+// given this process another name, it is the path of the file.
 func executable() (string, error) {
 	self, err := os.Executable()
 	if len(os.Args) == 0 {
@@ -57,8 +61,8 @@ func executable() (string, error) {
 	return filepath.Abs(named)
 }
 
-// sameFile also accepts a named file where the one that we execute has been removed or replaced since: the kernel then knows
-// only the path that it had.
+// sameFile also accepts a named file where the one that we execute has been removed or replaced:
+// the kernel then knows only the path that it had.
 func sameFile(named, self string) bool {
 	a, errA := os.Stat(named)
 	b, errB := os.Stat(self)
@@ -68,13 +72,14 @@ func sameFile(named, self string) bool {
 	return os.SameFile(a, b)
 }
 
-// environment of the next successor, without the announcements that only one process may read.
+// environment returns that of the next successor, without the announcements that only one process
+// may read.
 func (p program) environment(ctx context.Context) ([]string, error) {
 	env := p.env
 	if p.envFunc != nil {
 		got := make(chan []string, 1)
-		err := callWithin(ctx, func(ctx context.Context) error {
-			env, err := p.envFunc(ctx)
+		err := wait.Call(ctx, hookGrace, func(ctx context.Context) error {
+			env, err := p.envFunc(ctx, slices.Clone(p.env))
 			got <- env
 			return err
 		})
@@ -85,3 +90,12 @@ func (p program) environment(ctx context.Context) ([]string, error) {
 	}
 	return fds.StripEnv(env, handoff.EnvLink), nil
 }
+
+// open makes the file at the path, as it is now, the one that is started.
+func (p *program) open() (err error) {
+	p.opened, err = process.OpenExecutable(p.path)
+	return err
+}
+
+// close closes what open has opened, if anything.
+func (p *program) close() { _ = p.opened.Close() }

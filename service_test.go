@@ -144,7 +144,7 @@ func (s *service) ask(command string) string {
 	return strings.TrimSuffix(answer, " close") // it drains, having upgraded
 }
 
-// upgrading begins an upgrade over a connection of its own, and gives the answer when it comes.
+// upgrading begins an upgrade over a connection of its own, and returns the answer when it comes.
 func (s *service) upgrading() <-chan string {
 	answer := make(chan string, 1)
 	c := s.dial()
@@ -159,7 +159,7 @@ func (s *service) upgrading() <-chan string {
 	return answer
 }
 
-// cancelledAfter begins an upgrade, cancels it after an event of it, and gives what it came to.
+// cancelledAfter begins an upgrade, cancels it after an event of it, and returns what it came to.
 func (s *service) cancelledAfter(event string) string {
 	s.t.Helper()
 	before := s.count(finished(event, 0))
@@ -169,7 +169,7 @@ func (s *service) cancelledAfter(event string) string {
 	return <-answer
 }
 
-// serving gives the generation and the pid that answer now.
+// serving returns the generation and the pid that answer now.
 func (s *service) serving() (generation, pid int) {
 	s.t.Helper()
 	if _, err := fmt.Sscanf(s.ask("who"), "who %d %d", &generation, &pid); err != nil {

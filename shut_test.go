@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"testing"
 	"testing/synctest"
+
+	"github.com/go-grace/grace/graceevent"
 )
 
 // From the return of Upgrade on, every new connection is the successor's, although the old process
@@ -103,7 +105,7 @@ func TestGateIsShutWhenTheSuccessorServes(t *testing.T) {
 				go func() { upgrade <- r.Upgrade(t.Context()) }()
 				synctest.Wait()
 				if c.isLegacy {
-					r.awaited.Load().recognize()
+					r.upgrade.Load().recognize()
 				}
 				if err := <-upgrade; (err != nil) != c.opens || isOpen(r.Manager) != c.opens {
 					t.Errorf("Upgrade returned %v, gate open: %v", err, isOpen(r.Manager))
@@ -123,12 +125,8 @@ func dying(f *fakeSuccessor) {
 // A read that blocks its thread cannot be interrupted. Upgrade does not wait for it forever.
 func TestUpgradeIsNotHeldUpByARead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var warnings []error
-		r := newRig(t, WithObserver(ObserverFunc(func(rec Record) {
-			if w, ok := rec.Event.(Warned); ok {
-				warnings = append(warnings, w.Err)
-			}
-		})))
+		rec := &recorder{}
+		r := newRig(t, WithObserver(rec))
 		pc, err := r.ListenPacket(t.Context(), "udp", "127.0.0.1:0")
 		if err != nil {
 			t.Fatal(err)
@@ -146,8 +144,9 @@ func TestUpgradeIsNotHeldUpByARead(t *testing.T) {
 		if err := r.Upgrade(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		if len(warnings) != 1 || !errors.Is(warnings[0], ErrTimeout) {
-			t.Errorf("it has warned of %v", warnings)
+		still := find[graceevent.StillAccepting](rec)
+		if len(still) != 1 || !errors.Is(still[0].Err, ErrTimeout) {
+			t.Errorf("events: %v", still)
 		}
 		r.finish(t)
 	})

@@ -162,7 +162,7 @@ func TestPIDFileNamesWhoServes(t *testing.T) {
 	if left, _ := filepath.Glob(filepath.Join(filepath.Dir(path), ".*")); len(left) > 0 {
 		t.Errorf("temporary files are left: %v", left)
 	}
-	// Another process has taken the file: it is none of ours any more.
+	// Another process has taken the file: it is no longer ours.
 	if err := os.WriteFile(path, []byte("1\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -23,7 +23,7 @@ func stop() {
 	_ = unix.Kill(os.Getpid(), unix.SIGSTOP)
 }
 
-// stopAfter is a successor that speaks by hand, and stops for ever at a certain moment.
+// stopAfter is a successor that speaks by hand, and stops forever at a certain moment.
 func stopAfter(said string) error {
 	if said == "nothing" {
 		stop()
@@ -102,6 +102,9 @@ func TestSuccessorThatIsStopped(t *testing.T) {
 				t.Parallel()
 				config := tcpOnly
 				config.Timeout = time.Second
+				if command == "try stopped" { // which is over when the successor has stopped
+					config.Timeout = patience
+				}
 				if c.long {
 					config.Count, config.LongNames = 1500, true
 				}
@@ -165,7 +168,7 @@ func TestSuccessorThatIsStoppedAtAnyMoment(t *testing.T) {
 	l.end(t)
 }
 
-// awaitSuccessor waits until the nth successor was started, and gives its pid.
+// awaitSuccessor waits until the nth successor was started, and returns its pid.
 func (s *service) awaitSuccessor(n int) (pid int) {
 	s.t.Helper()
 	seen := map[string]bool{}

@@ -24,6 +24,8 @@ func newFakeParent() *fakeParent {
 	return &fakeParent{fakeLink: newFakeLink(), gone: make(chan struct{}), signals: make(chan syscall.Signal, 16)}
 }
 
+func (p *fakeParent) process() Process { return Process{PID: 12, Generation: 1} }
+
 func (p *fakeParent) Gone() <-chan struct{}        { return p.gone }
 func (p *fakeParent) State(context.Context) string { return "exit status 7" }
 func (p *fakeParent) Close()                       {}
@@ -39,7 +41,7 @@ func (p *fakeParent) die() {
 	close(p.gone)
 }
 
-// newSuccessor gives a Manager of generation 2.
+// newSuccessor returns a Manager of generation 2.
 func newSuccessor(t *testing.T, opts ...Option) (*Manager, *fakeParent) {
 	t.Helper()
 	p := newFakeParent()
@@ -48,7 +50,7 @@ func newSuccessor(t *testing.T, opts ...Option) (*Manager, *fakeParent) {
 	return newFakeManager(t, from, nil, opts...), p
 }
 
-// ready calls Ready, and gives what it returns.
+// ready calls Ready, and returns its result.
 func ready(ctx context.Context, m *Manager) <-chan error {
 	result := make(chan error, 1)
 	go func() { result <- m.Ready(ctx) }()

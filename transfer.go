@@ -41,10 +41,11 @@ func (m *Manager) Transfer(ctx context.Context, name string, c syscall.Conn, dat
 
 // sender returns the way to the successor; nil while this process has none that serves.
 func (m *Manager) sender() *transfer.Sender {
-	if !errors.Is(m.Cause(), ErrUpgraded) {
+	u := m.upgrade.Load()
+	if u == nil || !errors.Is(m.Cause(), ErrUpgraded) {
 		return nil
 	}
-	return m.successor.Load().sender
+	return u.child.sender
 }
 
 // HandleTransfers registers a function for the connections that older processes transfer by this
@@ -69,11 +70,4 @@ func (m *Manager) HandleTransfers(
 		return nil, fmt.Errorf("grace: handle transfers: %w", err)
 	}
 	return stop, nil
-}
-
-// closeReceivers closes the receivers of a process that has never served. The others have ended.
-func (m *Manager) closeReceivers() {
-	for _, r := range m.receivers {
-		r.Close()
-	}
 }

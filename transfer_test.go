@@ -14,6 +14,7 @@ import (
 
 	"github.com/go-grace/grace/internal/handoff"
 	"github.com/go-grace/grace/internal/transfer"
+	"github.com/go-grace/grace/internal/wait"
 )
 
 // connect returns both ends of a connection.
@@ -110,7 +111,7 @@ func TestDrainWaitsForTransferredConnections(t *testing.T) {
 	if !errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), "is draining") {
 		t.Errorf("got %v", err)
 	}
-	if isClosed(m.life.drained) {
+	if wait.IsClosed(m.life.drained) {
 		t.Error("the drain has ended during a call")
 	}
 	close(release)

@@ -151,7 +151,7 @@ func (h *history) checkOneServed() {
 	}
 	for _, pid := range h.r.PIDs() {
 		if served := func(p printed) bool { return p.Event == "ReadyFinished" && p.Err == "" && p.PID == pid }; pid != h.r.old && h.r.seen(h.from, served) > 0 {
-			h.r.t.Errorf("process %d has served, and the old one serves on", pid)
+			h.r.t.Errorf("process %d has served, and the old one keeps serving", pid)
 		}
 	}
 }

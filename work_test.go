@@ -11,7 +11,7 @@ import (
 	"github.com/go-grace/grace/internal/handoff"
 )
 
-// failing gives a function of Go that fails when it is told to.
+// failing returns a function of Go that fails when it is told to.
 func failing() (f func() error, fail func()) {
 	told := make(chan struct{})
 	return func() error { <-told; return errWhy }, func() { close(told); synctest.Wait() }
@@ -39,14 +39,14 @@ func TestGoThatFailsEndsTheService(t *testing.T) {
 			if err := r.Wait(t.Context()); !errors.Is(err, errWhy) || strings.Count(err.Error(), errWhy.Error()) != 1 {
 				t.Errorf("Wait returned %v", err)
 			}
-			if got := r.takeCalls(); got != "drain:b drain:a" || !errors.Is(r.Cause(), ErrShutdown) {
+			if got := r.takeCalls(); got != "drain:a drain:b" || !errors.Is(r.Cause(), ErrShutdown) {
 				t.Errorf("hooks ran as %q, the cause is %v", got, r.Cause())
 			}
 		})
 	}
 }
 
-// In a successor it fails the handoff, with its reason, and the old process serves on.
+// In a successor it fails the handoff, with its reason, and the old process keeps serving.
 func TestGoThatFailsInASuccessor(t *testing.T) {
 	for name, c := range map[string]struct {
 		before func(*Manager, *fakeParent)
@@ -148,14 +148,14 @@ func TestGoThatFailsDuringAnUpgrade(t *testing.T) {
 	}
 }
 
-// The drain waits for the functions of Go, up to its deadline.
+// The drain waits for the functions of Go, up to a moment after its deadline.
 func TestDrainWaitsForGo(t *testing.T) {
 	for length, c := range map[time.Duration]struct {
 		after time.Duration
 		says  string
 	}{
 		time.Second: {after: time.Second, says: errWhy.Error()},
-		time.Hour:   {after: DefaultDrainTimeout, says: "1 functions of Go have not returned"},
+		time.Hour:   {after: DefaultDrainTimeout + hookGrace, says: "1 functions of Manager.Go have not returned"},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			r := newRig(t)

@@ -19,7 +19,7 @@ import (
 	"time"
 )
 
-// certificate is one for 127.0.0.1, signed by itself.
+// certificate is a self-signed certificate for 127.0.0.1.
 type certificate struct {
 	*x509.Certificate
 	file, key string // in PEM
@@ -32,8 +32,11 @@ func newCertificate(t *testing.T) certificate {
 		t.Fatal(err)
 	}
 	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "127.0.0.1"}, NotAfter: time.Now().Add(time.Hour), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
-		IsCA: true, BasicConstraintsValid: true,
+		SerialNumber: big.NewInt(1),
+		Subject:      pkix.Name{CommonName: "127.0.0.1"},
+		NotAfter:     time.Now().Add(time.Hour),
+		IPAddresses:  []net.IP{net.IPv4(127, 0, 0, 1)},
+		IsCA:         true, BasicConstraintsValid: true,
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
 	if err != nil {
@@ -50,7 +53,7 @@ func newCertificate(t *testing.T) certificate {
 	return certificate{parsed, writePEM(t, "CERTIFICATE", der), writePEM(t, "PRIVATE KEY", private)}
 }
 
-// pin is the hash of the public key, by which a browser can be told to trust it.
+// pin returns the hash of the public key, by which a browser can be told to trust it.
 func (c certificate) pin() string {
 	hash := sha256.Sum256(c.RawSubjectPublicKeyInfo)
 	return base64.StdEncoding.EncodeToString(hash[:])
@@ -59,7 +62,8 @@ func (c certificate) pin() string {
 func writePEM(t *testing.T, kind string, der []byte) (file string) {
 	t.Helper()
 	file = filepath.Join(t.TempDir(), "pem")
-	if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600); err != nil {
+	text := pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der})
+	if err := os.WriteFile(file, text, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	return file

@@ -13,13 +13,13 @@ import (
 	"time"
 )
 
-// envRequire makes tests fail whose program is missing.
+// envRequire makes a test fail whose program is missing.
 const envRequire = "GRACE_REQUIRE_E2E"
 
-// program finds a program of a Debian package.
+// program returns the path of a program of a Debian package.
 func program(t *testing.T, name, pkg string) (path string) {
 	t.Helper()
-	for _, file := range []string{name, "/usr/sbin/" + name} { // where not everybody looks
+	for _, file := range []string{name, "/usr/sbin/" + name} { // which not every PATH has
 		if path, err := exec.LookPath(file); err == nil {
 			return path
 		}
@@ -35,10 +35,10 @@ func program(t *testing.T, name, pkg string) (path string) {
 type child struct {
 	t      *testing.T
 	cmd    *exec.Cmd
-	out    *os.File      // its standard output: a file, which never has it wait
-	errors bytes.Buffer  // its standard error, for when it has ended
-	ended  chan struct{} // closed then
-	err    error         // of its end
+	out    *os.File      // its standard output: writing to a file never blocks
+	errors bytes.Buffer  // its standard error; complete when it has ended
+	ended  chan struct{} // closed when it has ended
+	err    error         // how it has ended; set before
 }
 
 func run(t *testing.T, cmd *exec.Cmd) *child {
@@ -57,16 +57,16 @@ func run(t *testing.T, cmd *exec.Cmd) *child {
 		c.err = cmd.Wait()
 		close(c.ended)
 	}()
-	t.Cleanup(func() { // has something to end only after a failure
+	t.Cleanup(func() { // after a success, it has ended
 		defer out.Close()
-		_ = cmd.Process.Signal(syscall.SIGTERM) // which its own children do not outlive
+		_ = cmd.Process.Signal(syscall.SIGTERM) // ends its own children too
 		defer time.AfterFunc(patience, func() { _ = cmd.Process.Kill() }).Stop()
 		<-c.ended
 	})
 	return c
 }
 
-// end sends a signal, and waits for the end that comes of it.
+// end sends a signal, and waits for the program to end.
 func (c *child) end(sig syscall.Signal) (output string) {
 	c.t.Helper()
 	if err := c.cmd.Process.Signal(sig); err != nil {
@@ -75,7 +75,7 @@ func (c *child) end(sig syscall.Signal) (output string) {
 	return c.wait(sig)
 }
 
-// wait waits for the end, which is successful, or by one of the signals. It gives what the program has printed.
+// wait waits for the program to end, with success or by one of the signals, and returns its output.
 func (c *child) wait(signals ...syscall.Signal) (output string) {
 	c.t.Helper()
 	select {

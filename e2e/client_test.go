@@ -17,7 +17,7 @@ import (
 	"time"
 )
 
-// load is clients that check each answer, and try nothing again.
+// load is clients that check each answer and never retry.
 type load struct {
 	cancel  context.CancelFunc
 	running sync.WaitGroup
@@ -34,7 +34,8 @@ func newLoad(t *testing.T) (context.Context, *load) {
 	return ctx, l
 }
 
-// startLoad starts clients that write HTTP/1 by hand, on connections that they keep, and on one for each request.
+// startLoad starts clients that write HTTP/1 by hand, on kept connections and on one for each
+// request.
 func startLoad(t *testing.T, addr string) *load {
 	ctx, l := newLoad(t)
 	for _, fresh := range []bool{false, true} {
@@ -55,7 +56,7 @@ func startLoad(t *testing.T, addr string) *load {
 func (l *load) repeat(ctx context.Context, name string, ask func(id string) error) {
 	for n := 0; ctx.Err() == nil; n++ {
 		l.count(name, ask(fmt.Sprint("request-", n)))
-		time.Sleep(2 * time.Millisecond) // so that wrk is what keeps the machine busy
+		time.Sleep(2 * time.Millisecond) // wrk is to keep the machine busy
 	}
 }
 
@@ -68,14 +69,14 @@ func (l *load) count(name string, err error) {
 	}
 }
 
-// stop ends the load, and tells how many requests there were, and what went wrong.
+// stop ends the load, and returns how many requests there were and what went wrong.
 func (l *load) stop() (requests int, failures []string) {
 	l.cancel()
 	l.running.Wait()
 	return l.requests, l.failures
 }
 
-// client has one connection at a time.
+// client is a client with one connection at a time.
 type client struct {
 	addr, method, path string
 	fresh              bool // whether each request has a connection of its own
@@ -84,7 +85,7 @@ type client struct {
 	reader *bufio.Reader
 }
 
-// ask sends a request, and checks its answer.
+// ask sends a request and checks the answer.
 func (c *client) ask(id string) error {
 	last, err := c.exchange(id)
 	if last || err != nil {
@@ -119,7 +120,7 @@ func (c *client) exchange(id string) (last bool, err error) {
 	return resp.Close, check(resp, answer{ID: id, Method: c.method, Body: body})
 }
 
-// check reads an answer to its end, and looks whether it is the one that is wanted.
+// check reads an answer to its end, and compares it with the expected one.
 func check(resp *http.Response, want answer) error {
 	text, err := io.ReadAll(resp.Body)
 	if err := errors.Join(err, resp.Body.Close()); err != nil {
@@ -134,7 +135,8 @@ func check(resp *http.Response, want answer) error {
 	}
 	want.Generation, want.PID = got.Generation, got.PID
 	if got != want {
-		return fmt.Errorf("%s %s has got an answer of %d bytes to %s %s", want.Method, want.ID, len(text), got.Method, got.ID)
+		return fmt.Errorf("%s %s got an answer of %d bytes to %s %s",
+			want.Method, want.ID, len(text), got.Method, got.ID)
 	}
 	return nil
 }

@@ -10,20 +10,26 @@ import (
 	"testing"
 )
 
-// curlSeries is how many requests curl sends in one run, one after another, on one connection if the server lets it.
+// curlSeries is how many requests curl sends in one run, one after another, on one connection if
+// the server lets it.
 const curlSeries = 100
 
-// Whatever curl sends is answered, and it has to send nothing twice, as it does by itself if a connection of HTTP/1 that was kept ends
-// without an answer. (By HTTP/2 curl 7.88 sends nothing again, not even what the server has refused.)
+// Every request of curl is answered, and curl sends none twice, as it does if a kept HTTP/1
+// connection ends without an answer. (In HTTP/2, curl 7.88 sends nothing again, not even what the
+// server has refused.)
 func TestCurlNoticesNoUpgrade(t *testing.T) {
 	inEachMode(t, func(t *testing.T, mode string) {
 		path := program(t, "curl", "curl")
 		s := start(t, config{Mode: mode, Busy: 100})
-		runs := map[string]*repeated{ // by method
-			"GET":   repeat(t, path, curlArguments("http://"+s.plain, "--http1.1")...),
-			"POST":  repeat(t, path, curlArguments("http://"+s.plain, "--http1.1", "--data", "hello")...),
-			"PUT":   repeat(t, path, curlArguments("https://"+s.tls, "--http1.1", "--data", "hello", "--request", "PUT", "--cacert", s.cert.file)...),
-			"PATCH": repeat(t, path, curlArguments("https://"+s.tls, "--http2", "--data", "hello", "--request", "PATCH", "--cacert", s.cert.file)...),
+		plain, secure := "http://"+s.plain, "https://"+s.tls
+		runs := map[string]*repeated{} // by method
+		for method, arguments := range map[string][]string{
+			"GET":   curlArguments(plain, "--http1.1"),
+			"POST":  curlArguments(plain, "--http1.1", "--data", "hello"),
+			"PUT":   curlArguments(secure, "--http1.1", "--data", "hello", "--cacert", s.cert.file),
+			"PATCH": curlArguments(secure, "--http2", "--data", "hello", "--cacert", s.cert.file),
+		} {
+			runs[method] = repeat(t, path, append(arguments, "--request", method)...)
 		}
 		s.upgradeTenTimes()
 		for method, r := range runs {
@@ -39,12 +45,13 @@ func TestCurlNoticesNoUpgrade(t *testing.T) {
 
 func curlArguments(url string, more ...string) []string {
 	return append([]string{
-		"--disable", "--noproxy", "*", "--retry", "0", "--rate", "100/s", "--verbose", "--no-progress-meter",
-		"--write-out", "status %{http_code}\n", fmt.Sprintf("%s/echo?id=[1-%d]", url, curlSeries),
+		"--disable", "--noproxy", "*", "--retry", "0", "--rate", "100/s",
+		"--verbose", "--no-progress-meter", "--write-out", "status %{http_code}\n",
+		fmt.Sprintf("%s/echo?id=[1-%d]", url, curlSeries),
 	}, more...)
 }
 
-// checkCurl looks for each answer, and its status, in what curl has printed.
+// checkCurl looks for each answer and its status in the output of curl.
 func checkCurl(out, method string) error {
 	if strings.Contains(out, "retrying") {
 		return errors.New("a request was sent twice")
@@ -60,7 +67,7 @@ func checkCurl(out, method string) error {
 		}
 	}
 	if n := strings.Count(out, "status 200\n"); answers != curlSeries || n != curlSeries {
-		return fmt.Errorf("%d answers are whole, and %d are 200", answers, n)
+		return fmt.Errorf("%d answers are complete, and %d are 200", answers, n)
 	}
 	return nil
 }

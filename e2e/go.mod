@@ -1,4 +1,5 @@
-// A module of its own, as its tests need nginx, haproxy, a browser and other programs that are not Go: doc.go names them.
+// A module of its own: its tests need nginx, haproxy, a browser and other programs that are not Go.
+// doc.go names them.
 module github.com/go-grace/grace/e2e
 
 go 1.26.0

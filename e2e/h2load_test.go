@@ -8,8 +8,9 @@ import (
 	"testing"
 )
 
-// h2loadReport is what h2load counts. It does not connect again after a GOAWAY: what it has not sent by then has failed; and what it
-// was about to send, which counts as started, as an error.
+// h2loadReport is what h2load counts. h2load does not connect again after a GOAWAY: it counts the
+// requests that it has not sent by then as failed, and those that it was about to send as started
+// and as errors.
 type h2loadReport struct{ Total, Started, Done, Succeeded, Failed, Errored, Timeout int }
 
 var h2loadLine = regexp.MustCompile(`(?m)^requests: .*$`)
@@ -36,8 +37,8 @@ func stopH2load(r *repeated) (sum h2loadReport) {
 	return sum
 }
 
-// Every HTTP/2 request that was handled is answered. (That none is refused, examples/httpsoak shows: h2load does not tell them from those
-// that it has not sent.)
+// Every HTTP/2 request that was handled is answered. (examples/httpsoak shows that none is refused:
+// h2load does not tell refused requests from those that it has not sent.)
 func TestH2loadNoticesNoUpgrade(t *testing.T) {
 	inEachMode(t, func(t *testing.T, mode string) {
 		t.Run("h2c", func(t *testing.T) {
@@ -53,8 +54,10 @@ func testH2load(t *testing.T, mode string, url func(*service) string) {
 	t.Helper()
 	path := program(t, "h2load", "nghttp2-client")
 	s := start(t, config{Mode: mode, Busy: 100})
-	// A hundred connections a second with one request each; and four with four requests at a time, until GOAWAY comes.
-	short := repeat(t, path, "-r", "5", "--rate-period", "50ms", "-c", "40", "-n", "40", "-m", "1", url(s))
+	// A hundred connections a second with one request each, and four with four requests at a time
+	// until a GOAWAY arrives.
+	short := repeat(t, path,
+		"-r", "5", "--rate-period", "50ms", "-c", "40", "-n", "40", "-m", "1", url(s))
 	long := repeat(t, path, "-c", "4", "-m", "4", "-n", "600", url(s))
 	s.upgradeTenTimes()
 	fresh, kept := stopH2load(short), stopH2load(long)
@@ -70,7 +73,7 @@ func testH2load(t *testing.T, mode string, url func(*service) string) {
 		t.Errorf("of the first requests of %d connections %d were answered", fresh.Total, fresh.Succeeded)
 	}
 	if kept.Started == kept.Total {
-		t.Error("no GOAWAY has come")
+		t.Error("no GOAWAY has arrived")
 	}
 	if answers := fresh.Succeeded + kept.Succeeded; answers != int(had.requests) {
 		t.Errorf("%d requests were handled, and %d answered", had.requests, answers)

@@ -22,7 +22,7 @@ const patience = servicetest.Patience
 // The test binary starts itself as the service under test.
 func TestMain(m *testing.M) {
 	servicetest.Main(config.serve)
-	// What our children start becomes our child when they have ended, so that no process is left behind unseen.
+	// When a child ends, its own children become ours, so no process is left behind unseen.
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		fmt.Fprintln(os.Stderr, "become the subreaper:", err)
 		os.Exit(1)

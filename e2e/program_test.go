@@ -6,20 +6,21 @@ import (
 	"context"
 	"embed"
 	"encoding/json"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"os"
+	"reflect"
 	"strings"
 	"sync/atomic"
 	"time"
 
 	"github.com/go-grace/grace"
+	"github.com/go-grace/grace/graceevent"
 	"github.com/go-grace/grace/gracehttp"
 )
 
-// handover is the mode in which connections go on in the successor.
+// handover is the mode in which connections continue in the successor.
 const handover = "handover"
 
 // modes are the ways in which gracehttp drains. Each test runs in all of them.
@@ -34,14 +35,14 @@ const shutdownAlone = "http.Server.Shutdown"
 // upgrades are done in each test.
 const upgrades = 10
 
-// config is what a test tells the service that it starts. Successors get the same.
+// config configures the service that a test starts. Successors get the same.
 type config struct {
 	Mode      string
-	Busy      int64  // a generation tells when it has answered so many requests
+	Busy      int64  // a generation reports when it has answered so many requests
 	Cert, Key string // files
 }
 
-// said is a line of the service, for the test to read.
+// said is a line that the service writes for the test.
 type said struct {
 	What        string
 	Generation  int
@@ -60,18 +61,17 @@ func say(s said) {
 	_, _ = os.Stdout.Write(append(line, '\n')) // one write: generations share the pipe
 }
 
-func observe(r grace.Record) {
-	s := said{What: strings.TrimPrefix(fmt.Sprintf("%T", r.Event), "grace."), Generation: r.Generation}
+func observe(_ context.Context, r graceevent.Record) {
+	s := said{What: reflect.TypeOf(r.Event).Name(), Generation: r.Generation}
 	switch e := r.Event.(type) {
-	case grace.SocketOpened:
+	case graceevent.SocketOpened:
 		s.Addr, s.Name = e.Addr.String(), e.Name
-	case grace.ReadyFinished:
+	case graceevent.ReadyFinished:
 		s.Err = text(e.Err)
-	case grace.UpgradeFinished:
+	case graceevent.UpgradeFinished:
 		s.Err = text(e.Err)
-	case grace.Reported:
-		report, _ := e.Report.(gracehttp.DrainReport)
-		s.Transferred = int64(report.Transferred)
+	case gracehttp.DrainReport:
+		s.Transferred = int64(e.Transferred)
 	default:
 		return
 	}
@@ -87,7 +87,9 @@ func text(err error) string {
 
 // serve is the service: HTTP/1 and HTTP/2, with TLS and without.
 func (c config) serve() error {
-	m, err := grace.New(grace.WithObserver(grace.ObserverFunc(observe)), grace.WithMaxDraining(upgrades))
+	m, err := grace.New(
+		grace.WithObserver(graceevent.ObserverFunc(observe)), grace.WithMaxDraining(upgrades),
+	)
 	if err != nil {
 		return err
 	}
@@ -97,11 +99,11 @@ func (c config) serve() error {
 	srv.Protocols.SetHTTP2(true)
 	srv.Protocols.SetUnencryptedHTTP2(true)
 	ctx := context.Background()
-	plain, err := m.Listen(ctx, "tcp", "127.0.0.1:0", grace.Name("plain"))
+	plain, err := m.Listen(ctx, "tcp", "127.0.0.1:0", grace.WithName("plain"))
 	if err != nil {
 		return err
 	}
-	secure, err := m.Listen(ctx, "tcp", "127.0.0.1:0", grace.Name("tls"))
+	secure, err := m.Listen(ctx, "tcp", "127.0.0.1:0", grace.WithName("tls"))
 	if err != nil {
 		return err
 	}
@@ -109,7 +111,10 @@ func (c config) serve() error {
 		return err
 	}
 	err = m.Run(ctx)
-	say(said{What: "left", Generation: h.generation, Requests: h.requests.Load(), Conns: h.conns.Load(), Err: text(err)})
+	say(said{
+		What: "left", Generation: h.generation, Err: text(err),
+		Requests: h.requests.Load(), Conns: h.conns.Load(),
+	})
 	return err
 }
 
@@ -126,7 +131,7 @@ func (c config) start(m *grace.Manager, srv *http.Server, plain, secure net.List
 	return gracehttp.StartTLS(m, srv, secure, c.Cert, c.Key)
 }
 
-// handler tells each request what it was, and counts.
+// handler answers each request with what it was, and counts requests and connections.
 type handler struct {
 	generation      int
 	busy            int64
@@ -139,12 +144,12 @@ func (h *handler) connState(_ net.Conn, state http.ConnState) {
 	}
 }
 
-// testdata has the page, for the service, and the configurations of the proxies.
+// testdata holds the page of the service and the configurations of the proxies.
 //
 //go:embed testdata
 var testdata embed.FS
 
-// large is how many times the answer of /large has the id of the request.
+// large is how many times the answer of /large repeats the id of the request.
 const large = 1 << 14
 
 func (h *handler) mux() http.Handler {
@@ -161,7 +166,7 @@ func (h *handler) mux() http.Handler {
 	return mux
 }
 
-// answer is what the service says to a request.
+// answer is the answer of the service to a request.
 type answer struct {
 	ID, Method, Body string
 	Generation, PID  int
@@ -174,8 +179,9 @@ func (h *handler) answer(w http.ResponseWriter, r *http.Request, ids int) {
 		return
 	}
 	id := r.FormValue("id")
-	_ = json.NewEncoder(w).Encode(answer{ // a client that is gone cannot be told
-		ID: id, Method: r.Method, Body: strings.Repeat(id, ids) + string(body), Generation: h.generation, PID: os.Getpid(),
+	_ = json.NewEncoder(w).Encode(answer{ // a client that is gone needs no answer
+		ID: id, Method: r.Method, Body: strings.Repeat(id, ids) + string(body),
+		Generation: h.generation, PID: os.Getpid(),
 	})
 	if h.requests.Add(1) == h.busy {
 		say(said{What: "busy", Generation: h.generation})

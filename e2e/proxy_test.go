@@ -16,7 +16,8 @@ import (
 	"time"
 )
 
-// proxyKind is a program that forwards requests to the service, on connections that it keeps, and sends none twice.
+// proxyKind is a program that forwards requests to the service on kept connections, and sends none
+// twice.
 type proxyKind struct {
 	name      string   // of the program and its package
 	config    string   // a template, in testdata
@@ -28,7 +29,7 @@ var proxyKinds = []proxyKind{
 	{"haproxy", "haproxy.cfg", []string{"-db", "-f"}},
 }
 
-// proxy is one that runs.
+// proxy is a running proxy.
 type proxy struct {
 	*child
 	addr string
@@ -43,7 +44,8 @@ func startProxy(t *testing.T, kind proxyKind, service string) *proxy {
 		t.Fatal(err)
 	}
 	defer file.Close()
-	err = template.Must(template.ParseFS(testdata, "testdata/"+kind.config)).Execute(file, map[string]any{
+	config := template.Must(template.ParseFS(testdata, "testdata/"+kind.config))
+	err = config.Execute(file, map[string]any{
 		"Listen": p.addr, "Service": service, "Dir": dir, "Root": os.Geteuid() == 0,
 	})
 	if err != nil {
@@ -54,7 +56,7 @@ func startProxy(t *testing.T, kind proxyKind, service string) *proxy {
 	return p
 }
 
-// freeAddr gives an address that nobody has. Its port is not one of those that the system gives to others by itself.
+// freeAddr returns a free address. The system does not assign its port to anybody by itself.
 func freeAddr(t *testing.T) string {
 	t.Helper()
 	for range 100 {
@@ -87,7 +89,7 @@ func (p *proxy) awaitReady() {
 	}
 }
 
-// stop ends the proxy, and tells how many answers of each status it has given: it has printed a line for each.
+// stop ends the proxy, and returns how many answers of each status it has logged.
 func (p *proxy) stop() map[string]int {
 	p.t.Helper()
 	statuses := map[string]int{}
@@ -99,7 +101,7 @@ func (p *proxy) stop() map[string]int {
 	return statuses
 }
 
-// behind is what came of ten upgrades behind a proxy.
+// behind is the outcome of ten upgrades behind a proxy.
 type behind struct {
 	wrk      wrkReport
 	requests int // of clients that check the answers
@@ -118,13 +120,15 @@ func upgradeBehind(t *testing.T, kind proxyKind, mode string) (b behind) {
 	b.requests, b.failures = load.stop()
 	b.wrk = wrk.stop()
 	b.statuses = p.stop()
-	t.Logf("wrk: %+v; others: %d requests, %d failures; answers by status: %v", b.wrk, b.requests, len(b.failures), b.statuses)
+	t.Logf("wrk: %+v; others: %d requests, %d failures; answers by status: %v",
+		b.wrk, b.requests, len(b.failures), b.statuses)
 	b.service = s.stop()
 	return b
 }
 
-// Behind a proxy that keeps its connections to the service, and sends no request twice, no client gets an answer of 502, or none.
-// Each generation answers some hundred requests of the proxy, for which upgradeTenTimes waits.
+// Behind a proxy that keeps its connections to the service and sends no request twice, no client
+// gets an answer of 502, or none. Each generation answers some hundred requests of the proxy:
+// upgradeTenTimes waits for them.
 func TestProxyNoticesNoUpgrade(t *testing.T) {
 	inEachMode(t, func(t *testing.T, mode string) {
 		for _, kind := range proxyKinds {
@@ -142,22 +146,25 @@ func (b behind) check(t *testing.T, mode string) {
 		t.Error(f)
 	}
 	for status := range b.statuses {
-		if status != "200" && status != "499" && status != "-1" { // the last requests of wrk, which does not wait for them
+		// 499 and -1 are the last requests of wrk, which does not wait for their answers.
+		if status != "200" && status != "499" && status != "-1" {
 			t.Errorf("answers by status: %v", b.statuses)
 		}
 	}
-	if answers := b.wrk.Requests + b.requests; b.statuses["200"] < answers/2 { // under load haproxy leaves out some
-		t.Errorf("clients have had %d answers, and the proxy's log has %d", answers, b.statuses["200"])
+	answers := b.wrk.Requests + b.requests
+	if b.statuses["200"] < answers/2 { // under load haproxy does not log all
+		t.Errorf("clients got %d answers, and the proxy logged %d", answers, b.statuses["200"])
 	}
 	b.service.check(t, mode)
 }
 
-// The same with http.Server.Shutdown alone shows that these tests can fail. haproxy does not answer 502 if a client has kept its
-// connection, but closes that.
+// The same with http.Server.Shutdown alone shows that these tests can fail. If a client has kept
+// its connection, haproxy closes that instead of answering 502.
 func TestProxyNoticesShutdownAlone(t *testing.T) {
 	for _, kind := range proxyKinds {
 		t.Run(kind.name, func(t *testing.T) {
-			if b := upgradeBehind(t, kind, shutdownAlone); b.wrk.errors() == 0 || b.statuses["502"] == 0 {
+			b := upgradeBehind(t, kind, shutdownAlone)
+			if b.wrk.errors() == 0 || b.statuses["502"] == 0 {
 				t.Error("nothing has failed")
 			}
 		})

@@ -10,20 +10,20 @@ import (
 	"time"
 )
 
-// repeated is a program that is run again and again.
+// repeated is a program that is run repeatedly.
 type repeated struct {
 	t       *testing.T
 	stopped atomic.Bool
 	ended   chan struct{} // closed after the last run
-	outputs []string      // of all runs, until then not for the test
-	err     error         // of the last run
+	outputs []string      // of all runs; the test reads it when ended is closed
+	err     error         // of the last run; likewise
 }
 
-// repeat runs a program that ends by itself, soon, until it is stopped.
+// repeat runs a program that ends soon by itself, until stop is called.
 func repeat(t *testing.T, path string, args ...string) *repeated {
 	r := &repeated{t: t, ended: make(chan struct{})}
 	ctx, kill := context.WithCancel(context.Background())
-	t.Cleanup(func() { // has something to end only after a failure
+	t.Cleanup(func() { // after a success, it has ended
 		kill()
 		<-r.ended
 	})
@@ -38,7 +38,7 @@ func repeat(t *testing.T, path string, args ...string) *repeated {
 	return r
 }
 
-// stop waits for the end of the last run, and gives what each has printed.
+// stop waits for the last run to end, and returns the outputs of all runs.
 func (r *repeated) stop() []string {
 	r.t.Helper()
 	r.stopped.Store(true)

@@ -19,7 +19,7 @@ type service struct {
 	cert       certificate // of the latter
 }
 
-// inEachMode runs a test in each way in which gracehttp drains.
+// inEachMode runs a test in each mode of gracehttp.
 func inEachMode(t *testing.T, test func(t *testing.T, mode string)) {
 	for _, mode := range slices.Sorted(maps.Keys(modes)) {
 		t.Run(mode, func(t *testing.T) { test(t, mode) })
@@ -37,7 +37,7 @@ func start(t *testing.T, c config) *service {
 	return s
 }
 
-// awaitOf waits until a generation has said something.
+// awaitOf waits for a line of a generation.
 func (s *service) awaitOf(generation int, what string) said {
 	s.t.Helper()
 	l := s.Await(what, func(l said) bool { return l.What == what && l.Generation == generation })
@@ -47,8 +47,8 @@ func (s *service) awaitOf(generation int, what string) said {
 	return l
 }
 
-// upgradeTenTimes upgrades whenever the generation that serves has answered its share of the requests. At the end there are eleven
-// which have.
+// upgradeTenTimes upgrades whenever the serving generation has answered its share of the requests.
+// At the end eleven generations have.
 func (s *service) upgradeTenTimes() {
 	s.t.Helper()
 	for n := range upgrades {
@@ -59,7 +59,7 @@ func (s *service) upgradeTenTimes() {
 	s.awaitOf(upgrades+1, "busy")
 }
 
-// totals are those of all generations.
+// totals are the sums over all generations.
 type totals struct {
 	requests    int64
 	conns       int64 // one that is transferred counts in both processes
@@ -70,7 +70,7 @@ type totals struct {
 func (s *service) stop() (sum totals) {
 	s.t.Helper()
 	n := s.Signal(syscall.SIGTERM)
-	_ = s.AwaitEnd() // the lines tell of errors
+	_ = s.AwaitEnd() // the lines report errors
 	for ; n > 0; n-- {
 		left := s.awaitOf(n, "left")
 		sum.requests += left.Requests
@@ -83,8 +83,9 @@ func (s *service) stop() (sum totals) {
 	return sum
 }
 
-// check fails a test whose clients have not kept their connections from one request to the next, or from one process to the next
-// where that is the mode. (In each mode, successors take over some that have had no request yet.)
+// check fails a test whose clients have not kept their connections from one request to the next,
+// or, in the handover mode, from one process to the next. (In each mode, successors take over some
+// connections without a request.)
 func (sum totals) check(t *testing.T, mode string) {
 	t.Helper()
 	if sum.conns > sum.requests/2 {

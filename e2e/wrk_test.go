@@ -12,22 +12,25 @@ import (
 	"testing"
 )
 
-// wrkReport is what wrk counts. An answer that says "Connection: close" has it connect again, which is no error. Read errors
-// are also connections that end in any other way, even if they were idle; a connection that is refused is a write error. Status
-// is the answers with 400 and above. A request that is never answered is not counted at all, unlike one that takes long (Timeout).
+// wrkReport is what wrk counts. After an answer that says "Connection: close" wrk connects again,
+// which is not an error. A connection that ends in any other way, even while idle, is a read error,
+// and one that is refused a write error. Status counts the answers with 400 and above, and Timeout
+// those that take too long. A request that is never answered is not counted at all.
 type wrkReport struct{ Requests, Connect, Read, Write, Status, Timeout int }
 
-// wrkScript has wrk print its report as JSON. In its own words there is no line on errors if there are none.
+// wrkScript makes wrk print its report as JSON. The report of wrk itself omits errors if there are
+// none.
 const wrkScript = `function done(summary)
 	local e = summary.errors
-	io.write(string.format('\n{"Requests": %d, "Connect": %d, "Read": %d, "Write": %d, "Status": %d, "Timeout": %d}\n',
-		summary.requests, e.connect, e.read, e.write, e.status, e.timeout))
+	io.write(string.format('\n{"Requests": %d, "Connect": %d, "Read": %d, "Write": %d, ',
+		summary.requests, e.connect, e.read, e.write))
+	io.write(string.format('"Status": %d, "Timeout": %d}\n', e.status, e.timeout))
 end
 `
 
 type wrk struct{ *child }
 
-// startWrk starts clients that send a request as soon as they have the answer to the one before.
+// startWrk starts clients that send each request as soon as they have the previous answer.
 func startWrk(t *testing.T, url string) wrk {
 	t.Helper()
 	script := filepath.Join(t.TempDir(), "report.lua")
@@ -35,10 +38,11 @@ func startWrk(t *testing.T, url string) wrk {
 		t.Fatal(err)
 	}
 	path := program(t, "wrk", "wrk")
-	return wrk{run(t, exec.Command(path, "-t", "1", "-c", "8", "-d", "10m", "--timeout", "30s", "-s", script, url))}
+	return wrk{run(t, exec.Command(path,
+		"-t", "1", "-c", "8", "-d", "10m", "--timeout", "30s", "-s", script, url))}
 }
 
-// stop ends it before its time.
+// stop ends wrk early.
 func (w wrk) stop() (r wrkReport) {
 	w.t.Helper()
 	out := strings.TrimSpace(w.end(syscall.SIGINT))
@@ -48,7 +52,7 @@ func (w wrk) stop() (r wrkReport) {
 	return r
 }
 
-// errors is the number of all that went wrong.
+// errors returns how many errors there were.
 func (r wrkReport) errors() int { return r.Connect + r.Read + r.Write + r.Status + r.Timeout }
 
 func TestWrkNoticesNoUpgrade(t *testing.T) {

@@ -16,8 +16,8 @@ import (
 	pb "google.golang.org/grpc/interop/grpc_testing"
 )
 
-// load is clients of a service that try nothing again. (Only grpc-go sends an RPC again that a server has said not to have
-// processed.)
+// load is clients of a service that never retry. (grpc-go alone sends an RPC again if the server
+// says that it has not processed it.)
 type load struct {
 	t       *testing.T
 	addr    string
@@ -30,8 +30,8 @@ type load struct {
 	failures []string
 }
 
-// startLoad starts clients of each kind: some that share a connection, and some that open one for each RPC. Most are of those that
-// connect often, whose RPCs are short.
+// startLoad starts clients of each kind: some that share a connection, and some that open one for
+// each RPC. Most of them connect often, for short RPCs.
 func startLoad(s *service, copies int) *load {
 	ctx, cancel := context.WithCancel(context.Background())
 	l := &load{t: s.t, addr: s.addr, cancel: cancel}
@@ -59,10 +59,11 @@ func dial(t *testing.T, addr string) *grpc.ClientConn {
 }
 
 func connect(addr string) (*grpc.ClientConn, error) {
-	return grpc.NewClient(addr, grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithDisableRetry())
+	return grpc.NewClient(addr,
+		grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithDisableRetry())
 }
 
-// start starts a client that calls again and again, on the connection or on new ones.
+// start starts a client that calls repeatedly, on the connection or, if that is nil, on new ones.
 func (l *load) start(ctx context.Context, name string, kept *grpc.ClientConn, call kind) {
 	l.clients++
 	l.running.Go(func() {
@@ -95,7 +96,7 @@ func (l *load) count(what string, err error) {
 	}
 }
 
-// goOn waits until there were some more calls: twice as many as there are clients.
+// goOn waits for more calls: twice as many as there are clients.
 func (l *load) goOn() {
 	l.t.Helper()
 	began, enough := time.Now(), l.done()+int64(2*l.clients)
@@ -113,7 +114,7 @@ func (l *load) done() int64 {
 	return l.calls
 }
 
-// stop ends the load, and tells how many calls there were, and what went wrong.
+// stop ends the load, and returns how many calls there were and what went wrong.
 func (l *load) stop() (calls int64, failures []string) {
 	l.cancel()
 	l.running.Wait()
@@ -123,7 +124,10 @@ func (l *load) stop() (calls int64, failures []string) {
 // kind is a way to call the service.
 type kind func(ctx context.Context, c pb.TestServiceClient, id string) error
 
-var kinds = map[string]kind{"unary": unary, "client-stream": clientStream, "server-stream": serverStream, "bidi-stream": bidiStream}
+var kinds = map[string]kind{
+	"unary": unary, "client-stream": clientStream,
+	"server-stream": serverStream, "bidi-stream": bidiStream,
+}
 
 const (
 	messages = 10 // of a stream
@@ -142,7 +146,7 @@ func clientStream(ctx context.Context, c pb.TestServiceClient, id string) error 
 	}
 	for range messages {
 		if err := stream.Send(&pb.StreamingInputCallRequest{Payload: payload(id)}); err != nil {
-			return errors.Join(err, stream.RecvMsg(&pb.StreamingInputCallResponse{})) // which tells why
+			return errors.Join(err, stream.RecvMsg(&pb.StreamingInputCallResponse{})) // the reason
 		}
 		time.Sleep(interval)
 	}
@@ -156,7 +160,8 @@ func clientStream(ctx context.Context, c pb.TestServiceClient, id string) error 
 func serverStream(ctx context.Context, c pb.TestServiceClient, id string) error {
 	req := &pb.StreamingOutputCallRequest{Payload: payload(id)}
 	for range messages {
-		req.ResponseParameters = append(req.ResponseParameters, &pb.ResponseParameters{IntervalUs: int32(interval.Microseconds())})
+		p := &pb.ResponseParameters{IntervalUs: int32(interval.Microseconds())}
+		req.ResponseParameters = append(req.ResponseParameters, p)
 	}
 	stream, err := c.StreamingOutputCall(ctx, req)
 	if err != nil {
@@ -179,7 +184,7 @@ func bidiStream(ctx context.Context, c pb.TestServiceClient, id string) error {
 	for i := range messages {
 		text := fmt.Sprintf("%s %d", id, i)
 		if err := stream.Send(&pb.StreamingOutputCallRequest{Payload: payload(text)}); err != nil {
-			return errors.Join(err, stream.RecvMsg(&pb.StreamingOutputCallResponse{})) // which tells why
+			return errors.Join(err, stream.RecvMsg(&pb.StreamingOutputCallResponse{})) // the reason
 		}
 		resp, err := stream.Recv()
 		if err := check(resp.GetPayload(), err, text); err != nil {
@@ -195,15 +200,15 @@ func bidiStream(ctx context.Context, c pb.TestServiceClient, id string) error {
 
 func check(got *pb.Payload, err error, want string) error {
 	if err == nil && string(got.GetBody()) != want {
-		err = fmt.Errorf("the answer is %q, and not %q", got.GetBody(), want)
+		err = fmt.Errorf("the answer is %q, want %q", got.GetBody(), want)
 	}
 	return err
 }
 
-// end expects that nothing more comes.
+// end returns an error unless the stream has ended.
 func end(stream grpc.ClientStream) error {
 	if err := stream.RecvMsg(&pb.StreamingOutputCallResponse{}); !errors.Is(err, io.EOF) {
-		return fmt.Errorf("it does not end, but: %w", err)
+		return fmt.Errorf("instead of the end: %w", err)
 	}
 	return nil
 }

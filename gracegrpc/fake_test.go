@@ -13,6 +13,8 @@ import (
 	pb "google.golang.org/grpc/interop/grpc_testing"
 
 	"github.com/go-grace/grace"
+	"github.com/go-grace/grace/graceevent"
+	"github.com/go-grace/grace/internal/test/managertest"
 	"github.com/go-grace/grace/internal/test/pipenet"
 )
 
@@ -26,12 +28,18 @@ type rig struct {
 	reports []DrainReport
 }
 
-// newRig serves; the Manager is ready.
+// newRig starts the server, and makes the Manager ready.
 func newRig(t *testing.T, opts ...grpc.ServerOption) *rig {
 	t.Helper()
+	return newRigWith(t, nil, opts...)
+}
+
+// newRigWith is newRig for a Manager with options.
+func newRigWith(t *testing.T, with []grace.Option, opts ...grpc.ServerOption) *rig {
+	t.Helper()
 	r := &rig{t: t, Listener: pipenet.Listen()}
-	r.Manager = newManager(t, grace.WithObserver(r))
-	if err := Serve(r.Manager, newServer(r.Manager, opts...), r.Listener); err != nil {
+	r.Manager = managertest.New(t, append(with, grace.WithObserver(r))...)
+	if err := Start(r.Manager, newTestServer(r.Manager, opts...), r.Listener); err != nil {
 		t.Fatal(err)
 	}
 	if err := r.Ready(t.Context()); err != nil {
@@ -40,30 +48,21 @@ func newRig(t *testing.T, opts ...grpc.ServerOption) *rig {
 	return r
 }
 
-func newManager(t *testing.T, opts ...grace.Option) *grace.Manager {
-	t.Helper()
-	m, err := grace.New(append(opts, grace.WithUpgradeSignals(), grace.WithShutdownSignals())...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return m
-}
-
-func newServer(m *grace.Manager, opts ...grpc.ServerOption) *grpc.Server {
+func newTestServer(m *grace.Manager, opts ...grpc.ServerOption) *grpc.Server {
 	srv := grpc.NewServer(opts...)
 	pb.RegisterTestServiceServer(srv, &site{draining: Draining(m)})
 	return srv
 }
 
-func (r *rig) Observe(rec grace.Record) {
-	if e, ok := rec.Event.(grace.Reported); ok {
+func (r *rig) Observe(_ context.Context, rec graceevent.Record) {
+	if e, ok := rec.Event.(DrainReport); ok {
 		r.mu.Lock()
 		defer r.mu.Unlock()
-		r.reports = append(r.reports, e.Report.(DrainReport))
+		r.reports = append(r.reports, e)
 	}
 }
 
-// drain shuts down, and gives what comes of it.
+// drain shuts the Manager down, and returns the outcome.
 func (r *rig) drain() <-chan drained {
 	result := make(chan drained, 1)
 	go func() { // ends with the drain
@@ -82,10 +81,11 @@ type drained struct {
 	err  error
 }
 
-// check compares with what is expected of a process whose only work was that of the server.
+// check compares the outcome with that of a process whose only work was the server's. Cut RPCs are
+// not an error.
 func (d drained) check(t *testing.T, took time.Duration, cut bool) {
 	t.Helper()
-	if d.took != took || d.Duration != took || d.Cut != cut || (d.err == nil) == cut {
+	if d.took != took || d.Duration != took || d.Cut != cut || d.err != nil {
 		t.Errorf("the drain took %v: %+v, %v", d.took, d.DrainReport, d.err)
 	}
 	if level, _, _ := d.Describe(); (level == slog.LevelWarn) != cut {
@@ -93,13 +93,13 @@ func (d drained) check(t *testing.T, took time.Duration, cut bool) {
 	}
 }
 
-// site is a service.
+// site is a service for tests in fake time.
 type site struct {
 	pb.UnimplementedTestServiceServer
 	draining <-chan struct{}
 }
 
-// UnaryCall answers after some time, which the request tells.
+// UnaryCall responds after the time in the request.
 func (s *site) UnaryCall(ctx context.Context, req *pb.SimpleRequest) (*pb.SimpleResponse, error) {
 	select {
 	case <-time.After(time.Duration(req.ResponseSize) * time.Second):
@@ -108,8 +108,8 @@ func (s *site) UnaryCall(ctx context.Context, req *pb.SimpleRequest) (*pb.Simple
 	return &pb.SimpleResponse{}, ctx.Err()
 }
 
-// FullDuplexCall is a stream that ends when it is told to. StreamingOutputCall ends only when it is cut, and HalfDuplexCall not even
-// then.
+// FullDuplexCall is a stream that ends when it learns of the drain. StreamingOutputCall ends only
+// when it is cut, and HalfDuplexCall not even then.
 func (s *site) FullDuplexCall(stream pb.TestService_FullDuplexCallServer) error {
 	select {
 	case <-s.draining:
@@ -119,7 +119,9 @@ func (s *site) FullDuplexCall(stream pb.TestService_FullDuplexCallServer) error 
 	}
 }
 
-func (s *site) StreamingOutputCall(_ *pb.StreamingOutputCallRequest, stream pb.TestService_StreamingOutputCallServer) error {
+func (s *site) StreamingOutputCall(
+	_ *pb.StreamingOutputCallRequest, stream pb.TestService_StreamingOutputCallServer,
+) error {
 	<-stream.Context().Done()
 	return stream.Context().Err()
 }
@@ -135,17 +137,22 @@ type client struct {
 	pb.TestServiceClient
 }
 
-func newClient(t *testing.T, l *pipenet.Listener) *client {
+// dialer connects to a server. *pipenet.Listener is one.
+type dialer interface{ Dial() (net.Conn, error) }
+
+func newClient(t *testing.T, to dialer) *client {
 	t.Helper()
-	cc, err := grpc.NewClient("passthrough:pipe", grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithDisableRetry(),
-		grpc.WithContextDialer(func(context.Context, string) (net.Conn, error) { return l.Dial() }))
+	dial := func(context.Context, string) (net.Conn, error) { return to.Dial() }
+	cc, err := grpc.NewClient("passthrough:pipe",
+		grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithDisableRetry(),
+		grpc.WithContextDialer(dial))
 	if err != nil {
 		t.Fatal(err)
 	}
 	return &client{t: t, ClientConn: cc, TestServiceClient: pb.NewTestServiceClient(cc)}
 }
 
-// call asks for an answer in so many seconds.
+// call asks for a response after the given number of seconds.
 func (c *client) call(seconds int32) <-chan error {
 	result := make(chan error, 1)
 	go func() { // ends with the RPC
@@ -157,7 +164,7 @@ func (c *client) call(seconds int32) <-chan error {
 
 type opener func(context.Context) (grpc.ClientStream, error)
 
-// follow opens a stream, and gives how it ends.
+// follow opens a stream, and returns how it ends.
 func (c *client) follow(open opener) <-chan error {
 	result := make(chan error, 1)
 	go func() { // ends with the RPC
@@ -170,10 +177,14 @@ func (c *client) follow(open opener) <-chan error {
 	return result
 }
 
-func (c *client) polite(ctx context.Context) (grpc.ClientStream, error) { return c.FullDuplexCall(ctx) }
+func (c *client) polite(ctx context.Context) (grpc.ClientStream, error) {
+	return c.FullDuplexCall(ctx)
+}
 
 func (c *client) stubborn(ctx context.Context) (grpc.ClientStream, error) {
 	return c.StreamingOutputCall(ctx, &pb.StreamingOutputCallRequest{})
 }
 
-func (c *client) deaf(ctx context.Context) (grpc.ClientStream, error) { return c.HalfDuplexCall(ctx) }
+func (c *client) deaf(ctx context.Context) (grpc.ClientStream, error) {
+	return c.HalfDuplexCall(ctx)
+}

@@ -1,4 +1,5 @@
-// A module of its own: grpc-go and its dependencies are large, and no user of grace alone should have them in a go.sum.
+// A module of its own: grpc-go and its dependencies are large, and users of grace alone should not
+// have them in their go.sum.
 module github.com/go-grace/grace/gracegrpc
 
 go 1.26.0

@@ -10,7 +10,7 @@ import (
 	"io"
 	"net"
 	"os"
-	"strings"
+	"reflect"
 	"sync/atomic"
 	"time"
 
@@ -18,17 +18,18 @@ import (
 	pb "google.golang.org/grpc/interop/grpc_testing"
 
 	"github.com/go-grace/grace"
+	"github.com/go-grace/grace/graceevent"
 	"github.com/go-grace/grace/internal/test/servicetest"
 )
 
-// config is what a test tells the service that it starts. Successors get the same.
+// config configures the service that a test starts. Successors get the same.
 type config struct {
 	Plain   bool   // drain by grpc.Server.Stop alone
 	Bad     string // a file: once it exists, the listener of the next process does not accept
 	Timeout time.Duration
 }
 
-// said is a line of the service, for the test to read.
+// said is a line that the service writes for the test.
 type said struct {
 	What       string
 	PID        int
@@ -47,18 +48,19 @@ func say(s said) {
 	_, _ = os.Stdout.Write(append(line, '\n')) // one write: generations share the pipe
 }
 
-func observe(r grace.Record) {
-	s := said{What: strings.TrimPrefix(fmt.Sprintf("%T", r.Event), "grace."), Generation: r.Generation}
+func observe(_ context.Context, r graceevent.Record) {
+	s := said{What: reflect.TypeOf(r.Event).Name(), Generation: r.Generation}
 	switch e := r.Event.(type) {
-	case grace.SocketOpened:
+	case graceevent.SocketOpened:
 		s.Addr = e.Addr.String()
-	case grace.ReadyFinished:
+	case graceevent.ReadyFinished:
 		s.Err = text(e.Err)
-	case grace.UpgradeFinished:
+	case graceevent.UpgradeFinished:
 		s.Err = text(e.Err)
-	case grace.Reported:
-		report := e.Report.(DrainReport)
-		s.Drain, s.Cut = report.Duration, report.Cut
+	case graceevent.DrainFinished:
+		s.Err, s.Cut = text(e.Err), e.CutConnections() > 0
+	case DrainReport:
+		s.Drain, s.Cut = e.Duration, e.Cut
 	default:
 		return
 	}
@@ -72,9 +74,11 @@ func text(err error) string {
 	return err.Error()
 }
 
-// serve is the program.
+// serve is the service.
 func (c config) serve() error {
-	opts := []grace.Option{grace.WithObserver(grace.ObserverFunc(observe)), grace.WithMaxDraining(32)}
+	opts := []grace.Option{
+		grace.WithObserver(graceevent.ObserverFunc(observe)), grace.WithMaxDraining(32),
+	}
 	if c.Timeout > 0 {
 		opts = append(opts, grace.WithDrainTimeout(c.Timeout))
 	}
@@ -95,20 +99,23 @@ func (c config) serve() error {
 	if c.Plain {
 		m.Append(grace.Hook{OnDrain: func(context.Context) error { srv.Stop(); return nil }})
 		go srv.Serve(ln) //nolint:errcheck // it serves until the drain
-	} else if err := Serve(m, srv, ln); err != nil {
+	} else if err := Start(m, srv, ln); err != nil {
 		return err
 	}
 	err = m.Run(context.Background())
-	say(said{What: "left", Generation: m.Status().Generation, Handled: impl.handled.Load(), Err: text(err), Files: len(servicetest.Descriptors())})
+	say(said{
+		What: "left", Generation: m.Status().Generation, Err: text(err),
+		Handled: impl.handled.Load(), Files: len(servicetest.Descriptors()),
+	})
 	return err
 }
 
 // brokenListener does not accept.
 type brokenListener struct{ net.Listener }
 
-func (brokenListener) Accept() (net.Conn, error) { return nil, fmt.Errorf("the network is broken") }
+func (brokenListener) Accept() (net.Conn, error) { return nil, errors.New("the network is broken") }
 
-// echo answers with what it is sent.
+// echo responds with what it receives.
 type echo struct {
 	pb.UnimplementedTestServiceServer
 	draining <-chan struct{}
@@ -120,7 +127,7 @@ func (e *echo) UnaryCall(_ context.Context, req *pb.SimpleRequest) (*pb.SimpleRe
 	return &pb.SimpleResponse{Payload: req.Payload}, nil
 }
 
-// StreamingInputCall answers with the length of all that has come.
+// StreamingInputCall responds with the total length of the requests.
 func (e *echo) StreamingInputCall(stream pb.TestService_StreamingInputCallServer) error {
 	e.handled.Add(1)
 	var sum int32
@@ -136,8 +143,10 @@ func (e *echo) StreamingInputCall(stream pb.TestService_StreamingInputCallServer
 	}
 }
 
-// StreamingOutputCall sends numbered answers, at the times that the request tells.
-func (e *echo) StreamingOutputCall(req *pb.StreamingOutputCallRequest, stream pb.TestService_StreamingOutputCallServer) error {
+// StreamingOutputCall sends numbered responses, at the times in the request.
+func (e *echo) StreamingOutputCall(
+	req *pb.StreamingOutputCallRequest, stream pb.TestService_StreamingOutputCallServer,
+) error {
 	e.handled.Add(1)
 	for i, p := range req.ResponseParameters {
 		time.Sleep(time.Duration(p.IntervalUs) * time.Microsecond)
@@ -148,7 +157,7 @@ func (e *echo) StreamingOutputCall(req *pb.StreamingOutputCallRequest, stream pb
 	return nil
 }
 
-// FullDuplexCall answers each message.
+// FullDuplexCall responds to each message.
 func (e *echo) FullDuplexCall(stream pb.TestService_FullDuplexCallServer) error {
 	e.handled.Add(1)
 	for {
@@ -165,14 +174,15 @@ func (e *echo) FullDuplexCall(stream pb.TestService_FullDuplexCallServer) error 
 	}
 }
 
-// HalfDuplexCall tells which process it is in, and goes on until the drain, or for ever if the client asks for that.
+// HalfDuplexCall responds with its process, and lasts until the drain, or forever if the client
+// asks for that.
 func (e *echo) HalfDuplexCall(stream pb.TestService_HalfDuplexCallServer) error {
 	req, err := stream.Recv()
 	if err != nil {
 		return err
 	}
 	draining := e.draining
-	if string(req.Payload.Body) == "for ever" {
+	if string(req.Payload.Body) == forever {
 		draining = nil
 	}
 	if err := stream.Send(output(fmt.Sprint(os.Getpid()))); err != nil {
@@ -185,6 +195,9 @@ func (e *echo) HalfDuplexCall(stream pb.TestService_HalfDuplexCallServer) error 
 		return stream.Context().Err()
 	}
 }
+
+// forever asks for a stream that does not end with the drain.
+const forever = "forever"
 
 func output(body string) *pb.StreamingOutputCallResponse {
 	return &pb.StreamingOutputCallResponse{Payload: payload(body)}

@@ -3,58 +3,105 @@ package gracegrpc
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net"
+	"slices"
 	"time"
 
 	"google.golang.org/grpc"
 )
 
-// stopTime is how long handlers may take to notice that their RPCs are cut. Stop itself can take longer: it waits for clients that
-// have connected and not said anything yet.
-const stopTime = 500 * time.Millisecond
+const (
+	// settleTime is how long a server goes on when its listeners are closed. GracefulStop at once
+	// would close connections that grpc-go has accepted and whose goroutines it has started, but
+	// not run yet; their clients' first RPCs would fail.
+	settleTime = 200 * time.Millisecond
+	// goAwayTime is how long GracefulStop may take to write a GOAWAY on all connections.
+	goAwayTime = 100 * time.Millisecond
+	// stopTime is how long handlers may take to notice that their RPCs are cut. Stop itself can
+	// take longer: it waits for clients that have connected and not said anything yet.
+	stopTime = 500 * time.Millisecond
+)
 
-// server is a grpc.Server with what its drain needs.
+// server is a grpc.Server with the state of its drain.
 type server struct {
 	*grpc.Server
-	listeners []net.Listener
+	group     *group
+	listeners []net.Listener // guarded by the group's mu
 
-	began    time.Time     // of the drain
-	closeErr error         // of the listeners
+	told     chan struct{} // closed when its clients know of the drain
 	drained  chan struct{} // closed when no RPC is left
-	took     time.Duration // until then; set before
+	ended    time.Time     // when that was; set before
+	stopTime time.Duration
 }
 
-// closeListeners begins the drain: clients that connect from now on get to the successor.
-func (s *server) closeListeners() {
-	s.began = time.Now()
+func newServer(g *group, srv *grpc.Server) *server {
+	return &server{
+		Server: srv, group: g, told: make(chan struct{}), drained: make(chan struct{}),
+		stopTime: stopTime,
+	}
+}
+
+// onDrain is the OnDrain hook. A server whose only Start came too late is left alone.
+//
+// RPCs that are cut are part of the report, and not an error.
+func (s *server) onDrain(ctx context.Context) error {
+	listeners := s.allListeners()
+	if len(listeners) == 0 {
+		return nil
+	}
+	began := time.Now()
+	err := closeListeners(listeners)
+	s.tellClients(ctx)
+	report := DrainReport{Server: s.Server, Addrs: addrs(listeners), Cut: !s.await(ctx)}
+	if report.Cut {
+		s.cut()
+		report.Duration = time.Since(began)
+	} else {
+		report.Duration = s.ended.Sub(began)
+	}
+	s.group.m.Emit(context.Background(), report)
+	return err
+}
+
+func (s *server) allListeners() []net.Listener {
+	s.group.mu.Lock()
+	defer s.group.mu.Unlock()
+	return slices.Clone(s.listeners)
+}
+
+// closeListeners begins the drain: clients that connect from now on reach the successor.
+func closeListeners(listeners []net.Listener) error {
 	var errs []error
-	for _, ln := range s.listeners {
+	for _, ln := range listeners {
 		errs = append(errs, closeListener(ln))
 	}
-	s.closeErr = errors.Join(errs...)
+	return errors.Join(errs...)
 }
 
-// drain sends GOAWAY on all connections, and waits for the RPCs.
-func (s *server) drain() {
-	s.GracefulStop()
-	s.took = time.Since(s.began)
-	close(s.drained)
+// tellClients sends a GOAWAY on all connections.
+func (s *server) tellClients(ctx context.Context) {
+	defer close(s.told)
+	pause(ctx, settleTime)
+	go func() { // ends with the last RPC
+		defer close(s.drained)
+		s.GracefulStop()
+		s.ended = time.Now()
+	}()
+	pause(ctx, goAwayTime)
 }
 
-// finish waits for the end of the drain, and cuts what is left when the context ends.
-func (s *server) finish(ctx context.Context) (DrainReport, error) {
-	report := DrainReport{Server: s.Server, Addrs: s.addrs()}
-	if s.await(ctx) {
-		report.Duration = s.took
-		return report, s.closeErr
+// pause returns after a while, or when the context ends.
+func pause(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
 	}
-	s.cut()
-	report.Duration, report.Cut = time.Since(s.began), true
-	return report, errors.Join(s.closeErr, fmt.Errorf("gracegrpc: the server of %s had not finished, and was stopped: %w", report.addrs(), context.Cause(ctx)))
 }
 
-// await reports whether the drain has ended. That may be long ago when the context ends, if the hooks of others took their time.
+// await reports whether no RPC is left when it returns, which is when the context ends at the
+// latest.
 func (s *server) await(ctx context.Context) bool {
 	select {
 	case <-s.drained:
@@ -68,10 +115,10 @@ func (s *server) await(ctx context.Context) bool {
 	}
 }
 
-// cut closes the connections, and gives the handlers a moment to return.
+// cut closes the connections, and grants the handlers a moment to return.
 func (s *server) cut() {
 	go s.Stop() // ends with the process at the latest
-	timer := time.NewTimer(stopTime)
+	timer := time.NewTimer(s.stopTime)
 	defer timer.Stop()
 	select {
 	case <-s.drained:
@@ -79,10 +126,10 @@ func (s *server) cut() {
 	}
 }
 
-func (s *server) addrs() []net.Addr {
-	addrs := make([]net.Addr, len(s.listeners))
-	for i, ln := range s.listeners {
-		addrs[i] = ln.Addr()
+func addrs(listeners []net.Listener) []net.Addr {
+	all := make([]net.Addr, len(listeners))
+	for i, ln := range listeners {
+		all[i] = ln.Addr()
 	}
-	return addrs
+	return all
 }

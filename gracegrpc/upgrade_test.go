@@ -28,15 +28,16 @@ func TestTenUpgradesFailNoRPC(t *testing.T) {
 		}
 	}
 	if first, last := s.awaitLeft(2), s.awaitLeft(upgrades); last.Files > first.Files {
-		t.Errorf("%d descriptors were left in generation 2, and %d in generation %d", first.Files, last.Files, upgrades)
+		t.Errorf("%d descriptors are left in generation 2, and %d in generation %d",
+			first.Files, last.Files, upgrades)
 	}
 	if handled != calls {
-		t.Errorf("%d RPCs were called, and %d handled", calls, handled)
+		t.Errorf("%d RPCs were sent, and %d handled", calls, handled)
 	}
 	t.Logf("%d RPCs", calls)
 }
 
-// The load is one under which grpc.Server.Stop alone fails RPCs.
+// Under the same load, grpc.Server.Stop alone fails RPCs.
 func TestStopAloneFailsRPCs(t *testing.T) {
 	s := start(t, config{Plain: true})
 	l := startLoad(s, 2)
@@ -47,7 +48,7 @@ func TestStopAloneFailsRPCs(t *testing.T) {
 	calls, failures := l.stop()
 	s.stop()
 	if len(failures) == 0 {
-		t.Errorf("%d RPCs, and none has failed", calls)
+		t.Errorf("%d RPCs, and none failed", calls)
 	}
-	t.Logf("%d of %d RPCs have failed", len(failures), calls)
+	t.Logf("%d of %d RPCs failed", len(failures), calls)
 }

@@ -13,6 +13,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/go-grace/grace/internal/test/managertest"
 )
 
 // BenchmarkRequest measures requests on one connection, and BenchmarkConnection requests on one
@@ -103,7 +105,7 @@ func startBare(b *testing.B) *requester {
 }
 
 func startOurs(b *testing.B, opts []Option) *requester {
-	m := newManager(b)
+	m := managertest.New(b)
 	ln, err := m.Listen(b.Context(), "tcp", "127.0.0.1:0")
 	if err == nil {
 		err = Start(m, benchServer(), ln, append(opts, WithIdleGrace(0))...)

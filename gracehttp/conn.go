@@ -170,6 +170,16 @@ func (c *conn) closeIdle() {
 	}
 }
 
+// cut closes the socket of the connection, without a goodbye in TLS: its client would take a
+// response that is cut off for a complete one.
+func (c *conn) cut() {
+	if t, ok := c.Conn.(*tls.Conn); ok {
+		_ = t.NetConn().Close()
+		return
+	}
+	_ = c.Close()
+}
+
 // isHTTP2 reports whether the connection speaks HTTP/2. It asks TLS if necessary, but not during
 // the handshake, which would block; mu is held.
 func (c *conn) isHTTP2() bool {

@@ -1,8 +1,10 @@
 package gracehttp
 
 import (
+	"maps"
 	"net"
 	"net/http"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -100,6 +102,23 @@ func (cs *conns) count() (ended, left int) {
 	defer cs.mu.Unlock()
 	cs.sweep()
 	return cs.ended, cs.n + len(cs.hijacked)
+}
+
+// cut closes the sockets of all connections, hijacked ones included. One of the owner's that hangs
+// does not keep the others open.
+func (cs *conns) cut() {
+	var cutting sync.WaitGroup
+	cs.each(func(c *conn) { cutting.Go(c.cut) })
+	for _, c := range cs.allHijacked() {
+		cutting.Go(c.cut)
+	}
+	cutting.Wait()
+}
+
+func (cs *conns) allHijacked() []*conn {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	return slices.Collect(maps.Keys(cs.hijacked))
 }
 
 // each calls f for every connection that is not hijacked.

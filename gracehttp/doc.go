@@ -31,10 +31,12 @@
 //   - Then [http.Server.Shutdown] runs the functions of [http.Server.RegisterOnShutdown]. They come
 //     late: use [Draining] instead.
 //   - The drain waits for hijacked connections, such as WebSockets. It sees the end of a connection
-//     of package net, with or without TLS. Any other counts as closed when its handler returns.
-//   - At the deadline ([grace.WithDrainTimeout]) the connections that are left are cut, and the
-//     drain returns an error. If connections are still busy three seconds before the deadline, or
-//     a quarter of the timeout if that is shorter, Shutdown is called then.
+//     of package net, with or without TLS. Any other counts as closed when its handler returns; the
+//     Manager still waits until the socket is closed, if the listener is its own.
+//   - At the deadline ([grace.WithDrainTimeout]) the connections that are left are cut: closed at
+//     once, hijacked ones included. That is not an error, but a warning in the [DrainReport]. If
+//     connections are still busy three seconds before the deadline, or a quarter of the timeout if
+//     that is shorter, Shutdown is called then.
 //
 // [http.Server.Shutdown] alone loses requests: it closes idle connections at once, though requests
 // may be on their way, and drops requests that it has just read.
@@ -71,16 +73,16 @@
 //
 // # Stopping without a successor
 //
-// On SIGTERM, [Readiness] reports at once that the service is not ready. With [WithStopDelay] the
-// servers keep serving for a while before they drain, so that load balancers notice in time. When a
-// successor serves, there is nothing to notice, and no delay.
+// On SIGTERM, [Readiness] reports at once that the service is not ready. With [grace.WithStopDelay]
+// the servers keep serving for a while before they drain, so that load balancers notice in time.
+// When a successor serves, there is nothing to notice, and no delay.
 //
-// # Reports
+// # Events
 //
-// A [DrainReport] says how the drain of each server went. A [ForeignListener] warns of a listener
-// that the next process cannot take over, and an [IdleHandoverOff] of an option that has no effect.
-// Observers ([grace.WithObserver]) receive them in [grace.Reported] events, and the logger of the
-// Manager logs them.
+// The observers of the Manager ([grace.WithObserver]) are told of events of this package, and its
+// logger logs them. A [DrainReport] says how the drain of each server went. A [ForeignListener]
+// warns of a listener that the next process cannot take over, and an [IdleHandoverOff] of an option
+// that has no effect.
 //
 // # Limits
 //

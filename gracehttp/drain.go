@@ -3,7 +3,6 @@ package gracehttp
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"slices"
 	"time"
@@ -17,29 +16,37 @@ const (
 	// lastCall is how long before the deadline http.Server.Shutdown is called if connections are
 	// left: its RegisterOnShutdown functions need some time.
 	lastCall = 3 * time.Second
-	// closeTime bounds http.Server.Close, which can hang.
+	// closeTime bounds the end of cut connections: those of the owner's listeners can hang.
 	closeTime = 500 * time.Millisecond
 )
 
-// drain finishes the work of the server. http.Server.Shutdown alone would lose requests: it closes
-// idle connections at once, though requests may be on their way, and drops requests that it has
-// just read. So Shutdown comes last, when the drain has ended every connection that it can.
+// onDrain is the OnDrain hook. A server whose only Start came too late is left alone.
+func (s *server) onDrain(ctx context.Context) error {
+	servers.Forget(serverKey{s.m, s.Server})
+	if !s.hasStarted() {
+		return nil
+	}
+	s.begin(errors.Is(s.m.Cause(), grace.ErrUpgraded))
+	return s.drain(ctx)
+}
+
+// drain finishes the work of the server after begin. http.Server.Shutdown alone would lose
+// requests: it closes idle connections at once, though requests may be on their way, and drops
+// requests that it has just read. So Shutdown comes last, when the drain has ended every connection
+// that it can.
+//
+// Connections that are cut are part of the report, and not an error. They are closed before the
+// hook returns, so that the Manager, which counts what is still open then, does not count them too.
 func (s *server) drain(ctx context.Context) error {
-	s.awaitStop(ctx)
-	s.begin(errors.Is(s.group.m.Cause(), grace.ErrUpgraded))
 	s.handOver(ctx)
 	s.finish(ctx)
 	s.shutDown(ctx)
-
-	err := s.listenErr
 	report := s.report()
-	if report.Cut > 0 {
-		s.closeAll()
-		err = errors.Join(err, fmt.Errorf("gracehttp: drain %s: connections cut: %d: %w",
-			report.addrs(), report.Cut, context.Cause(ctx)))
+	if report.Cut > 0 || ctx.Err() != nil {
+		s.cut()
 	}
-	s.group.m.Report(report)
-	return err
+	s.m.Emit(context.Background(), report)
+	return s.listenErr
 }
 
 func (s *server) report() DrainReport {
@@ -55,26 +62,13 @@ func (s *server) report() DrainReport {
 	}
 }
 
-// begin begins the drain if it has not begun.
+// begin begins the drain.
 func (s *server) begin(upgraded bool) {
-	s.beginOnce.Do(func() {
-		s.began = time.Now()
-		s.conns.begin()
-		s.transfers.hasSuccessor.Store(upgraded)
-		s.endServe()
-		s.listenErr = s.stopListening()
-	})
-}
-
-// awaitStop waits for the stop delay if the service stops, so that load balancers notice in time.
-func (s *server) awaitStop(ctx context.Context) {
-	if !errors.Is(s.group.m.Cause(), grace.ErrShutdown) || !s.group.connected.Load() {
-		return
-	}
-	s.mu.Lock()
-	delay := s.stopDelay
-	s.mu.Unlock()
-	pause(ctx, delay)
+	s.began = time.Now()
+	s.conns.begin()
+	s.transfers.hasSuccessor.Store(upgraded)
+	s.endServe()
+	s.listenErr = s.stopListening()
 }
 
 // pause waits for d, and reports whether the context has not ended.
@@ -102,6 +96,9 @@ func (s *server) stopListening() error {
 // accepted is known.
 func (s *server) endListening(ctx context.Context) {
 	for _, l := range s.allListeners() {
+		for _, c := range l.stopHolding() { // among them those accepted after handOver
+			s.transfers.wake(ctx, c)
+		}
 		go l.end() // ends soon, if its owner's listener does
 		select {
 		case <-l.served:
@@ -154,11 +151,13 @@ func poll(ctx context.Context, done func() bool) {
 	}
 }
 
-// closeAll cuts the connections that are left.
-func (s *server) closeAll() {
+// cut closes the connections that are left, hijacked ones included. Their sockets come first:
+// http.Server says goodbye in TLS, which takes seconds if a client does not read.
+func (s *server) cut() {
 	closed := make(chan struct{})
-	go func() { // ends soon, if the owner's listeners let it
+	go func() { // ends soon, if the owner's listeners and connections let it
 		defer close(closed)
+		s.conns.cut()
 		_ = s.Close()
 	}()
 	ctx, cancel := context.WithTimeout(context.Background(), closeTime)
@@ -167,6 +166,12 @@ func (s *server) closeAll() {
 	case <-closed:
 	case <-ctx.Done():
 	}
+}
+
+func (s *server) hasStarted() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.started
 }
 
 func (s *server) grace() time.Duration {

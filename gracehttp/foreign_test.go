@@ -12,6 +12,8 @@ import (
 	"testing"
 
 	"github.com/go-grace/grace"
+	"github.com/go-grace/grace/graceevent"
+	"github.com/go-grace/grace/internal/test/managertest"
 	"github.com/go-grace/grace/internal/test/pipenet"
 )
 
@@ -36,7 +38,7 @@ func ownBare(ctx context.Context, m *grace.Manager) (net.Listener, error) {
 	return m.ListenTCP(ctx, "tcp", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
 }
 
-func foreign(network, address string) opener {
+func ofNet(network, address string) opener {
 	return func(context.Context, *grace.Manager) (net.Listener, error) {
 		return net.Listen(network, address)
 	}
@@ -72,17 +74,17 @@ func TestForeignListener(t *testing.T) {
 		"own, TLS":                 {open: own("tcp", port0).in(secure)},
 		"own, wrapped, TLS":        {open: own("tcp", port0).in(limit).in(secure)},
 		"own, advertised":          {open: own("tcp", port0).in(advertise)},
-		"foreign":                  {open: foreign("tcp", port0), foreign: true},
-		"foreign, of any address":  {open: foreign("tcp", any0), foreign: true},
-		"foreign, unix":            {open: foreign("unix", other), foreign: true},
-		"foreign, wrapped":         {open: foreign("tcp", port0).in(limit), foreign: true},
-		"foreign, TLS":             {open: foreign("tcp", port0).in(secure), foreign: true},
-		"foreign, wrapped, TLS":    {open: foreign("tcp", port0).in(limit).in(secure), foreign: true},
+		"foreign":                  {open: ofNet("tcp", port0), foreign: true},
+		"foreign, of any address":  {open: ofNet("tcp", any0), foreign: true},
+		"foreign, unix":            {open: ofNet("unix", other), foreign: true},
+		"foreign, wrapped":         {open: ofNet("tcp", port0).in(limit), foreign: true},
+		"foreign, TLS":             {open: ofNet("tcp", port0).in(secure), foreign: true},
+		"foreign, wrapped, TLS":    {open: ofNet("tcp", port0).in(limit).in(secure), foreign: true},
 		"foreign, without sockets": {open: inMemory},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var seen foreigners
-			m := newManager(t, grace.WithObserver(&seen))
+			m := managertest.New(t, grace.WithObserver(&seen))
 			other, err := m.Listen(t.Context(), "tcp", port0)
 			if err != nil {
 				t.Fatal(err)
@@ -114,12 +116,11 @@ type foreigners struct {
 	all []ForeignListener
 }
 
-func (f *foreigners) Observe(rec grace.Record) {
-	e, _ := rec.Event.(grace.Reported)
-	if report, ok := e.Report.(ForeignListener); ok {
+func (f *foreigners) Observe(_ context.Context, rec graceevent.Record) {
+	if e, ok := rec.Event.(ForeignListener); ok {
 		f.mu.Lock()
 		defer f.mu.Unlock()
-		f.all = append(f.all, report)
+		f.all = append(f.all, e)
 	}
 }
 
@@ -143,31 +144,18 @@ func (f *foreigners) check(t *testing.T, want bool, srv *http.Server, addr net.A
 	}
 }
 
-// Nothing is said about a listener that is closed, or that the Manager may have closed, and the
-// search for a socket ends.
-func TestListenersThatMayBeForeign(t *testing.T) {
-	ln := listen(t).(*net.TCPListener)
-	m, ended := newManager(t), newManager(t)
-	if err := ended.Shutdown(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	if !isForeign(m, ln) || isForeign(ended, ln) {
-		t.Error("it is foreign to a Manager that has ended, or not to another one")
-	}
-	if err := ln.Close(); err != nil {
-		t.Fatal(err)
-	}
-	if isForeign(m, ln) {
-		t.Error("it is foreign, and closed")
-	}
-	loop := &wrapper{}
-	loop.Listener = loop
-	for _, ln := range []net.Listener{loop, &wrapper{}, pipenet.Listen()} {
-		if socket := socketOf(ln); socket != nil {
-			t.Errorf("%T has the socket %v", ln, socket)
-		}
-	}
+// Nothing is said about a listener in a process that drains: the Manager may have closed it.
+func TestForeignListenerDuringTheDrain(t *testing.T) {
+	var seen foreigners
+	m := managertest.New(t, grace.WithObserver(&seen))
+	ln, srv := listen(t), &http.Server{}
+	defer ln.Close()
+	reportForeign(m, srv, ln)
+	seen.check(t, true, srv, ln.Addr())
 	if err := m.Shutdown(t.Context()); err != nil {
-		t.Error(err)
+		t.Fatal(err)
 	}
+	seen.all = nil
+	reportForeign(m, srv, ln)
+	seen.check(t, false, srv, ln.Addr())
 }

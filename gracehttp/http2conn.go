@@ -40,7 +40,7 @@ type http2Conn struct {
 
 	writing    sync.Mutex // held during a write
 	out        frames
-	halfClosed bool  // nothing is written any more
+	halfClosed bool  // nothing more is written
 	broken     error // of a frame of ours of which only a part was written
 
 	mu          sync.Mutex

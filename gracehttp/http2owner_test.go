@@ -15,12 +15,13 @@ import (
 	"time"
 
 	"github.com/go-grace/grace/internal/test/httpload"
+	"github.com/go-grace/grace/internal/test/managertest"
 )
 
 // serveOne serves with this package or with net/http alone, until the test is over.
 func serveOne(t *testing.T, srv *http.Server, ln net.Listener, ours bool) {
 	t.Helper()
-	m := newManager(t)
+	m := managertest.New(t)
 	if !ours {
 		served := make(chan error, 1)
 		go func() { served <- srv.Serve(ln) }() // ends with the test
@@ -197,7 +198,7 @@ func TestHTTP2WithoutSecurity(t *testing.T) {
 			Handler: http.HandlerFunc(site), TLSConfig: &tls.Config{MaxVersion: tls.VersionTLS12},
 			HTTP2: &http.HTTP2Config{PermitProhibitedCipherSuites: permitted},
 		}
-		ln, m := listen(t), newManager(t)
+		ln, m := listen(t), managertest.New(t)
 		if err := StartTLS(m, srv, ln, cert, key); err != nil {
 			t.Fatal(err)
 		}

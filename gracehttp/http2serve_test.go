@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/go-grace/grace/internal/test/httpload"
+	"github.com/go-grace/grace/internal/test/managertest"
 	"github.com/go-grace/grace/internal/test/pipenet"
 )
 
@@ -81,7 +82,7 @@ func TestHTTP2IsSeenAsByNetHTTP(t *testing.T) {
 	}{"TLS": {true, "*tls.Conn"}, "plain": {false, "*net.TCPConn"}} {
 		t.Run(name, func(t *testing.T) {
 			ln := listen(t)
-			w, m := newWatched(), newManager(t)
+			w, m := newWatched(), managertest.New(t)
 			url := "http://" + ln.Addr().String()
 			if c.secure {
 				url = "https://" + ln.Addr().String()
@@ -146,7 +147,7 @@ func TestHTTP2IsLeftToTheOwner(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Setenv("GODEBUG", c.debug)
 			before := len(c.srv.TLSNextProto)
-			s := newServer(&group{m: newManager(t)}, c.srv)
+			s := newServer(managertest.New(t), c.srv)
 			s.takeHTTP2(&net.TCPListener{}, false)
 			if (s.http2 != nil) != c.taken || !c.taken && len(c.srv.TLSNextProto) != before {
 				t.Errorf("it is ours: %v, %v", s.http2 != nil, c.srv.TLSNextProto)
@@ -208,7 +209,7 @@ func TestHTTP2WithoutPreface(t *testing.T) {
 		t.Fatal(err)
 	}
 	synctest.Test(t, func(t *testing.T) {
-		r := &rig{t: t, Listener: pipenet.Listen(), Manager: newManager(t)}
+		r := &rig{t: t, Listener: pipenet.Listen(), Manager: managertest.New(t)}
 		if err := StartTLS(r.Manager, &http.Server{}, r.Listener, cert, key); err != nil {
 			t.Fatal(err)
 		}

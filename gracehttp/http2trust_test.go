@@ -5,6 +5,8 @@ import (
 	"net"
 	"path/filepath"
 	"testing"
+
+	"github.com/go-grace/grace/internal/test/managertest"
 )
 
 // embedding is a wrapper that has all methods of a listener, and might have an Accept of its own.
@@ -13,7 +15,7 @@ type embedding struct{ *net.TCPListener }
 // HTTP/2 is ended without a refused request only on listeners that cannot hide TLS from net/http.
 // The Manager's own are among them, wherever their types are defined; wrappers are not.
 func TestListenersThatCannotHideTLS(t *testing.T) {
-	m := newManager(t)
+	m := managertest.New(t)
 	tcp, err := m.Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

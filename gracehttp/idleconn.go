@@ -113,11 +113,11 @@ func (c *idleConn) await() bool {
 }
 
 // wake interrupts the wait, so that the connection learns of the drain. It reports false if the
-// connection no longer waits.
+// connection no longer waits, or is awake already.
 func (c *idleConn) wake() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.left {
+	if c.left || c.woken {
 		return false
 	}
 	c.woken = true

@@ -9,6 +9,11 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/go-grace/grace"
+	"github.com/go-grace/grace/graceevent"
+	"github.com/go-grace/grace/internal/test/managertest"
 )
 
 // Where the server cannot tell when a connection is idle, the observers learn that. Connections are
@@ -37,6 +42,38 @@ func TestIdleHandoverOff(t *testing.T) {
 	defer p.CloseIdleConnections()
 	p.ask(t, "/")
 	n.finish(n.drainAfterUpgrade())
+}
+
+// An observer may look at the server that it is told of: nothing is locked then.
+func TestObserverLooksAtTheServer(t *testing.T) {
+	srv := &http.Server{Protocols: http2Only()}
+	var s *server
+	var seen time.Duration
+	m := managertest.New(t, grace.WithObserver(graceevent.ObserverFunc(
+		func(_ context.Context, r graceevent.Record) {
+			if _, ok := r.Event.(IdleHandoverOff); ok {
+				seen = s.grace()
+			}
+		})))
+	s = newServer(m, srv)
+	set, err := newSettings([]Option{WithIdleHandover(), WithIdleGrace(time.Hour)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ln, listened := listen(t), make(chan error, 1)
+	go func() { // ends at once, or the test has failed
+		l, err := s.listen(ln, false, set)
+		if err == nil {
+			err = l.Close()
+		}
+		listened <- err
+	}()
+	if err := within(t, "listener", listened); err != nil {
+		t.Error(err)
+	}
+	if seen != time.Hour {
+		t.Errorf("the observer has seen a grace period of %v", seen)
+	}
 }
 
 // first returns the first report.

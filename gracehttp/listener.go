@@ -20,7 +20,7 @@ type listener struct {
 
 	accepted chan accepted
 	ended    chan struct{} // closed when nothing more will be accepted
-	closed   chan struct{} // closed when nobody accepts any more
+	closed   chan struct{} // closed when nobody accepts any longer
 	once     sync.Once     // closes closed
 	served   chan struct{} // closed when http.Server.Serve has returned
 
@@ -46,7 +46,7 @@ func newListener(s *server, ln net.Listener, secure bool) *listener {
 		closed:   make(chan struct{}),
 		served:   make(chan struct{}),
 	}
-	forget, err := s.group.m.HandleTransfers(l.name, l.adopt)
+	forget, err := s.m.HandleTransfers(l.name, l.adopt)
 	if err != nil { // another listener has the name: clients cannot tell the two apart
 		forget = func() {}
 	}
@@ -97,7 +97,7 @@ func (l *listener) acceptAll() {
 	}
 }
 
-// deliver makes Accept return a. If nobody accepts any more, it closes the connection and reports
+// deliver makes Accept return a. If nobody accepts any longer, it closes the connection and reports
 // false.
 func (l *listener) deliver(a accepted) bool {
 	select {

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-grace/grace/internal/test/managertest"
 	"github.com/go-grace/grace/internal/test/pipenet"
 )
 
@@ -41,6 +42,48 @@ func (l *lastMoment) Close() error {
 		close(l.closing)
 	}
 	return nil
+}
+
+// lateListener returns its second connection only when the test lets it.
+type lateListener struct {
+	net.Listener
+	n         int
+	got, late chan struct{}
+}
+
+func (l *lateListener) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if l.n++; err == nil && l.n == 2 {
+		close(l.got)
+		<-l.late
+	}
+	return c, err
+}
+
+// A silent connection that is accepted after the drain has woken the others does not hold it up.
+func TestSilentConnectionFromTheLastMoment(t *testing.T) {
+	ln := &lateListener{Listener: listen(t), got: make(chan struct{}), late: make(chan struct{})}
+	n := serveNode(t, &http.Server{Handler: names("old")}, ln, WithIdleGrace(time.Second/2))
+	n.transferTo(refused)
+	kept := n.dial()
+	kept.get("/")
+	silent := n.dial()
+	within(t, "second connection", ln.got)
+	n.begin(true)
+	n.handOver(t.Context())
+	close(ln.late)
+	eventually(t, "held", func() bool { return len(n.ln.idleConns()) == 1 })
+	ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
+	defer cancel()
+	finished := make(chan struct{})
+	go func() { // ends with the connections, or long after patience
+		defer close(finished)
+		n.server.finish(ctx)
+	}()
+	within(t, "end of the connections", finished)
+	kept.end()
+	silent.isCut()
+	n.checkDrained()
 }
 
 // A connection that is accepted while the owner closes the server is closed too.
@@ -119,7 +162,7 @@ func TestTwoListenersOnOneAddress(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := newManager(t)
+	m := managertest.New(t)
 	srv := &http.Server{Handler: names("one of them")}
 	err = errors.Join(Start(m, srv, ln, WithIdleGrace(0)), Start(m, srv, other), m.Ready(t.Context()))
 	if err != nil {
@@ -139,7 +182,7 @@ func TestTwoListenersOnOneAddress(t *testing.T) {
 
 // A server that fails before it serves leaves no connection open: clients would wait in vain.
 func TestServerThatFailsBeforeItServes(t *testing.T) {
-	m := newManager(t)
+	m := managertest.New(t)
 	ln := listen(t)
 	c := dial(t, "tcp", ln.Addr().String())
 	if err := m.Ready(t.Context()); err != nil {

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // One upgrade hands over thousands of idle connections, and each of them is used again.
@@ -47,6 +48,7 @@ func askAll(t *testing.T, conns []*connection, want string) {
 	for range 4 {
 		asking.Go(func() {
 			for c := range todo {
+				_ = c.SetDeadline(time.Now().Add(patience)) // a slow machine takes its time up to here
 				if who, last, err := c.tryGet("/who"); who != want || last || err != nil {
 					t.Errorf("process %s answered, last: %v; %v", who, last, err)
 				}

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/go-grace/grace"
+	"github.com/go-grace/grace/graceevent"
+	"github.com/go-grace/grace/internal/test/managertest"
 )
 
 // node is a server with sockets in this process. Another node can take what its drain transfers.
@@ -22,21 +24,22 @@ type node struct {
 	*server
 	t    *testing.T
 	ln   *listener
-	done chan struct{} // closed when nothing is served any more
+	done chan struct{} // closed when nothing is served any longer
 	reports
 }
 
-// reports are the reports of a Manager.
+// reports are the events of this package that a Manager has told.
 type reports struct {
 	mu  sync.Mutex
-	all []grace.Report
+	all []graceevent.Event
 }
 
-func (r *reports) Observe(rec grace.Record) {
-	if e, ok := rec.Event.(grace.Reported); ok {
+func (r *reports) Observe(_ context.Context, rec graceevent.Record) {
+	switch e := rec.Event.(type) {
+	case DrainReport, IdleHandoverOff, ForeignListener:
 		r.mu.Lock()
 		defer r.mu.Unlock()
-		r.all = append(r.all, e.Report)
+		r.all = append(r.all, e)
 	}
 }
 
@@ -53,9 +56,11 @@ func serveNode(t *testing.T, srv *http.Server, ln net.Listener, opts ...Option) 
 		t.Fatal(err)
 	}
 	n := &node{t: t, done: make(chan struct{})}
-	m := newManager(t, grace.WithObserver(&n.reports))
-	n.server = newServer(&group{m: m}, srv)
-	n.ln = n.listen(ln, false, set)
+	m := managertest.New(t, grace.WithObserver(&n.reports))
+	n.server = newServer(m, srv)
+	if n.ln, err = n.listen(ln, false, set); err != nil {
+		t.Fatal(err)
+	}
 	go func() { // ends with the server
 		defer close(n.done)
 		if err := n.served(n.ln, srv.Serve(n.ln)); err != nil {

@@ -3,7 +3,6 @@ package gracehttp
 import (
 	"errors"
 	"fmt"
-	"net/http"
 	"time"
 )
 
@@ -19,7 +18,6 @@ type Option interface {
 // settings are the values set by options; nil where no option has set one.
 type settings struct {
 	idleGrace    *time.Duration
-	stopDelay    *time.Duration
 	idleHandover bool
 }
 
@@ -36,15 +34,6 @@ func newSettings(opts []Option) (settings, error) {
 		}
 	}
 	return set, errors.Join(errs...)
-}
-
-// rule returns the rule that tells when a connection of a server is idle. It returns nil if idle
-// connections should not be handed over, and an error if they cannot be.
-func (set settings) rule(srv *http.Server) (idleRule, error) {
-	if !set.idleHandover {
-		return nil, nil
-	}
-	return newIdleRule(srv)
 }
 
 type option struct {
@@ -70,17 +59,13 @@ func (o option) apply(set *settings) error { return o.set(set) }
 // the period to its keep-alive timeout (60 seconds in nginx and in the load balancers of AWS), and
 // a longer drain timeout.
 func WithIdleGrace(d time.Duration) Option {
-	return duration("WithIdleGrace", d, func(set *settings) { set.idleGrace = &d })
-}
-
-// WithStopDelay sets how long the server keeps serving, new connections included, when the service
-// stops without a successor. Meanwhile [Readiness] reports that the service is not ready, so that
-// load balancers notice and send their requests elsewhere before the drain begins. The delay is a
-// part of the drain timeout ([grace.WithDrainTimeout]) and must leave time for the drain itself.
-// There is no delay when a successor serves, and none if no client has connected to the process.
-// The default is 0.
-func WithStopDelay(d time.Duration) Option {
-	return duration("WithStopDelay", d, func(set *settings) { set.stopDelay = &d })
+	return option{call: fmt.Sprintf("WithIdleGrace(%v)", d), set: func(set *settings) error {
+		if d < 0 {
+			return errors.New("the duration must not be negative")
+		}
+		set.idleGrace = &d
+		return nil
+	}}
 }
 
 // WithIdleHandover hands the idle connections of clients to the successor, so that an upgrade does
@@ -104,16 +89,6 @@ func WithStopDelay(d time.Duration) Option {
 func WithIdleHandover() Option {
 	return option{call: "WithIdleHandover()", set: func(set *settings) error {
 		set.idleHandover = true
-		return nil
-	}}
-}
-
-func duration(name string, d time.Duration, use func(*settings)) Option {
-	return option{call: fmt.Sprintf("%s(%v)", name, d), set: func(set *settings) error {
-		if d < 0 {
-			return errors.New("the duration must not be negative")
-		}
-		use(set)
 		return nil
 	}}
 }

@@ -7,16 +7,17 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"log"
 	"net"
 	"net/http"
 	"os"
+	"reflect"
 	"runtime"
 	"strings"
 	"time"
 
 	"github.com/go-grace/grace"
+	"github.com/go-grace/grace/graceevent"
 	"github.com/go-grace/grace/internal/test/httpload"
 	"github.com/go-grace/grace/internal/test/servicetest"
 )
@@ -30,10 +31,10 @@ type config struct {
 	Plain     bool   // drain by http.Server.Shutdown alone
 	Idle      bool   // hand idle connections over
 	Tune      bool   // change the sockets of connections, in the first process
-	Next      string // a file that changes the next process once it exists: "bad" or "plain"
-	Hold      string // a file: while it exists, an OnDrain hook before ours does not return
+	Next      string // a file that changes the next process: to "bad", "plain" or one of unable
+	Hold      string // a file: while it exists, another OnDrain hook does not return
 	Grace     time.Duration
-	Delay     time.Duration
+	Delay     time.Duration // of a stop
 	Timeout   time.Duration
 	IdleTime  time.Duration
 }
@@ -64,26 +65,22 @@ func say(s said) {
 	_, _ = os.Stdout.Write(append(line, '\n')) // one write: generations share the pipe
 }
 
-func observe(r grace.Record) {
-	what := strings.TrimPrefix(fmt.Sprintf("%T", r.Event), "grace.")
-	s := said{What: what, Generation: r.Generation}
+func observe(_ context.Context, r graceevent.Record) {
+	s := said{What: reflect.TypeOf(r.Event).Name(), Generation: r.Generation}
 	switch e := r.Event.(type) {
-	case grace.SocketOpened:
+	case graceevent.SocketOpened:
 		s.Addr, s.Name = e.Addr.String(), e.Name
-	case grace.ReadyFinished:
+	case graceevent.ReadyFinished:
 		s.Err = text(e.Err)
-	case grace.UpgradeFinished:
+	case graceevent.UpgradeFinished:
 		s.Err = text(e.Err)
-	case grace.DrainFinished:
-		s.Err = text(e.Err)
-	case grace.Reported:
-		switch report := e.Report.(type) {
-		case DrainReport:
-			s.Requests, s.Closed = report.Requests, report.Closed
-			s.Transferred, s.Cut = report.Transferred, report.Cut
-		case IdleHandoverOff:
-			s.Err = report.Err.Error()
-		}
+	case graceevent.DrainFinished:
+		s.Err, s.Cut = text(e.Err), e.CutConnections()
+	case DrainReport:
+		s.Requests, s.Closed = e.Requests, e.Closed
+		s.Transferred, s.Cut = e.Transferred, e.Cut
+	case IdleHandoverOff:
+		s.Err = e.Err.Error()
 	default:
 		return
 	}
@@ -99,11 +96,13 @@ func text(err error) string {
 
 // serve is the service: HTTP/1 and HTTP/2, with and without TLS, and over a unix socket.
 func (c config) serve() error {
-	if next, err := os.ReadFile(c.Next); err == nil {
+	next, err := os.ReadFile(c.Next)
+	if err == nil {
 		c.Bad, c.Plain = string(next) == "bad", string(next) == "plain"
 	}
 	opts := []grace.Option{
-		grace.WithObserver(grace.ObserverFunc(observe)), grace.WithMaxDraining(32),
+		grace.WithObserver(graceevent.ObserverFunc(observe)), grace.WithMaxDraining(32),
+		grace.WithStopDelay(c.Delay),
 	}
 	if c.Timeout > 0 {
 		opts = append(opts, grace.WithDrainTimeout(c.Timeout))
@@ -113,15 +112,18 @@ func (c config) serve() error {
 		return err
 	}
 	ctx := context.Background()
-	plain, err := m.Listen(ctx, "tcp", "127.0.0.1:0", grace.Name("plain"))
+	if run := unable[string(next)]; run != nil {
+		return run(ctx, m)
+	}
+	plain, err := m.Listen(ctx, "tcp", "127.0.0.1:0", grace.WithName("plain"))
 	if err != nil {
 		return err
 	}
-	secure, err := m.Listen(ctx, "tcp", "127.0.0.1:0", grace.Name("tls"))
+	secure, err := m.Listen(ctx, "tcp", "127.0.0.1:0", grace.WithName("tls"))
 	if err != nil {
 		return err
 	}
-	local, err := m.Listen(ctx, "unix", c.Unix, grace.Name("unix"))
+	local, err := m.Listen(ctx, "unix", c.Unix, grace.WithName("unix"))
 	if err != nil {
 		return err
 	}
@@ -133,13 +135,25 @@ func (c config) serve() error {
 	if err := c.start(m, c.server(h), plain, secure, local); err != nil {
 		return err
 	}
-	m.Append(grace.Hook{Name: "hold", OnDrain: c.hold}) // drains before gracehttp
+	m.Append(grace.Hook{Name: "hold", OnDrain: c.hold})
 	err = m.Run(ctx)
 	left := census(err == nil)
 	left.What, left.Err = "left", text(err)
 	left.Generation, left.Handled = m.Status().Generation, h.load.Handled()
 	say(left)
 	return err
+}
+
+const badAddr = "192.0.2.1:1" // TEST-NET-1: nobody can listen there
+
+// unable are services that cannot start, by the reason.
+var unable = map[string]func(context.Context, *grace.Manager) error{
+	"no address": func(ctx context.Context, m *grace.Manager) error {
+		return ListenAndServe(ctx, m, &http.Server{Addr: badAddr})
+	},
+	"no certificate": func(ctx context.Context, m *grace.Manager) error {
+		return ListenAndServeTLS(ctx, m, &http.Server{Addr: "127.0.0.1:0"}, "none", "none")
+	},
 }
 
 func (c config) server(h *handler) *http.Server {
@@ -170,7 +184,7 @@ func (c config) start(m *grace.Manager, srv *http.Server, plain, secure, local n
 		go srv.ServeTLS(secure, c.Cert, c.Key) //nolint:errcheck // likewise
 		return nil
 	}
-	opts := []Option{WithIdleGrace(cmp.Or(c.Grace, testGrace)), WithStopDelay(c.Delay)}
+	opts := []Option{WithIdleGrace(cmp.Or(c.Grace, testGrace))}
 	if c.Idle {
 		opts = append(opts, WithIdleHandover())
 	}

@@ -10,7 +10,8 @@ import (
 
 // Readiness returns a handler for the health checks of load balancers. It responds with 200 while
 // the service can take requests, and with 503 before the first process is ready and as soon as the
-// service stops: see [WithStopDelay].
+// service stops. With [grace.WithStopDelay] the service takes requests for a while longer, so that
+// load balancers can react.
 //
 // It also responds with 200 in an old process that drains. Such a check has come on a connection
 // from before the upgrade, and the successor serves.
@@ -31,5 +32,6 @@ func isReady(m *grace.Manager) bool {
 	if cause := m.Cause(); cause != nil {
 		return !errors.Is(cause, grace.ErrShutdown)
 	}
-	return m.Status().State != grace.StateStarting
+	state := m.Status().State
+	return state != grace.StateStarting && state != grace.StateStopping
 }

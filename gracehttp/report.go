@@ -4,12 +4,22 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"strings"
 	"time"
+
+	"github.com/go-grace/grace/graceevent"
 )
 
-// DrainReport says how the drain of a server went. Observers of the Manager receive it as the
-// Report of a [grace.Reported] event, and the logger of the Manager logs it.
+var (
+	_ graceevent.Event = DrainReport{}
+	_ graceevent.Event = IdleHandoverOff{}
+	_ graceevent.Event = ForeignListener{}
+)
+
+// DrainReport is a [graceevent.Event]. It says how the drain of a server went.
+//
+// It is the one record of what became of the connections of the server. The Manager counts, in
+// [graceevent.DrainFinished], only connections that are still open after that, such as a hijacked
+// one whose end the server cannot see (see the package documentation).
 type DrainReport struct {
 	Server   *http.Server
 	Addrs    []net.Addr // of its listeners
@@ -21,19 +31,19 @@ type DrainReport struct {
 	Closed int
 	// Transferred counts the connections that the successor has taken.
 	Transferred int
-	// Cut counts the connections that were open at the end of the drain. It includes hijacked
-	// connections, which end with the process.
+	// Cut counts the connections that were open at the end of the drain timeout, hijacked ones
+	// included. The server has closed them.
 	Cut int
 }
 
-// Describe implements [grace.Report].
+// Describe implements [graceevent.Event].
 func (r DrainReport) Describe() (slog.Level, string, []slog.Attr) {
 	level, message := slog.LevelInfo, "HTTP server drained"
 	if r.Cut > 0 {
 		level, message = slog.LevelWarn, "HTTP server drained, connections cut"
 	}
 	return level, message, []slog.Attr{
-		slog.String("addresses", r.addrs()),
+		graceevent.AddrsAttr(r.Addrs),
 		slog.Duration("duration", r.Duration),
 		slog.Int("requests", r.Requests),
 		slog.Int("transferred", r.Transferred),
@@ -42,25 +52,16 @@ func (r DrainReport) Describe() (slog.Level, string, []slog.Attr) {
 	}
 }
 
-func (r DrainReport) addrs() string {
-	all := make([]string, len(r.Addrs))
-	for i, a := range r.Addrs {
-		all[i] = a.String()
-	}
-	return strings.Join(all, ", ")
-}
-
-// IdleHandoverOff says that a server does not hand over idle connections in spite of
-// [WithIdleHandover], because the net/http of this program does not work in the way that the option
-// relies on. The server closes idle connections politely. Observers receive the event as the Report
-// of a [grace.Reported] event.
+// IdleHandoverOff is a [graceevent.Event]. It says that a server does not hand over idle
+// connections in spite of [WithIdleHandover], because the net/http of this program does not work in
+// the way that the option relies on. The server closes idle connections politely.
 type IdleHandoverOff struct {
 	Server *http.Server
 	Err    error // the difference
 }
 
-// Describe implements [grace.Report].
-func (r IdleHandoverOff) Describe() (slog.Level, string, []slog.Attr) {
+// Describe implements [graceevent.Event].
+func (e IdleHandoverOff) Describe() (slog.Level, string, []slog.Attr) {
 	return slog.LevelWarn, "idle HTTP connections will not be handed over",
-		[]slog.Attr{slog.String("error", r.Err.Error())}
+		[]slog.Attr{slog.String("error", e.Err.Error())}
 }

@@ -10,12 +10,15 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/go-grace/grace"
+	"github.com/go-grace/grace/internal/registry"
 )
 
 // server is an http.Server with the state of its drain.
 type server struct {
 	*http.Server
-	group     *group
+	m         *grace.Manager
 	serving   context.Context    //nolint:containedctx // it ends when the drain begins
 	endServe  context.CancelFunc // ends serving
 	conns     conns
@@ -23,55 +26,105 @@ type server struct {
 	http2     *http.Server // serves HTTP/2; nil if the embedded server does
 	transfers transferrer
 
-	beginOnce sync.Once // guards the begin of the drain
 	began     time.Time // when the drain began; set before serving ends
 	listenErr error     // of closing the listeners; likewise
 
 	mu        sync.Mutex
+	started   bool // it has had a listener, and so the functions of its owner are wrapped
 	idleGrace time.Duration
-	stopDelay time.Duration
 	idleRule  idleRule // nil if idle connections are not handed over
 	listeners []*listener
 }
 
-// newServer wraps the functions of the server's owner.
-func newServer(g *group, srv *http.Server) *server {
+// servers are those of the Managers that have not begun to drain.
+var servers registry.Registry[serverKey, *server]
+
+type serverKey struct {
+	m   *grace.Manager
+	srv *http.Server
+}
+
+// serverOf returns the server that serves srv. The first call adds its hook. One that is too late
+// for the hook does not matter: listen refuses every listener then.
+func serverOf(m *grace.Manager, srv *http.Server) *server {
+	return servers.Of(serverKey{m, srv}, func() (*server, bool) {
+		s := newServer(m, srv)
+		m.Append(grace.Hook{Name: "gracehttp", OnDrain: s.onDrain})
+		return s, m.Cause() == nil
+	})
+}
+
+// newServer leaves srv as it is.
+func newServer(m *grace.Manager, srv *http.Server) *server {
 	s := &server{
-		Server: srv, group: g, idleGrace: DefaultIdleGrace, transfers: newTransferrer(g.m),
+		Server: srv, m: m, idleGrace: DefaultIdleGrace, transfers: newTransferrer(m),
 	}
 	s.serving, s.endServe = context.WithCancel(context.Background())
-	srv.Handler = s.handler(srv.Handler)
-	srv.ConnState = s.connState(srv.ConnState)
-	srv.ConnContext = s.connContext(srv.ConnContext)
-	if srv.BaseContext != nil {
-		srv.BaseContext = baseContext(srv.BaseContext)
-	}
 	return s
 }
 
-// listen adds a listener that is about to be served.
-func (s *server) listen(ln net.Listener, secure bool, set settings) *listener {
-	rule, err := set.rule(s.Server)
-	if err != nil {
-		s.group.m.Report(IdleHandoverOff{Server: s.Server, Err: err})
+// listen adds a listener that is about to be served, unless the process is draining. While Cause
+// returns nil, the hook is still to run, and will find the listener.
+func (s *server) listen(ln net.Listener, secure bool, set settings) (*listener, error) {
+	rule, off := s.newRule(set)
+	l, err := s.addListener(ln, secure, set, rule)
+	if err == nil && off != nil {
+		s.m.Emit(context.Background(), IdleHandoverOff{Server: s.Server, Err: off})
+	}
+	return l, err
+}
+
+// newRule returns the rule that tells when a connection is idle. It returns nil if idle connections
+// should not be handed over, and an error if they cannot be. It takes some milliseconds, so it
+// works with a copy of the settings, and without mu.
+func (s *server) newRule(set settings) (idleRule, error) {
+	if !set.idleHandover {
+		return nil, nil
 	}
 	s.mu.Lock()
+	like := settingsOf(s.Server)
+	s.mu.Unlock()
+	return newIdleRule(like)
+}
+
+func (s *server) addListener(
+	ln net.Listener, secure bool, set settings, rule idleRule,
+) (*listener, error) {
+	s.mu.Lock()
 	defer s.mu.Unlock()
+	if cause := s.m.Cause(); cause != nil {
+		return nil, fmt.Errorf("gracehttp: serve %s: this process is draining: %w",
+			ln.Addr(), cause)
+	}
+	s.configure(set, rule)
+	if !s.started {
+		s.started = true
+		s.wrap()
+		s.takeHTTP2(ln, secure)
+	}
+	l := newListener(s, ln, secure)
+	s.listeners = append(s.listeners, l)
+	return l, nil
+}
+
+// configure notes the options of a Start; mu is held.
+func (s *server) configure(set settings, rule idleRule) {
 	if rule != nil {
 		s.idleRule = rule
 	}
 	if set.idleGrace != nil {
 		s.idleGrace = *set.idleGrace
 	}
-	if set.stopDelay != nil {
-		s.stopDelay = *set.stopDelay
+}
+
+// wrap puts functions of ours around those of the server's owner.
+func (s *server) wrap() {
+	s.Handler = s.handler(s.Handler)
+	s.ConnState = s.connState(s.ConnState)
+	s.ConnContext = s.connContext(s.ConnContext)
+	if s.BaseContext != nil {
+		s.BaseContext = baseContext(s.BaseContext)
 	}
-	if len(s.listeners) == 0 {
-		s.takeHTTP2(ln, secure)
-	}
-	l := newListener(s, ln, secure)
-	s.listeners = append(s.listeners, l)
-	return l
 }
 
 // served notes that serving a listener has ended, and returns the error unless that was intended.
@@ -162,7 +215,6 @@ func (s *server) connState(
 	next func(net.Conn, http.ConnState),
 ) func(net.Conn, http.ConnState) {
 	return func(c net.Conn, state http.ConnState) {
-		s.group.connected.Store(true)
 		if next != nil {
 			next(c, state)
 		}

@@ -70,7 +70,7 @@ func (s *service) awaitTransferred(generation, connections int) {
 }
 
 func isReport(generation int) func(said) bool {
-	return func(l said) bool { return l.What == "Reported" && l.Generation == generation }
+	return func(l said) bool { return l.What == "DrainReport" && l.Generation == generation }
 }
 
 func (s *service) awaitLeft(generation int) said {

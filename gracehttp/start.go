@@ -98,8 +98,8 @@ func listenAndServe(
 
 // giveUp ends a process that cannot serve. If it is a successor, the old process learns why.
 func giveUp(m *grace.Manager, err error) error {
-	_ = m.Fail(err)                                           // there may be no old process
-	return errors.Join(err, m.Shutdown(context.Background())) // bounded by the drain timeout
+	// Shutdown is bounded by the drain timeout.
+	return errors.Join(m.Fail(err), m.Shutdown(context.Background()))
 }
 
 var errMissing = errors.New("gracehttp: the Manager, the Server and the Listener must not be nil")
@@ -115,7 +115,8 @@ func startServing(
 	if err != nil {
 		return errors.Join(err, closeListener(ln))
 	}
-	s, l, err := groupOf(m).add(srv, ln, secure, set)
+	s := serverOf(m, srv)
+	l, err := s.listen(ln, secure, set)
 	if err != nil {
 		return errors.Join(err, closeListener(ln))
 	}

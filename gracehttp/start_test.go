@@ -8,16 +8,18 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/go-grace/grace"
+	"github.com/go-grace/grace/internal/test/managertest"
 	"github.com/go-grace/grace/internal/test/pipenet"
 )
 
 // A wrong argument is an error, and the listener is closed.
 func TestStartRefuses(t *testing.T) {
-	m := newManager(t)
-	ended := newManager(t)
+	m := managertest.New(t)
+	ended := managertest.New(t)
 	if err := ended.Shutdown(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -38,7 +40,6 @@ func TestStartRefuses(t *testing.T) {
 		"no server":      {start: with(m, nil), is: errMissing},
 		"nil option":     {start: with(m, srv, nil), says: "an Option is nil"},
 		"negative grace": {start: with(m, srv, WithIdleGrace(-1)), says: "WithIdleGrace(-1ns)"},
-		"negative delay": {start: with(m, srv, WithStopDelay(-1)), says: "WithStopDelay(-1ns)"},
 		"no certificate": {start: withCert(nothing), is: os.ErrNotExist},
 		"it has drained": {start: with(ended, srv), is: grace.ErrShutdown},
 	} {
@@ -60,8 +61,8 @@ func TestStartRefuses(t *testing.T) {
 	if err := m.Shutdown(t.Context()); err != nil {
 		t.Error(err)
 	}
-	if len(groups.of) > 0 {
-		t.Errorf("%d Managers are not forgotten", len(groups.of))
+	if n := servers.Len(); n > 0 {
+		t.Errorf("%d servers are not forgotten", n)
 	}
 }
 
@@ -87,7 +88,7 @@ func TestServerFails(t *testing.T) {
 			end: func(srv *http.Server, _ net.Listener) error { return shutDown(srv) },
 		},
 	} {
-		m, srv, ln := newManager(t), &http.Server{}, pipenet.Listen()
+		m, srv, ln := managertest.New(t), &http.Server{}, pipenet.Listen()
 		if err := Start(m, srv, ln); err != nil {
 			t.Fatal(err)
 		}
@@ -117,14 +118,49 @@ func TestServerFails(t *testing.T) {
 
 // ListenAndServe fails in a process that cannot listen, and leaves nothing behind.
 func TestListenAndServeFails(t *testing.T) {
-	m := newManager(t)
+	m := managertest.New(t)
 	err := ListenAndServe(t.Context(), m, &http.Server{Addr: "256.0.0.1:http"})
 	if err == nil || !errors.Is(m.Cause(), grace.ErrShutdown) {
 		t.Errorf("it returned %v; the Manager: %v", err, m.Cause())
 	}
-	m = newManager(t)
+	m = managertest.New(t)
 	srv := &http.Server{Addr: "127.0.0.1:0"}
 	if err := ListenAndServeTLS(t.Context(), m, srv, "", ""); err == nil {
 		t.Error("it serves without a certificate")
+	}
+}
+
+// A server that is started while the drain begins is drained, or refused and left as it is.
+func TestStartWhileTheDrainBegins(t *testing.T) {
+	for range 20 {
+		m := managertest.New(t)
+		if err := m.Ready(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		var starting sync.WaitGroup
+		for range 8 {
+			starting.Go(func() {
+				srv, ln := &http.Server{}, pipenet.Listen()
+				err := Start(m, srv, ln)
+				if err != nil && (!errors.Is(err, grace.ErrShutdown) || srv.ConnState != nil) {
+					t.Errorf("%v; the server is changed: %v", err, srv.ConnState != nil)
+				}
+				_ = m.Wait(context.Background())
+				if c, err := ln.Dial(); err == nil {
+					t.Error("the listener is open after the drain")
+					c.Close()
+				}
+				if err == nil && !errors.Is(srv.Serve(pipenet.Listen()), http.ErrServerClosed) {
+					t.Error("the server is not drained")
+				}
+			})
+		}
+		if err := m.Shutdown(t.Context()); err != nil {
+			t.Error(err)
+		}
+		starting.Wait()
+	}
+	if n := servers.Len(); n > 0 {
+		t.Errorf("%d servers are not forgotten", n)
 	}
 }

@@ -5,7 +5,8 @@ go 1.26.0
 
 require (
 	github.com/go-grace/grace v0.0.0
-	// It reads and writes frames on any net.Conn, so a connection goes on in the next process without another handshake.
+	// It reads and writes frames on any net.Conn, so a connection continues in the next process
+	// without another handshake.
 	github.com/gobwas/ws v1.4.0
 )
 

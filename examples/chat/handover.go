@@ -48,7 +48,7 @@ func newServer(m *grace.Manager) (*server, error) {
 }
 
 func newRelay(m *grace.Manager) (r relay, err error) {
-	r.before, err = m.Inherited(relayName)
+	r.before, err = m.InheritedFile(relayName)
 	if errors.Is(err, grace.ErrNotInherited) {
 		r.before, err = strings.NewReader(""), nil
 	}
@@ -58,7 +58,7 @@ func newRelay(m *grace.Manager) (r relay, err error) {
 	if r.next, r.after, err = os.Pipe(); err != nil {
 		return r, err
 	}
-	return r, m.Pass(relayName, r.next)
+	return r, m.PassFile(relayName, r.next)
 }
 
 // host opens the room when that of the previous process is closed, so there is one conversation at

@@ -12,16 +12,13 @@ import (
 
 	"github.com/gobwas/ws"
 
-	"github.com/go-grace/grace"
+	"github.com/go-grace/grace/internal/test/managertest"
 )
 
 // The count continues from room to room. A process does not end before the previous one, which may
 // transfer clients until then.
 func TestProcessBetweenTwoOthers(t *testing.T) {
-	m, err := grace.New(grace.WithShutdownSignals(), grace.WithUpgradeSignals())
-	if err != nil {
-		t.Fatal(err)
-	}
+	m := managertest.New(t)
 	before, previous := pipe(t)
 	next, after := pipe(t)
 	s := &server{m: m, room: newRoom(), relay: relay{before: before, after: after}}

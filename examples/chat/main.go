@@ -27,7 +27,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"log"
 	"log/slog"
 	"net/http"
@@ -51,7 +50,7 @@ func main() {
 func run(m *grace.Manager, addr string) error {
 	s, err := newServer(m)
 	if err != nil {
-		return errors.Join(err, m.Fail(err)) // the previous process keeps serving
+		return m.Fail(err) // the previous process keeps serving
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", s.page)

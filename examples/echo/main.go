@@ -8,7 +8,6 @@ import (
 	"log"
 	"log/slog"
 	"os"
-	"sync"
 
 	"github.com/go-grace/grace"
 )
@@ -23,17 +22,12 @@ func main() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	var work sync.WaitGroup
-	work.Go(func() {
+	go func() {
 		for c, err := ln.Accept(); err == nil; c, err = ln.Accept() {
-			work.Go(func() { defer c.Close(); io.Copy(c, c) })
+			go func() { defer c.Close(); io.Copy(c, c) }()
 		}
-	})
-	m.Append(grace.Hook{OnDrain: func(context.Context) error {
-		defer work.Wait()
-		return ln.Close()
-	}})
-	if err := m.Run(ctx); err != nil { // until SIGTERM, or until a new process serves
+	}()
+	if err := m.Run(ctx); err != nil { // until its end, on SIGTERM or after an upgrade
 		log.Fatal(err)
 	}
 }

@@ -17,19 +17,20 @@ import (
 	"github.com/go-grace/grace/internal/test/servicetest"
 )
 
-// The test binary is the program too, so that the race detector watches that.
+// The test binary is the program too, so the race detector watches the program.
 func TestMain(m *testing.M) {
 	servicetest.Main(func(any) error { main(); return nil })
 	os.Exit(m.Run())
 }
 
-// The program is upgraded three times. Who follows the clock gets from each process to the next one by calling again, and nothing
-// fails.
+// The program is upgraded three times. A client that follows the clock gets from each process to
+// the next by calling again, and no RPC fails.
 func TestProgramIsUpgraded(t *testing.T) {
 	cmd := servicetest.Command(nil)
 	addr := servicetest.Listen(t, cmd)
 	s := servicetest.StartLog(t, cmd)
-	cc, err := grpc.NewClient(addr, grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithDisableRetry())
+	cc, err := grpc.NewClient(addr,
+		grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithDisableRetry())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -50,7 +51,9 @@ func TestProgramIsUpgraded(t *testing.T) {
 }
 
 // follow opens a stream in a process.
-func follow(t *testing.T, c pb.TestServiceClient, pid int) pb.TestService_StreamingOutputCallClient {
+func follow(
+	t *testing.T, c pb.TestServiceClient, pid int,
+) pb.TestService_StreamingOutputCallClient {
 	t.Helper()
 	stream, err := c.StreamingOutputCall(t.Context(), &pb.StreamingOutputCallRequest{})
 	if err != nil {
@@ -73,6 +76,6 @@ func end(stream pb.TestService_StreamingOutputCallClient) error {
 func expect(t *testing.T, got *pb.Payload, err error, pid int) {
 	t.Helper()
 	if err != nil || !strings.HasSuffix(string(got.Body), fmt.Sprintf(" in process %d", pid)) {
-		t.Errorf("process %d does not answer, but %q, %v", pid, got.GetBody(), err)
+		t.Errorf("the answer is %q, %v, and not of process %d", got.GetBody(), err, pid)
 	}
 }

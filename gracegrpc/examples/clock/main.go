@@ -1,5 +1,5 @@
-// Clock tells the time over gRPC, once or every second. Replace the binary and send it SIGHUP: no RPC fails, and whoever follows
-// the clock gets to the new process.
+// Clock tells the time over gRPC, once or every second. Replace the binary and send it SIGHUP: no
+// RPC fails, and clients that follow the clock reach the new process.
 package main
 
 import (
@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
-	pb "google.golang.org/grpc/interop/grpc_testing" // a service that comes with grpc-go, in place of one's own
+	pb "google.golang.org/grpc/interop/grpc_testing" // comes with grpc-go, in place of one's own
 
 	"github.com/go-grace/grace"
 	"github.com/go-grace/grace/gracegrpc"
@@ -26,7 +26,9 @@ func (*clock) UnaryCall(context.Context, *pb.SimpleRequest) (*pb.SimpleResponse,
 	return &pb.SimpleResponse{Payload: now()}, nil
 }
 
-func (c *clock) StreamingOutputCall(_ *pb.StreamingOutputCallRequest, stream pb.TestService_StreamingOutputCallServer) error {
+func (c *clock) StreamingOutputCall(
+	_ *pb.StreamingOutputCallRequest, stream pb.TestService_StreamingOutputCallServer,
+) error {
 	tick := time.Tick(time.Second)
 	for {
 		if err := stream.Send(&pb.StreamingOutputCallResponse{Payload: now()}); err != nil {
@@ -35,7 +37,7 @@ func (c *clock) StreamingOutputCall(_ *pb.StreamingOutputCallRequest, stream pb.
 		select {
 		case <-tick:
 		case <-c.draining:
-			return nil // the client calls again, and gets to the new process
+			return nil // the client calls again, and reaches the new process
 		case <-stream.Context().Done():
 			return stream.Context().Err()
 		}
@@ -43,7 +45,8 @@ func (c *clock) StreamingOutputCall(_ *pb.StreamingOutputCallRequest, stream pb.
 }
 
 func now() *pb.Payload {
-	return &pb.Payload{Body: fmt.Appendf(nil, "%s in process %d", time.Now().Format(time.TimeOnly), os.Getpid())}
+	text := fmt.Sprintf("%s in process %d", time.Now().Format(time.TimeOnly), os.Getpid())
+	return &pb.Payload{Body: []byte(text)}
 }
 
 func main() {
@@ -56,12 +59,14 @@ func main() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	srv := grpc.NewServer(grpc.ConnectionTimeout(5 * time.Second)) // who connects and says nothing does not hold up a drain for longer
+	// A client that connects and says nothing does not hold up a drain for longer.
+	srv := grpc.NewServer(grpc.ConnectionTimeout(5 * time.Second))
 	pb.RegisterTestServiceServer(srv, &clock{draining: gracegrpc.Draining(m)})
-	if err := gracegrpc.Serve(m, srv, ln); err != nil {
+	if err := gracegrpc.Start(m, srv, ln); err != nil {
 		log.Fatal(err)
 	}
-	if err := m.Run(ctx); err != nil { // it returns at SIGTERM, or when SIGHUP has brought a new process, after all RPCs
+	// It returns after the last RPC, on SIGTERM or once SIGHUP has started a new process.
+	if err := m.Run(ctx); err != nil {
 		log.Fatal(err)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/go-grace/grace"
+	"github.com/go-grace/grace/graceevent"
 	"github.com/go-grace/grace/gracehttp"
 	"github.com/go-grace/grace/internal/soak/lineage"
 )
@@ -51,14 +52,14 @@ func serve(
 	serveHTTP func(*grace.Manager, *http.Server, net.Listener) error,
 ) error {
 	m, err := grace.New(
-		grace.WithObserver(grace.ObserverFunc(lineage.Observe)),
+		grace.WithObserver(graceevent.ObserverFunc(lineage.Observe)),
 		grace.WithShutdownSignals(), // none: the demo ends the context
 	)
 	if err != nil {
 		return err
 	}
 	// Listen binds in the first process, and takes over in its successors.
-	ln, err := m.Listen(ctx, "tcp", addr, grace.Name(siteSocket))
+	ln, err := m.Listen(ctx, "tcp", addr, grace.WithName(siteSocket))
 	if err != nil {
 		return err
 	}

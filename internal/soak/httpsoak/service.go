@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/go-grace/grace"
+	"github.com/go-grace/grace/graceevent"
 	"github.com/go-grace/grace/gracehttp"
 	"github.com/go-grace/grace/internal/soak/lineage"
 	"github.com/go-grace/grace/internal/test/httpload"
@@ -56,7 +57,7 @@ func serveAs(ctx context.Context, args []string) error {
 // serve runs the service in this process, until another one has taken over or the context ends.
 func serve(ctx context.Context, mode mode, dir string) error {
 	m, err := grace.New(
-		grace.WithObserver(grace.ObserverFunc(lineage.Observe)),
+		grace.WithObserver(graceevent.ObserverFunc(lineage.Observe)),
 		grace.WithDrainTimeout(drainTimeout),
 		grace.WithShutdownSignals(), // none: the driver ends the context
 		// The driver allows half as many, but a process sends its last report before it exits.
@@ -86,13 +87,13 @@ func serve(ctx context.Context, mode mode, dir string) error {
 }
 
 func listen(ctx context.Context, m *grace.Manager, path string) (s sockets, err error) {
-	if s.tcp, err = m.Listen(ctx, "tcp", anyPort, grace.Name(plainSocket)); err != nil {
+	if s.tcp, err = m.Listen(ctx, "tcp", anyPort, grace.WithName(plainSocket)); err != nil {
 		return s, err
 	}
-	if s.unix, err = m.Listen(ctx, "unix", path, grace.Name(unixSocket)); err != nil {
+	if s.unix, err = m.Listen(ctx, "unix", path, grace.WithName(unixSocket)); err != nil {
 		return s, err
 	}
-	s.tls, err = m.Listen(ctx, "tcp", anyPort, grace.Name(tlsSocket))
+	s.tls, err = m.Listen(ctx, "tcp", anyPort, grace.WithName(tlsSocket))
 	return s, err
 }
 

@@ -4,10 +4,12 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"os"
 	"time"
 
 	"github.com/go-grace/grace"
+	"github.com/go-grace/grace/graceevent"
 )
 
 // Report is a line of JSON in which a process of the service tells the driver what happened. All
@@ -50,35 +52,40 @@ func Send(r Report) {
 
 // Observe reports the events of a Manager to the driver. A service would rather log them: see
 // [grace.WithLogger].
-func Observe(r grace.Record) {
+func Observe(_ context.Context, r graceevent.Record) {
 	switch e := r.Event.(type) {
-	case grace.SocketOpened:
+	case graceevent.SocketOpened:
 		addr := e.Addr.String()
 		Send(Report{What: Listening, Generation: r.Generation, Socket: e.Name, Addr: addr})
-	case grace.ReadyFinished:
+	case graceevent.ReadyFinished:
 		if e.Err == nil { // otherwise the upgrade fails, and the old process reports it
 			Send(Report{What: Serving, Generation: r.Generation})
 		}
-	case grace.SuccessorStarted:
+	case graceevent.SuccessorStarted:
 		Send(Report{What: Started, Generation: r.Generation, Successor: e.PID})
-	case grace.UpgradeFinished:
+	case graceevent.UpgradeFinished:
 		observeUpgrade(r.Generation, e)
-	case grace.DrainStarted:
+	case graceevent.DrainStarted:
 		Send(Report{What: Draining, Generation: r.Generation, Census: TakeCensus()})
-	case grace.DrainFinished:
+	case graceevent.DrainFinished:
 		Send(Report{What: Drained, Generation: r.Generation, Took: e.Duration})
 		warn(r.Generation, e.Err)
-	case grace.ParentExited:
+		if n := e.CutConnections(); n > 0 {
+			warn(r.Generation, fmt.Errorf("%d connections were cut: %v", n, e.Cut))
+		}
+	case graceevent.ParentExited:
 		if !e.Drained {
 			err := fmt.Errorf("generation %d exited before its drain finished", e.Generation)
 			warn(r.Generation, err)
 		}
-	case grace.Warned: // such as an upgrade that this process refused to begin
-		warn(r.Generation, e.Err)
+	default: // such as an upgrade that this process refused to begin
+		if level, message, attrs := e.Describe(); level >= slog.LevelWarn {
+			warn(r.Generation, fmt.Errorf("%s %v", message, attrs))
+		}
 	}
 }
 
-func observeUpgrade(generation int, e grace.UpgradeFinished) {
+func observeUpgrade(generation int, e graceevent.UpgradeFinished) {
 	r := Report{What: Upgraded, Generation: generation, Successor: e.Successor, Took: e.Duration}
 	if e.Err != nil {
 		r.What, r.Error = Failed, e.Err.Error()

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/go-grace/grace"
+	"github.com/go-grace/grace/graceevent"
 	"github.com/go-grace/grace/internal/soak/lineage"
 )
 
@@ -53,7 +54,7 @@ func serveAs(ctx context.Context, args []string) error {
 // unix socket is in dir.
 func serve(ctx context.Context, dir string, drainTimeout time.Duration) error {
 	m, err := grace.New(
-		grace.WithObserver(grace.ObserverFunc(lineage.Observe)),
+		grace.WithObserver(graceevent.ObserverFunc(lineage.Observe)),
 		grace.WithDrainTimeout(drainTimeout), // longer than any stream
 		grace.WithShutdownSignals(),          // none: the driver ends the context
 		// The driver allows half as many, but a process sends its last report before it exits.
@@ -87,19 +88,19 @@ func serve(ctx context.Context, dir string, drainTimeout time.Duration) error {
 // newService opens the sockets: the first process binds them, and its successors take them over.
 func newService(ctx context.Context, m *grace.Manager, path string) (*service, error) {
 	generation := m.Status().Generation
-	lines, err := m.Listen(ctx, "tcp", anyPort, grace.Name(tcpLines))
+	lines, err := m.Listen(ctx, "tcp", anyPort, grace.WithName(tcpLines))
 	if err != nil {
 		return nil, err
 	}
-	local, err := m.Listen(ctx, "unix", path, grace.Name(unixLines))
+	local, err := m.Listen(ctx, "unix", path, grace.WithName(unixLines))
 	if err != nil {
 		return nil, err
 	}
-	streams, err := m.Listen(ctx, "tcp", anyPort, grace.Name(tcpStream))
+	streams, err := m.Listen(ctx, "tcp", anyPort, grace.WithName(tcpStream))
 	if err != nil {
 		return nil, err
 	}
-	packets, err := m.ListenPacket(ctx, "udp", anyPort, grace.Name(udpEcho))
+	packets, err := m.ListenPacket(ctx, "udp", anyPort, grace.WithName(udpEcho))
 	if err != nil {
 		return nil, err
 	}

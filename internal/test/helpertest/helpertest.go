@@ -1,7 +1,8 @@
 //go:build unix
 
-// Package helpertest is for tests that start the test binary itself as a helper, because what they are about can only be seen in a
-// process of its own. It also sees to it that tests leave nothing behind.
+// Package helpertest is for tests that start the test binary itself as a helper, because what they
+// are about can only be seen in a process of its own. It also sees to it that tests leave nothing
+// behind.
 package helpertest
 
 import (
@@ -27,14 +28,16 @@ var (
 // Register is called by the init function of the file that uses the helper.
 func Register(name string, run func() error) { helpers[name] = run }
 
-// Use says that a test starts a helper, and gives the environment for it. One that no test uses is an error.
+// Use says that a test starts a helper, and returns the environment for it. One that no test uses
+// is an error.
 func Use(name string) (env []string) {
 	used.Store(name, true)
 	// The race detector would have it sleep for a second at its end.
 	return []string{Env + "=" + name, "GORACE=atexit_sleep_ms=0"}
 }
 
-// Main is the TestMain of a package. It looks for descriptors and processes that are left over, and has goroutines look for those.
+// Main is the TestMain of a package. It looks for descriptors and processes that are left over, and
+// has goroutines look for those.
 func Main(m *testing.M, goroutines func() error) {
 	if name := os.Getenv(Env); name != "" {
 		os.Exit(run(name))
@@ -64,8 +67,8 @@ func run(name string) (code int) {
 	return 0
 }
 
-// hideStrayDescriptors keeps descriptors that leaked into the tests from whoever started them out of the helpers, and opens
-// those of the runtime's poller, so that they do not count as leaked.
+// hideStrayDescriptors keeps descriptors that leaked into the tests from whoever started them out
+// of the helpers, and opens those of the runtime's poller, so that they do not count as leaked.
 func hideStrayDescriptors() {
 	for fd := range OpenDescriptors() {
 		if fd > 2 {

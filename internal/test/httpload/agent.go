@@ -22,8 +22,9 @@ type agentClient struct {
 	over *atomic.Bool       // the server has ended a connection of HTTP/1, or said that it will
 }
 
-// agentConn is a connection of a client of package http, which may also close it without need: if it does not get around to noticing
-// that a request is written within 50 ms of the answer, it does not use its connection again.
+// agentConn is a connection of a client of package http, which may also close it without need: if
+// it does not get around to noticing that a request is written within 50 ms of the answer, it does
+// not use its connection again.
 type agentConn struct {
 	net.Conn
 	closed atomic.Bool
@@ -69,10 +70,14 @@ func newAgentClient(c *identity) *agentClient {
 		return watched, nil
 	}
 	client := &agentClient{identity: c, url: scheme + "://httpload", end: end, over: over}
-	transport := &http.Transport{Protocols: protocols, DialContext: dial, TLSClientConfig: c.target.trust(alpn)}
+	transport := &http.Transport{
+		Protocols: protocols, DialContext: dial, TLSClientConfig: c.target.trust(alpn),
+	}
 	client.http = transport
 	if c.kind.agent.http2 && c.kind.agent.once {
-		client.http = &onceTransport{Transport: transport, scheme: scheme, dialled: func() { c.countDial(true) }}
+		client.http = &onceTransport{
+			Transport: transport, scheme: scheme, dialled: func() { c.countDial(true) },
+		}
 	}
 	return client
 }
@@ -134,7 +139,8 @@ func (c *agentClient) request(ctx context.Context, r request) (*http.Request, er
 	if c.kind.agent.once {
 		body = io.MultiReader(body) // http.NewRequest does not know how to rewind it
 	}
-	req, err := http.NewRequestWithContext(httptrace.WithClientTrace(ctx, trace), r.method, c.url+r.path, body)
+	ctx = httptrace.WithClientTrace(ctx, trace)
+	req, err := http.NewRequestWithContext(ctx, r.method, c.url+r.path, body)
 	if err != nil {
 		return nil, err
 	}

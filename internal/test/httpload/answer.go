@@ -80,7 +80,9 @@ func (c *comparer) compare(got, want io.Reader) error {
 		m, short := io.ReadFull(want, c.want[:n])
 		switch {
 		case n > 0 && (short != nil || !bytes.Equal(c.got[:n], c.want[:m])):
-			return fmt.Errorf("the answer is another one than expected within %d bytes after byte %d: %.60q", n, at, c.got[:n])
+			return fmt.Errorf(
+				"the answer is not the expected one within %d bytes after byte %d: %.60q",
+				n, at, c.got[:n])
 		case errors.Is(err, io.EOF):
 			return ended(want, at+n)
 		case err != nil:

@@ -30,7 +30,8 @@ func (c *identity) run(ctx context.Context) {
 	(&rawClient{identity: c}).run(ctx)
 }
 
-// failurePause is for clients that have failed: of a service that refuses all, they would eat the machine up.
+// failurePause is for clients that have failed: of a service that refuses all, they would eat the
+// machine up.
 const failurePause = 10 * time.Millisecond
 
 // pause lets time pass between two requests.
@@ -85,7 +86,8 @@ func (c *identity) countResent() {
 	c.tally.Resent++
 }
 
-// countDial counts a connection that is used for the first time, and whether it is because the one before has ended.
+// countDial counts a connection that is used for the first time, and whether it is because the one
+// before has ended.
 func (c *identity) countDial(ended bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -17,23 +17,32 @@ type Config struct {
 	Copies  int      // clients of each kind for each target; 1 by default
 	Streams int      // of an HTTP/2 client at a time; 3 by default
 
-	Pause    time.Duration // of a client between two requests, unless its kind says otherwise; 5 ms by default
-	Idle     time.Duration // that pause of "idle", which has to be shorter than the idle grace of the server; 500 ms by default
-	LongIdle time.Duration // that of "long-idle", in plaintext: longer than the idle grace of a server that hands connections over; none by default
+	// Pause is that of a client between two requests, unless its kind says otherwise; 5 ms by
+	// default.
+	Pause time.Duration
+	// Idle is the pause of the kind "idle", which must be shorter than the idle grace of the
+	// server; 500 ms by default.
+	Idle time.Duration
+	// LongIdle is the pause of the kind "long-idle", in plaintext: longer than the idle grace of a
+	// server that hands connections over; none by default.
+	LongIdle time.Duration
 	Delay    time.Duration // between connecting and the first byte of "late"; 300 ms by default
 	Step     time.Duration // between two pieces of a request, or some of its bytes; 1 ms by default
 	Slow     time.Duration // until the Handler answers "slow"; 20 ms by default
 	Stream   time.Duration // that the answer to "stream" lasts; 500 ms by default
 
-	Patience time.Duration // for one answer, or the end of a connection after the last one; 30 s by default
-	Limit    time.Duration // after which the load ends by itself, which counts as a failure; 10 minutes by default
+	// Patience is for one answer, or the end of a connection after the last one; 30 s by default.
+	Patience time.Duration
+	// Limit is when the load ends by itself, which counts as a failure; 10 minutes by default.
+	Limit time.Duration
 }
 
 // Target is where clients connect to.
 type Target struct {
-	Network string      // "tcp" or "unix"
-	Addr    string      // with its port, or the path of the socket
-	TLS     *tls.Config // nil for plaintext; its ServerName is by default the host of Addr. It is not changed.
+	Network string // "tcp" or "unix"
+	Addr    string // with its port, or the path of the socket
+	// TLS is nil for plaintext. Its ServerName is by default the host of Addr. It is not changed.
+	TLS *tls.Config
 }
 
 // String is a name for messages.
@@ -52,19 +61,22 @@ func (t Target) trust(protocol string) *tls.Config {
 	trust := t.TLS.Clone()
 	trust.NextProtos = []string{protocol}
 	if trust.ServerName == "" {
-		trust.ServerName, _, _ = net.SplitHostPort(t.Addr) // without a host, the handshake fails and says so
+		// Without a host, the handshake fails and says so.
+		trust.ServerName, _, _ = net.SplitHostPort(t.Addr)
 	}
 	return trust
 }
 
-// complete gives the configuration with its defaults.
+// complete returns the configuration with its defaults.
 func (c Config) complete() (Config, error) {
 	if len(c.Targets) == 0 {
 		return c, errors.New("httpload: there is no target")
 	}
 	c.Kinds = slices.Clone(c.Kinds)
 	if len(c.Kinds) == 0 {
-		c.Kinds = slices.DeleteFunc(Kinds(), func(name string) bool { return name == longIdle && c.LongIdle == 0 })
+		c.Kinds = slices.DeleteFunc(Kinds(), func(name string) bool {
+			return name == longIdle && c.LongIdle == 0
+		})
 	}
 	known := Kinds()
 	for _, name := range c.Kinds {
@@ -77,7 +89,8 @@ func (c Config) complete() (Config, error) {
 	}
 	return c, errors.Join(
 		orDefault(&c.Copies, 1), orDefault(&c.Streams, 3),
-		orDefault(&c.Pause, 5*time.Millisecond), orDefault(&c.Idle, 500*time.Millisecond), orDefault(&c.LongIdle, 0),
+		orDefault(&c.Pause, 5*time.Millisecond), orDefault(&c.Idle, 500*time.Millisecond),
+		orDefault(&c.LongIdle, 0),
 		orDefault(&c.Delay, 300*time.Millisecond), orDefault(&c.Step, time.Millisecond),
 		orDefault(&c.Slow, 20*time.Millisecond), orDefault(&c.Stream, 500*time.Millisecond),
 		orDefault(&c.Patience, 30*time.Second), orDefault(&c.Limit, 10*time.Minute),
@@ -94,7 +107,7 @@ func orDefault[T int | time.Duration](value *T, d T) error {
 	return nil
 }
 
-// Kinds gives the names of all kinds of clients.
+// Kinds returns the names of all kinds of clients.
 func Kinds() []string {
 	return slices.Sorted(maps.Keys(kinds))
 }

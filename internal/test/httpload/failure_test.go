@@ -36,7 +36,7 @@ type badConn struct {
 	in *bufio.Reader
 }
 
-// read takes a request, and gives its id, which is "" at the end of the connection.
+// read takes a request, and returns its id, which is "" at the end of the connection.
 func (c *badConn) read() (id string) {
 	r, err := http.ReadRequest(c.in)
 	if err != nil {
@@ -84,8 +84,8 @@ func TestWhatIsNotTheRightAnswerIsAFailure(t *testing.T) {
 		"no id":                 {"keep-alive", changed("X-Id", "X-No"), `has the id ""`},
 		"method":                {"keep-alive", changed("X-Method: GET", "X-Method: PUT"), `the method "PUT"`},
 		"another":               {"keep-alive", each(func(id string) string { return right(id + "0") }), "it is the answer to"},
-		"body":                  {"keep-alive", changed("\r\n\r\nGET", "\r\n\r\nGIT"), "another one than expected within"},
-		"longer":                {"keep-alive", each(func(id string) string { return with(firstLine("GET", id)+"x", id) }), "another one than expected within"},
+		"body":                  {"keep-alive", changed("\r\n\r\nGET", "\r\n\r\nGIT"), "not the expected one within"},
+		"longer":                {"keep-alive", each(func(id string) string { return with(firstLine("GET", id)+"x", id) }), "not the expected one within"},
 		"shorter":               {"keep-alive", each(func(id string) string { return with("GET ", id) }), "are missing"},
 		"truncated":             {"keep-alive", func(c *badConn) { a := right(c.read()); c.write(a[:len(a)-1]) }, "unexpected EOF"},
 		"doubled":               {"keep-alive", each(func(id string) string { return right(id) + right(id) }), "bytes came after the answer"},
@@ -109,9 +109,9 @@ func TestWhatIsNotTheRightAnswerIsAFailure(t *testing.T) {
 			c.write("HTTP/1.1 400 Bad Request\r\n\r\n")
 		}, "status 400"},
 
-		"answer before the body":     {"expect", func(c *badConn) { _, _ = http.ReadRequest(c.in); c.write(right("")) }, "not that the server expects"},
-		"HTTP/1 in place of 2":       {"http2", each(func(id string) string { return right(id) }), "http2"},
-		"go-post sends nothing anew": {"go-post", onceOnly, "EOF|connection reset|broken pipe|server closed idle"},
+		"answer before the body":      {"expect", func(c *badConn) { _, _ = http.ReadRequest(c.in); c.write(right("")) }, "not that the server expects"},
+		"HTTP/1 in place of 2":        {"http2", each(func(id string) string { return right(id) }), "http2"},
+		"go-post sends nothing again": {"go-post", onceOnly, "EOF|connection reset|broken pipe|server closed idle"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			patience := patience
@@ -181,13 +181,13 @@ func TestWhatGoGetSendsAgainIsCounted(t *testing.T) {
 	}
 }
 
-// A request that the server has refused to process is sent anew, once, and is no failure.
+// A request that the server has refused to process is sent again, once, and is no failure.
 func TestNotProcessedIsNotLost(t *testing.T) {
 	for _, kind := range []string{"pipelined", "ahead-1", "ahead-line"} {
 		load := start(t, Config{Targets: []Target{badServer(t, func(c *badConn) { c.write(right(c.read(), closing)) })}, Kinds: []string{kind}})
 		until(t, "some requests", func() bool { return load.Result().Requests > 20 })
 		if r := load.Stop(); r.Failed > 0 || 2*r.Resent != r.Requests || r.Dials != r.Requests || r.Reconnects != (Reconnects{HTTP1: r.Dials - 1}) {
-			t.Errorf("%s: %d requests, %d failed, %d connections, %d sent anew, %+v: %v", kind, r.Requests, r.Failed, r.Dials, r.Resent, r.Reconnects, r.Failures)
+			t.Errorf("%s: %d requests, %d failed, %d connections, %d sent again, %+v: %v", kind, r.Requests, r.Failed, r.Dials, r.Resent, r.Reconnects, r.Failures)
 		}
 	}
 }

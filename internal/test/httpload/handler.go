@@ -41,8 +41,9 @@ func WriteFile(name string) error {
 	return os.WriteFile(name, []byte(strings.Repeat(fileBlock, fileBlocks)), 0o600)
 }
 
-// Handler answers the clients of a load at the paths /echo, /unread, /stream, /large and /file. An answer repeats the id, the method and
-// the body of its request. It is safe for use by several goroutines.
+// Handler answers the clients of a load at the paths /echo, /unread, /stream, /large and /file. An
+// answer repeats the id, the method and the body of its request. It is safe for use by several
+// goroutines.
 type Handler struct {
 	File string // the name of one that [WriteFile] has written; without it, the kind "file" fails
 
@@ -52,7 +53,8 @@ type Handler struct {
 // Handled tells how many requests there were.
 func (h *Handler) Handled() int64 { return h.handled.Load() }
 
-// ServeHTTP implements [http.Handler]. A client that is gone is its own concern: it does not have the right answer.
+// ServeHTTP implements [http.Handler]. A client that is gone is its own concern: it does not have
+// the right answer.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.handled.Add(1)
 	id := r.Header.Get(idHeader)
@@ -98,7 +100,8 @@ func stream(w http.ResponseWriter, a answer) {
 	}
 }
 
-// sendFile lets the system send the file: with its length known, package http has the connection read it.
+// sendFile lets the system send the file: with its length known, package http has the connection
+// read it.
 func (h *Handler) sendFile(w http.ResponseWriter, a answer) {
 	f, err := os.Open(h.File)
 	if err != nil {

@@ -24,7 +24,7 @@ type kind struct {
 	cut    func(head, body string) []string // in pieces
 	expect bool                             // the server to say something before the second one
 	late   bool                             // some time passes before the first byte
-	ahead  func(wire string) int            // so many bytes of another request are sent together with each second one
+	ahead  func(wire string) int            // bytes of another request, sent with each second one
 	pause  func(Config) time.Duration       // between requests
 
 	// Who does it, if it is not us.
@@ -44,7 +44,8 @@ var kinds = map[string]kind{
 	"http10": {version: "1.0"},
 	"late":   {header: closing, late: true},
 
-	// Connections that are. A client without a pause writes at the very moment at which the server begins to wait.
+	// Connections that are. A client without a pause writes at the very moment at which the server
+	// begins to wait.
 	"closed-loop":       {pause: func(Config) time.Duration { return 0 }},
 	"keep-alive":        {},
 	"idle":              {pause: func(c Config) time.Duration { return c.Idle }},
@@ -57,11 +58,16 @@ var kinds = map[string]kind{
 	"post":        {methods: post, sizes: []int{1, 500, 5000}},
 	"post-pieces": {methods: post, sizes: []int{500, 10_000}, cut: bodyInPieces},
 	"post-unread": {methods: post, sizes: []int{500, 20_000}, path: unreadPath},
-	// As some clients did, see RFC 9112, section 2.2. Not always: what is a part of the next request keeps the connection from being idle.
+	// As some clients did, see RFC 9112, section 2.2. Not always: what is a part of the next
+	// request keeps the connection from being idle.
 	"post-crlf": {methods: []string{"POST", "GET"}, sizes: []int{500, 0}, cut: emptyLineAfter},
-	"expect":    {methods: post, sizes: []int{500, 5000}, header: "Expect: 100-continue\r\n", cut: headFirst, expect: true},
+	"expect": {
+		methods: post, sizes: []int{500, 5000}, header: "Expect: 100-continue\r\n",
+		cut: headFirst, expect: true,
+	},
 	"chunked": {
-		methods: post, sizes: []int{500, 5000}, header: "Transfer-Encoding: chunked\r\nTrailer: " + trailer + "\r\n", cut: chunks,
+		methods: post, sizes: []int{500, 5000},
+		header: "Transfer-Encoding: chunked\r\nTrailer: " + trailer + "\r\n", cut: chunks,
 	},
 
 	// Boundaries between requests, and within them, at which servers do not expect any.
@@ -80,7 +86,10 @@ var kinds = map[string]kind{
 
 	"go-get":  {agent: &agent{asks: []string{"keep-alive"}}},
 	"go-post": {agent: &agent{asks: []string{"post"}, once: true}},
-	"http2":   {agent: &agent{asks: []string{"keep-alive", "post", "slow", "head", "large", "post-unread"}, http2: true}},
+	"http2": {agent: &agent{
+		asks:  []string{"keep-alive", "post", "slow", "head", "large", "post-unread"},
+		http2: true,
+	}},
 	// Clients that do not send again what was refused.
 	"http2-once": {agent: &agent{asks: []string{"keep-alive", "post"}, http2: true, once: true}},
 }
@@ -91,7 +100,8 @@ var post = []string{"POST"}
 
 // keeps reports whether clients would use a connection again.
 func (k kind) keeps() bool {
-	return !strings.Contains(k.header, closing) && (k.version == "" || strings.Contains(k.header, "keep-alive"))
+	return !strings.Contains(k.header, closing) &&
+		(k.version == "" || strings.Contains(k.header, "keep-alive"))
 }
 
 // leisurely reports whether requests take longer than they have to.
@@ -143,7 +153,8 @@ func chunks(head, body string) []string {
 	for _, piece := range bodyInPieces("", body)[1:] {
 		coded = append(coded, fmt.Sprintf("%x\r\n%s\r\n", len(piece), piece))
 	}
-	return slices.Concat([]string{head}, coded, []string{"0\r\n" + trailer + ": " + trailerOf(body) + "\r\n\r\n"})
+	last := "0\r\n" + trailer + ": " + trailerOf(body) + "\r\n\r\n"
+	return slices.Concat([]string{head}, coded, []string{last})
 }
 
 func trailerOf(body string) string { return fmt.Sprint("after ", len(body)) }

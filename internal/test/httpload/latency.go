@@ -5,8 +5,9 @@ import (
 	"time"
 )
 
-// Latencies are how long requests took, from the first byte, or from dialling, to the last byte of the answer. It does not count those
-// that are meant to take long, such as "slow", nor those that have failed. The zero value is empty.
+// Latencies are how long requests took, from the first byte, or from dialling, to the last byte of
+// the answer. It does not count those that are meant to take long, such as "slow", nor those that
+// have failed. The zero value is empty.
 type Latencies struct {
 	count [64 * steps]int // by bucketOf
 	total int
@@ -45,7 +46,8 @@ func (l *Latencies) join(other *Latencies) {
 	l.max = max(l.max, other.max)
 }
 
-// Quantile gives a duration that the fraction q of the requests did not exceed: 0.5 is for the median. Without requests it is 0.
+// Quantile returns a duration that the fraction q of the requests did not exceed: 0.5 is for the
+// median. Without requests it is 0.
 func (l *Latencies) Quantile(q float64) time.Duration {
 	most := int(q * float64(l.total)) // that may be faster
 	for bucket, n := range l.count {
@@ -56,5 +58,5 @@ func (l *Latencies) Quantile(q float64) time.Duration {
 	return l.max
 }
 
-// Max gives the longest.
+// Max returns the longest.
 func (l *Latencies) Max() time.Duration { return l.max }

@@ -43,7 +43,8 @@ func (r Result) Plus(other Result) Result {
 // started counts loads: a service may have several, and ids must differ.
 var started atomic.Int64
 
-// Start starts clients, which run until Stop, or for [Config.Limit]. It returns an error if the configuration is wrong.
+// Start starts clients, which run until Stop, or for [Config.Limit]. It returns an error if the
+// configuration is wrong.
 func Start(config Config) (*Load, error) {
 	c, err := config.complete()
 	if err != nil {
@@ -78,7 +79,8 @@ func clientsOf(c Config) []*identity {
 	return clients
 }
 
-// Stop lets the clients finish their last requests, and tells what they have seen. Later calls tell the same.
+// Stop lets the clients finish their last requests, and tells what they have seen. Later calls tell
+// the same.
 func (l *Load) Stop() Result { return l.stop() }
 
 func (l *Load) end(limit time.Duration) Result {
@@ -88,7 +90,8 @@ func (l *Load) end(limit time.Duration) Result {
 	r := l.Result()
 	if ended {
 		r.Failed++
-		r.Failures = append([]error{fmt.Errorf("the load has ended by itself after %v", limit)}, r.Failures...)
+		err := fmt.Errorf("the load has ended by itself after %v", limit)
+		r.Failures = append([]error{err}, r.Failures...)
 	}
 	return r
 }

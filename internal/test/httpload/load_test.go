@@ -91,7 +91,7 @@ func TestEveryKindOnEveryTarget(t *testing.T) {
 	})
 	r := load.Stop()
 	if r.Failed > 0 || r.Resent > 0 || r.Reconnects != (Reconnects{}) {
-		t.Errorf("%d of %d requests have failed, %d were sent anew; %+v: %v", r.Failed, r.Requests, r.Resent, r.Reconnects, r.Failures)
+		t.Errorf("%d of %d requests have failed, %d were sent again; %+v: %v", r.Failed, r.Requests, r.Resent, r.Reconnects, r.Failures)
 	}
 	if handled := h.Handled(); handled != int64(r.Requests) {
 		t.Errorf("%d requests, and %d were handled", r.Requests, handled)

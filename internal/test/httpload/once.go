@@ -6,8 +6,8 @@ import (
 	"sync"
 )
 
-// onceTransport sends requests of HTTP/2 on one connection after another. It sends none again that the server has refused, which
-// http.Transport does where it can.
+// onceTransport sends requests of HTTP/2 on one connection after another. It sends none again that
+// the server has refused, which http.Transport does where it can.
 type onceTransport struct {
 	*http.Transport
 	scheme  string
@@ -25,7 +25,8 @@ func (t *onceTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 		}
 		sent := false
 		trace := &httptrace.ClientTrace{WroteHeaderField: func(string, []string) { sent = true }}
-		resp, err := conn.RoundTrip(req.WithContext(httptrace.WithClientTrace(req.Context(), trace)))
+		ctx := httptrace.WithClientTrace(req.Context(), trace)
+		resp, err := conn.RoundTrip(req.WithContext(ctx))
 		if err == nil || sent || req.Context().Err() != nil {
 			return resp, err
 		}
@@ -33,14 +34,15 @@ func (t *onceTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 }
 
-// current gives the connection for the next request.
+// current returns the connection for the next request.
 func (t *onceTransport) current(req *http.Request) (*http.ClientConn, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.conn != nil && t.conn.Err() == nil {
 		return t.conn, nil
 	}
-	conn, err := t.NewClientConn(req.Context(), t.scheme, req.URL.Host+":0") // the Transport dials its target whatever this is
+	// The Transport dials its target whatever the address is.
+	conn, err := t.NewClientConn(req.Context(), t.scheme, req.URL.Host+":0")
 	if err == nil {
 		t.conn = conn
 		t.dialled()

@@ -29,8 +29,9 @@ func (c *rawClient) run(ctx context.Context) {
 	}
 }
 
-// turn makes a request, or a pair of them the second of which has begun before the first one is answered. Then the connection is idle: if
-// one request always followed the other in this way, it could never be handed over.
+// turn makes a request, or a pair of them the second of which has begun before the first one is
+// answered. Then the connection is idle: if one request always followed the other in this way, it
+// could never be handed over.
 func (c *rawClient) turn(ctx context.Context) error {
 	first := c.compose(c.kind)
 	if c.kind.ahead == nil {
@@ -52,8 +53,8 @@ func (c *rawClient) turn(ctx context.Context) error {
 	return err
 }
 
-// do makes a request of which a part was sent before, and sends a part of the next one with it. It tells whether the answer is the last
-// one on the connection.
+// do makes a request of which a part was sent before, and sends a part of the next one with it. It
+// tells whether the answer is the last one on the connection.
 func (c *rawClient) do(ctx context.Context, r request, sent, early string) (last bool, err error) {
 	began := time.Now()
 	if err = c.connect(ctx); err == nil {
@@ -133,8 +134,9 @@ func (c *rawClient) send(r request, sent, early string) error {
 	return nil
 }
 
-// pausesBefore reports whether there is a pause before a piece: before each but the first one, or some of them if there are many. So
-// no request takes long on a busy machine: one that is not there within the idle grace of a server is none.
+// pausesBefore reports whether there is a pause before a piece: before each but the first one, or
+// some of them if there are many. So no request takes long on a busy machine: one that is not there
+// within the idle grace of a server is none.
 func pausesBefore(piece, of int) bool {
 	const most = 20
 	return piece > 0 && (of <= most || piece*most/of > (piece-1)*most/of)
@@ -160,7 +162,8 @@ func broken(err error) error {
 	return err
 }
 
-// awaitEnd waits until the server closes the connection, as it has said. What the client has sent ahead may make a reset of that.
+// awaitEnd waits until the server closes the connection, as it has said. What the client has sent
+// ahead may make a reset of that.
 func (c *rawClient) awaitEnd() error {
 	rest, err := c.in.Peek(1)
 	switch {

@@ -18,7 +18,9 @@ type request struct {
 
 // compose makes the nth request of a client.
 func (k kind) compose(c Config, id string, n int) request {
-	r := request{kind: k, id: id, method: "GET", path: echoPath, fields: [][2]string{{idHeader, id}}}
+	r := request{
+		kind: k, id: id, method: "GET", path: echoPath, fields: [][2]string{{idHeader, id}},
+	}
 	if len(k.methods) > 0 {
 		r.method = k.methods[n%len(k.methods)]
 	}
@@ -58,7 +60,8 @@ func (r request) pieces() []string {
 		version = r.kind.version
 	}
 	var head strings.Builder
-	fmt.Fprintf(&head, "%s %s HTTP/%s\r\nHost: httpload\r\n%s", r.method, r.path, version, r.kind.header)
+	fmt.Fprintf(&head, "%s %s HTTP/%s\r\nHost: httpload\r\n%s",
+		r.method, r.path, version, r.kind.header)
 	for _, f := range r.fields {
 		head.WriteString(f[0] + ": " + f[1] + "\r\n")
 	}

@@ -6,15 +6,15 @@ import "slices"
 type Tally struct {
 	Requests   int // that were answered, or have failed
 	Failed     int
-	Resent     int // on another connection, since the server has said that it has not processed them
+	Resent     int // on another connection: the server has said that it has not processed them
 	Dials      int // connections that were opened
 	Reconnects Reconnects
 	Latencies  Latencies
 	Failures   []error // some of those that have failed
 }
 
-// Reconnects count connections that were opened in place of one which its client would have used again, apart from those of clients that
-// close it or ask the server to, by what is spoken on them.
+// Reconnects count connections that were opened in place of one which its client would have used
+// again, apart from those of clients that close it or ask the server to, by what is spoken on them.
 type Reconnects struct {
 	HTTP1 int // in plaintext
 	TLS   int // HTTP/1 with it
@@ -33,5 +33,6 @@ func (t *Tally) join(other *Tally) {
 	t.Reconnects.TLS += other.Reconnects.TLS
 	t.Reconnects.HTTP2 += other.Reconnects.HTTP2
 	t.Latencies.join(&other.Latencies)
-	t.Failures = slices.Concat(t.Failures, other.Failures[:min(len(other.Failures), max(fewFailures-len(t.Failures), 0))])
+	room := max(fewFailures-len(t.Failures), 0)
+	t.Failures = slices.Concat(t.Failures, other.Failures[:min(len(other.Failures), room)])
 }

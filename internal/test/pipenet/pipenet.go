@@ -1,5 +1,5 @@
-// Package pipenet has a network within the process, for tests: its connections work in the time of a synctest bubble, which sockets do
-// not.
+// Package pipenet has a network within the process, for tests: its connections work in the time of
+// a synctest bubble, which sockets do not.
 package pipenet
 
 import (
@@ -21,8 +21,9 @@ func Listen() *Listener {
 	return &Listener{conns: make(chan net.Conn), closed: make(chan struct{})}
 }
 
-// Dial connects, when the listener accepts, as [net.Pipe] does: a Write waits until all of it is read. The connections have CloseWrite,
-// as those of TCP. The error of a closed listener is [net.ErrClosed], here as of Accept.
+// Dial connects, when the listener accepts, as [net.Pipe] does: a Write waits until all of it is
+// read. The connections have CloseWrite, as those of TCP. The error of a closed listener is
+// [net.ErrClosed], here as of Accept.
 func (l *Listener) Dial() (net.Conn, error) {
 	client, server := pair()
 	select {
@@ -50,7 +51,8 @@ func (l *Listener) Close() error {
 	return nil
 }
 
-// conn is an end of a connection. Each direction is a pipe of its own, so that one can be closed before the other.
+// conn is an end of a connection. Each direction is a pipe of its own, so that one can be closed
+// before the other.
 type conn struct {
 	in, out net.Conn
 }

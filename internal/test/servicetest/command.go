@@ -15,8 +15,8 @@ import (
 // envConfig has the config of the service that this process is to be.
 const envConfig = "GRACE_TEST_SERVICE"
 
-// Main makes this process the service, and does not return, if it was started as such: by a [Command], or by a service that was. To be
-// called first in TestMain.
+// Main makes this process the service, and does not return, if it was started as such: by a
+// [Command], or by a service that was. To be called first in TestMain.
 func Main[C any](service func(C) error) {
 	text, ok := os.LookupEnv(envConfig)
 	if !ok {
@@ -34,7 +34,8 @@ func Main[C any](service func(C) error) {
 	os.Exit(0)
 }
 
-// Env is the variable that makes the test binary the service with this config, which is encoded as JSON.
+// Env is the variable that makes the test binary the service with this config, which is encoded as
+// JSON.
 func Env(config any) string {
 	text, err := json.Marshal(config)
 	if err != nil {
@@ -52,8 +53,8 @@ func Command(config any, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// Listen opens a port for a program, which gets its address as a further argument, and inherits its socket as from systemd: so nobody
-// else can get hold of it.
+// Listen opens a port for a program, which gets its address as a further argument, and inherits its
+// socket as from systemd: so nobody else can get hold of it.
 func Listen(t testing.TB, cmd *exec.Cmd) (addr string) {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")

@@ -22,8 +22,8 @@ func (s *Service[L]) AwaitEnd() error {
 // complaints are what a service logs that does not run well.
 var complaints = regexp.MustCompile(`(?m)^.*( WARN | ERROR |DATA RACE|^panic: |^fatal error: ).*$`)
 
-// AwaitCleanEnd waits until no process is left, and fails the test if the first one has ended with an error, or if a log ([StartLog]) has a
-// complaint.
+// AwaitCleanEnd waits until no process is left, and fails the test if the first one has ended with
+// an error, or if a log ([StartLog]) has a complaint.
 func (s *Service[L]) AwaitCleanEnd() {
 	s.t.Helper()
 	if err := s.AwaitEnd(); err != nil {
@@ -68,7 +68,8 @@ func (s *Service[L]) end() {
 	}
 }
 
-// signalAll sends a signal to every process once, also to those of which the lines tell late, and reports whether all have ended.
+// signalAll sends a signal to every process once, also to those of which the lines tell late, and
+// reports whether all have ended.
 func (s *Service[L]) signalAll(sig unix.Signal) bool {
 	signalled := make(map[int]bool)
 	return s.wait(func() bool {
@@ -85,7 +86,8 @@ func (s *Service[L]) signalAll(sig unix.Signal) bool {
 	})
 }
 
-// raceStatus is that of a process in which the race detector has found something (https://go.dev/doc/articles/race_detector).
+// raceStatus is that of a process in which the race detector has found something
+// (https://go.dev/doc/articles/race_detector).
 const raceStatus = 66
 
 // reap waits for the processes, which have ended as far as we know.
@@ -108,7 +110,8 @@ func (s *Service[L]) judge(pid, status int) {
 
 // exits waits for the end of a process. An orphan has become our child.
 func (s *Service[L]) exits(pid int) bool {
-	for deadline := time.Now().Add(s.patience); unix.Kill(pid, 0) == nil; time.Sleep(time.Millisecond) {
+	deadline := time.Now().Add(s.patience)
+	for ; unix.Kill(pid, 0) == nil; time.Sleep(time.Millisecond) {
 		if pid != s.first.Process.Pid { // another goroutine waits for that
 			var status unix.WaitStatus
 			if ended, _ := unix.Wait4(pid, &status, unix.WNOHANG, nil); ended == pid {

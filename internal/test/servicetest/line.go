@@ -25,7 +25,8 @@ func parseJSON[L any](text string) (line L, from origin, err error) {
 		What, Err       string
 	}
 	err = errors.Join(json.Unmarshal([]byte(text), &line), json.Unmarshal([]byte(text), &event))
-	return line, origin{event.PID, event.Generation, event.What == "ReadyFinished" && event.Err == ""}, err
+	ready := event.What == "ReadyFinished" && event.Err == ""
+	return line, origin{event.PID, event.Generation, ready}, err
 }
 
 var logged = regexp.MustCompile(` generation=(\d+) pid=(\d+) `)

@@ -1,10 +1,12 @@
 //go:build linux
 
-// Package servicetest starts a service in a test, and follows all of its generations by the lines that they print. What they print goes
-// to a pipe, which each inherits from the one before: at its end, none is left.
+// Package servicetest starts a service in a test, and follows all of its generations by the lines
+// that they print. What they print goes to a pipe, which each inherits from the one before: at its
+// end, none is left.
 //
-// The program under test is mostly the test binary itself, so that the race detector watches it too: see [Main] and [Command]. When the
-// test ends, so do all processes of the service, and the lines are logged if the test has failed.
+// The program under test is mostly the test binary itself, so that the race detector watches it
+// too: see [Main] and [Command]. When the test ends, so do all processes of the service, and the
+// lines are logged if the test has failed.
 package servicetest
 
 import (
@@ -25,18 +27,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Patience is how long a test waits for something that will happen. It bounds a failure, and not a success.
+// Patience is how long a test waits for something that will happen. It bounds a failure, and not a
+// success.
 const Patience = 30 * time.Second
 
-// Service is a program with all its generations, each of which prints lines that mean an L. Several goroutines may use it, but those
-// methods that can end the test are for the test's own.
+// Service is a program with all its generations, each of which prints lines that mean an L. Several
+// goroutines may use it, but those methods that can end the test are for the test's own.
 type Service[L any] struct {
 	t        testing.TB
 	patience time.Duration
 	first    *exec.Cmd
 	exited   chan struct{} // closed when the first process has ended
 	exit     error         // how, from then on
-	ended    chan struct{} // closed when no process has the pipe any more
+	ended    chan struct{} // closed when no process has the pipe any longer
 
 	mu    sync.Mutex
 	log   strings.Builder
@@ -46,22 +49,23 @@ type Service[L any] struct {
 	more  chan struct{} // closed and replaced when there is another line
 }
 
-// StartJSON starts a program whose lines are on its standard output, each a JSON object that tells PID, Generation, What and Err, and
-// anything else that L has. What is "ReadyFinished" if the process serves, or cannot because of Err. Lines of another form are only
-// logged.
+// StartJSON starts a program whose lines are on its standard output, each a JSON object that tells
+// PID, Generation, What and Err, and anything else that L has. What is "ReadyFinished" if the
+// process serves, or cannot because of Err. Lines of another form are only logged.
 func StartJSON[L any](t testing.TB, cmd *exec.Cmd) *Service[L] {
 	t.Helper()
 	return start(t, cmd, &cmd.Stdout, parseJSON[L])
 }
 
-// StartLog starts a program that logs the events of its Manager on its standard error, by the default logger.
+// StartLog starts a program that logs the events of its Manager on its standard error, by the
+// default logger.
 func StartLog(t testing.TB, cmd *exec.Cmd) *Service[string] {
 	t.Helper()
 	return start(t, cmd, &cmd.Stderr, parseLog)
 }
 
-// start takes the command's ExtraFiles. Processes of which the parent ends become children of the test's, so that no number of a process
-// is used anew before the service has ended.
+// start takes the command's ExtraFiles. Processes of which the parent ends become children of the
+// test's, so that no number of a process is used again before the service has ended.
 func start[L any](t testing.TB, cmd *exec.Cmd, output *io.Writer, parse parser[L]) *Service[L] {
 	t.Helper()
 	out, in, err := os.Pipe()
@@ -80,7 +84,8 @@ func start[L any](t testing.TB, cmd *exec.Cmd, output *io.Writer, parse parser[L
 		t.Fatal(err)
 	}
 	s := &Service[L]{
-		t: t, patience: Patience, first: cmd, exited: make(chan struct{}), ended: make(chan struct{}),
+		t: t, patience: Patience, first: cmd,
+		exited: make(chan struct{}), ended: make(chan struct{}),
 		pids: []int{cmd.Process.Pid}, ready: map[int]int{}, more: make(chan struct{}),
 	}
 	go s.read(out, parse) // ends with the last process
@@ -118,28 +123,29 @@ func (s *Service[L]) heardOf(from origin) {
 	}
 }
 
-// Lines gives all lines until now. They are not to be changed.
+// Lines returns all lines until now. They are not to be changed.
 func (s *Service[L]) Lines() []L {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Clip(s.lines)
 }
 
-// Log gives all lines until now as they were printed.
+// Log returns all lines until now as they were printed.
 func (s *Service[L]) Log() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.log.String()
 }
 
-// PIDs gives the first process, and all that have spoken until now, those that are gone included.
+// PIDs returns the first process, and all that have spoken until now, even those that are gone.
 func (s *Service[L]) PIDs() []int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Clone(s.pids)
 }
 
-// Newest gives the last generation that has become ready, and its process; 0 if there is none yet.
+// Newest returns the last generation that has become ready, and its process; 0 if there is none
+// yet.
 func (s *Service[L]) Newest() (generation, pid int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -149,7 +155,7 @@ func (s *Service[L]) Newest() (generation, pid int) {
 	return generation, s.ready[generation]
 }
 
-// Await waits for a line, and gives the first one that is meant.
+// Await waits for a line, and returns the first that is meant.
 func (s *Service[L]) Await(what string, is func(L) bool) (line L) {
 	s.t.Helper()
 	found := s.wait(func() bool {
@@ -166,7 +172,7 @@ func (s *Service[L]) Await(what string, is func(L) bool) (line L) {
 	return line
 }
 
-// AwaitReady waits until a generation serves, and gives its process.
+// AwaitReady waits until a generation serves, and returns its process.
 func (s *Service[L]) AwaitReady(generation int) (pid int) {
 	s.t.Helper()
 	ready := s.wait(func() bool {
@@ -181,7 +187,7 @@ func (s *Service[L]) AwaitReady(generation int) (pid int) {
 	return pid
 }
 
-// Signal sends a signal to the process of the newest generation, and gives its number.
+// Signal sends a signal to the process of the newest generation, and returns its number.
 func (s *Service[L]) Signal(sig syscall.Signal) (generation int) {
 	s.t.Helper()
 	generation, pid := s.Newest()
@@ -191,7 +197,8 @@ func (s *Service[L]) Signal(sig syscall.Signal) (generation int) {
 	return generation
 }
 
-// Upgrade has the newest generation replaced, and gives the process of the next one, which serves by now.
+// Upgrade has the newest generation replaced, and returns the process of the next one, which serves
+// by now.
 func (s *Service[L]) Upgrade() (pid int) {
 	s.t.Helper()
 	return s.AwaitReady(s.Signal(unix.SIGHUP) + 1)

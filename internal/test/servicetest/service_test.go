@@ -54,7 +54,7 @@ func follow[L any](t *testing.T, s *Service[L]) {
 	}
 	status, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pids[1]))
 	if !strings.Contains(string(status), fmt.Sprintf("PPid:\t%d\n", os.Getpid())) {
-		t.Error("an orphan is no child of the test's, so that its number may be used anew while that can still signal it")
+		t.Error("an orphan is no child of the test's, so that its number may be used again while that can still signal it")
 	}
 	s.AwaitExit(pids[1])
 	if unix.Kill(pids[1], 0) == nil {

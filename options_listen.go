@@ -1,0 +1,63 @@
+package grace
+
+import (
+	"fmt"
+	"net"
+
+	"github.com/go-grace/grace/internal/fds"
+)
+
+// ListenOption says more about one socket. Options print as the call that made them.
+type ListenOption interface {
+	fmt.Stringer
+	applyListen(*fds.Ask) error
+}
+
+type listenOption struct {
+	call string
+	set  func(*fds.Ask) error
+}
+
+func (o listenOption) String() string                 { return o.call }
+func (o listenOption) applyListen(ask *fds.Ask) error { return o.set(ask) }
+
+// WithName gives the socket a name, by which it is found among inherited ones: first the sockets of
+// that name that a service manager has passed, whatever their addresses (FileDescriptorName= in
+// systemd.socket(5)), then those that the previous process had opened by the same name and address.
+// It must be printable ASCII without colons, of at most 255 bytes.
+//
+// Sockets on port 0 that are opened in no fixed order need names, to be told apart by the next
+// process.
+func WithName(name string) ListenOption {
+	return listenOption{call: fmt.Sprintf("WithName(%q)", name), set: func(ask *fds.Ask) error {
+		ask.Name = name
+		return fds.CheckName(name)
+	}}
+}
+
+// ListenConfigOption is an option of [New], for all sockets, and of each Listen function, for one.
+type ListenConfigOption interface {
+	Option
+	ListenOption
+}
+
+type listenConfigOption struct {
+	option
+	config net.ListenConfig
+}
+
+func (o listenConfigOption) applyListen(ask *fds.Ask) error {
+	ask.Config = o.config
+	return nil
+}
+
+// WithListenConfig sets how new sockets are bound, and which keep-alive the connections of a
+// listener have, even of an inherited one. The default is the zero [net.ListenConfig]. As an option
+// of [New] it is for all sockets; as one of a Listen function, for that socket instead.
+func WithListenConfig(c net.ListenConfig) ListenConfigOption {
+	set := func(o *options) error {
+		o.listenConfig = c
+		return nil
+	}
+	return listenConfigOption{newOption("WithListenConfig", set), c}
+}

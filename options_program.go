@@ -1,0 +1,117 @@
+package grace
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/go-grace/grace/internal/wiring"
+)
+
+// WithExecutable sets the file that successors execute. A relative path is taken from the present
+// directory. The file is looked at again at each upgrade, so that a symbolic link can be turned and
+// a file be replaced.
+//
+// The default is the path by which this process was started, and the file that it executes where
+// that path leads elsewhere.
+func WithExecutable(path string) Option {
+	return newOption("WithExecutable", func(o *options) (err error) {
+		if path == "" {
+			return errors.New("the path is empty")
+		}
+		o.executable, err = filepath.Abs(path)
+		return err
+	}, path)
+}
+
+// WithArgs sets the arguments of successors, without the program's name. The default is those of
+// this process.
+func WithArgs(args ...string) Option {
+	return newOption("WithArgs", func(o *options) error {
+		for _, a := range args {
+			if strings.ContainsRune(a, 0) {
+				return fmt.Errorf("argument %q has a zero byte", a)
+			}
+		}
+		o.args = slices.Clone(args)
+		return nil
+	}, anys(args)...)
+}
+
+// WithDir sets the directory in which successors start. The default is the one in which [New] was
+// called.
+func WithDir(path string) Option {
+	return newOption("WithDir", func(o *options) (err error) {
+		info, err := os.Stat(path)
+		if err != nil {
+			return err
+		}
+		if !info.IsDir() {
+			return fmt.Errorf("%s is not a directory", path)
+		}
+		o.dir, err = filepath.Abs(path)
+		return err
+	}, path)
+}
+
+// WithEnv asks a function for the environment of each successor, in the form of [os.Environ]. The
+// function gets a copy of the default, which is the environment of this process when [New] was
+// called, and may extend it. Its error fails the upgrade. The variables that announce sockets are
+// added.
+//
+//	grace.WithEnv(func(_ context.Context, env []string) ([]string, error) {
+//		return append(env, "STARTED_BY=upgrade"), nil
+//	})
+func WithEnv(env func(ctx context.Context, env []string) ([]string, error)) Option {
+	return newOption("WithEnv", func(o *options) error {
+		if env == nil {
+			return errors.New("the function is nil")
+		}
+		o.env = env
+		return nil
+	})
+}
+
+// WithCheck has a function look at the program of each successor before it is started, for example
+// at its signature; the error of the function fails the upgrade, at [StepCheck]. It runs in the old
+// process, after the OnUpgrade hooks and within the upgrade timeout, and is left behind if it has
+// not returned a second after that.
+//
+// The path that it gets is for reading the program, during the call. What was checked is what is
+// started:
+//
+//   - On Linux the program is opened once. The path leads to that open file, even for other programs
+//     that are called with it, and that very file is executed, whatever has taken its name meanwhile.
+//     [path/filepath.EvalSymlinks] returns the name that it has in the file system. The program has to
+//     be readable and cannot be a script, and /proc has to be mounted.
+//   - Elsewhere a program can be executed by its path alone, and the path is what the function gets.
+//     If another file takes its name between the check and the start, the upgrade fails, but the other
+//     program may have begun to run; and it is not noticed at all if the old file is back at once.
+//
+// A program that is written to while it is checked fails the upgrade. Its size and its time of
+// modification tell, so someone who can write to it and set its time back can deceive the check:
+// new programs should belong to another user than the service's. By default nothing is checked.
+func WithCheck(check func(ctx context.Context, path string) error) Option {
+	return newOption("WithCheck", func(o *options) error {
+		if check == nil {
+			return errors.New("the function is nil")
+		}
+		o.check = check
+		return nil
+	})
+}
+
+// wiring.Option is how other packages of this module make a Manager that meets others in another
+// way.
+func init() { wiring.Option = withWiring }
+
+func withWiring(w wiring.Wiring) Option {
+	return newOption("withWiring", func(o *options) error {
+		o.wires = w
+		return nil
+	})
+}
