@@ -11,16 +11,17 @@ import (
 	"github.com/go-grace/grace"
 )
 
-// signedBy accepts a program with a signature by the key in a file beside it, named .sig, as made by
+// signedBy returns a check that accepts a program if the file beside it with the suffix .sig holds
+// its signature by the key. This command makes one:
 //
 //	openssl pkeyutl -sign -rawin -inkey private.pem -in service -out service.sig
 func signedBy(key ed25519.PublicKey) func(context.Context, string) error {
 	return func(_ context.Context, path string) error {
-		program, err := os.ReadFile(path) // the very file that will be started
+		program, err := os.ReadFile(path) // the same file that is started afterwards
 		if err != nil {
 			return err
 		}
-		name, err := filepath.EvalSymlinks(path) // where that file lies
+		name, err := filepath.EvalSymlinks(path) // its name outside of /proc
 		if err != nil {
 			return err
 		}
@@ -29,19 +30,19 @@ func signedBy(key ed25519.PublicKey) func(context.Context, string) error {
 			return err
 		}
 		if !ed25519.Verify(key, program, signature) {
-			return errors.New("it is not signed by the key of our releases")
+			return errors.New("not signed by the key of our releases")
 		}
 		return nil
 	}
 }
 
-// Only what the makers of the service have signed is started.
+// A service starts only programs that were signed with the key of its releases.
 func ExampleWithCheck() {
 	ctx := context.Background()
 	dir, _ := os.MkdirTemp("", "")
 	defer func() { _ = os.RemoveAll(dir) }()
 	path := filepath.Join(dir, "service")
-	public, private, _ := ed25519.GenerateKey(nil) // the private key stays where the releases are made
+	public, private, _ := ed25519.GenerateKey(nil) // the private one never leaves the build machine
 	check := signedBy(public)
 
 	release := []byte("the content of the program")
@@ -59,11 +60,11 @@ func ExampleWithCheck() {
 	}
 	_ = m.Ready(ctx)
 	if failed, ok := errors.AsType[*grace.UpgradeError](m.Upgrade(ctx)); ok {
-		fmt.Printf("the upgrade fails at the %s, and this process serves on\n", failed.Step)
+		fmt.Printf("the upgrade fails at the %s, and this process keeps serving\n", failed.Step)
 	}
 	_ = m.Shutdown(ctx)
 	// Output:
 	// as released: <nil>
-	// tampered with: it is not signed by the key of our releases
-	// the upgrade fails at the check, and this process serves on
+	// tampered with: not signed by the key of our releases
+	// the upgrade fails at the check, and this process keeps serving
 }

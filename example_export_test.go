@@ -4,5 +4,8 @@ package grace_test
 
 import "github.com/go-grace/grace"
 
-// The example's check is that of a service too, see TestSignedProgramIsStarted.
+// TestSignedProgramIsStarted runs a service with the check of the example.
 func init() { grace.SignatureCheck = signedBy }
+
+// Transfers exist only on Linux.
+var _ = add(countLines)
