@@ -113,7 +113,7 @@ func timeCall(t *testing.T, before, after sets) time.Duration {
 	must(t, g.Shut(t.Context()))
 	time.Sleep(time.Second)
 	after.apply(w)
-	if !f.armed.Equal(longAgo) {
+	if f.armed.IsZero() || f.armed.After(time.Now()) { // a read would wait in the system
 		t.Errorf("the socket is armed for %v", f.armed)
 	}
 	return <-ended
