@@ -29,15 +29,18 @@ type Set struct {
 	claimsEnded  bool // CloseUnclaimed or Close was called
 	ordinals     ordinals
 	held         []*Socket            // in the order in which they were opened
-	pruned       int                  // len(held) after the last search for sockets that were closed unseen
+	pruned       int                  // len(held) after the last search for closed sockets
 	closed       map[facts]ListenerID // listeners that may still have connections
 	closedKept   int                  // len(closed) after the last look for such connections
-	pathsPending []*Socket            // closed while another process might serve them, see removePaths
+	pathsPending []*Socket            // of sockets that another process might serve
 }
 
 // New returns a Set without inherited descriptors.
 func New() *Set {
-	return &Set{inherited: newInheritance(nil), ordinals: make(ordinals), closed: make(map[facts]ListenerID)}
+	return &Set{
+		inherited: newInheritance(nil), ordinals: make(ordinals),
+		closed: make(map[facts]ListenerID),
+	}
 }
 
 // Open returns the socket that is asked for: an inherited one, or else a new one. While the sockets

@@ -61,8 +61,8 @@ func (l *tcpListener) SyscallConn() (syscall.RawConn, error) {
 	return newRawConn(l.TCPListener, l.waiter)
 }
 
-// AcceptsPlainConns reports whether Accept returns connections of package net as they are. gracehttp
-// asks for it.
+// AcceptsPlainConns reports whether Accept returns connections of package net as they are.
+// gracehttp asks for it.
 func (l *tcpListener) AcceptsPlainConns() bool { return true }
 
 func (l *tcpListener) Close() error { return l.waiter.close(l.sock.Close) }
