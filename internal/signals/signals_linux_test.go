@@ -24,6 +24,7 @@ import (
 func init() {
 	helpertest.Register("defaults", defaultsHelper)
 	helpertest.Register("release", releaseHelper)
+	helpertest.Register("uncaught", uncaughtHelper)
 	helpertest.Register("terminal", terminalHelper)
 	helpertest.Register("leader", leaderHelper)
 }
@@ -92,18 +93,12 @@ func TestIgnoredSignalsAreLeftIgnored(t *testing.T) {
 // releaseHelper claims signals, sends itself one of each kind, and releases them.
 func releaseHelper() error {
 	s := Claim([]os.Signal{syscall.SIGHUP}, []os.Signal{syscall.SIGTERM})
-	for _, sig := range []syscall.Signal{syscall.SIGHUP, syscall.SIGTERM} {
-		if err := unix.Kill(os.Getpid(), sig); err != nil {
-			return err
-		}
+	send := func(sig syscall.Signal, kept chan os.Signal) error {
+		return errors.Join(unix.Kill(os.Getpid(), sig), pending(kept))
 	}
-	if err := errors.Join(pending(s.Upgrade), pending(s.Shutdown)); err != nil {
+	err := errors.Join(send(syscall.SIGHUP, s.Upgrade), send(syscall.SIGTERM, s.Shutdown))
+	if err != nil {
 		return err
-	}
-	if os.Args[1] == "alone" {
-		s.Release()
-		time.Sleep(patience) // SIGHUP ends this process before
-		return errors.New("the signals have had no effect")
 	}
 	own := make(chan os.Signal, 4)
 	signal.Notify(own, syscall.SIGHUP, syscall.SIGTERM)
@@ -142,13 +137,37 @@ func claimAgain(s *Signals, own chan os.Signal) error {
 }
 
 func TestReleasedSignalsComeAgain(t *testing.T) {
-	if err := helper(t, "release", "", "caught").Run(); err != nil {
+	if err := helper(t, "release", "").Run(); err != nil {
 		t.Error(err)
 	}
-	var exit *exec.ExitError
-	err := helper(t, "release", "", "alone").Run()
-	if !errors.As(err, &exit) || exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGHUP {
-		t.Errorf("without a handler: %v", err)
+}
+
+// uncaughtHelper claims a signal, sends it to itself, and releases it.
+func uncaughtHelper() error {
+	sig := syscall.SIGHUP
+	s := Claim([]os.Signal{syscall.SIGHUP}, []os.Signal{syscall.SIGTERM})
+	kept := s.Upgrade
+	if os.Args[1] == "shutdown" {
+		sig, kept = syscall.SIGTERM, s.Shutdown
+	}
+	if err := errors.Join(unix.Kill(os.Getpid(), sig), pending(kept)); err != nil {
+		return err
+	}
+	s.Release()
+	time.Sleep(patience) // the signal ends this process before
+	return errors.New("the signal has had no effect")
+}
+
+// Of two signals at once, either may end a process: each has a process of its own.
+func TestReleasedSignalHasItsDefaultAction(t *testing.T) {
+	for which, want := range map[string]syscall.Signal{
+		"upgrade": syscall.SIGHUP, "shutdown": syscall.SIGTERM,
+	} {
+		var exit *exec.ExitError
+		err := helper(t, "uncaught", "", which).Run()
+		if !errors.As(err, &exit) || exit.Sys().(syscall.WaitStatus).Signal() != want {
+			t.Errorf("after the release of a signal for %s: %v", which, err)
+		}
 	}
 }
 
