@@ -5,11 +5,11 @@ package foreign
 import (
 	"log/slog"
 	"net"
-	"reflect"
 	"slices"
 	"syscall"
 
 	"github.com/go-grace/grace/graceevent"
+	"github.com/go-grace/grace/internal/unwrap"
 )
 
 // Addr returns the address of the socket of a listener, or nil if the listener is not foreign: it
@@ -22,10 +22,20 @@ import (
 // begun to drain, which the caller finds out afterwards.
 func Addr(ln net.Listener, own []graceevent.Socket) net.Addr {
 	socket := socketOf(ln)
-	if socket == nil || isAmong(own, socket.Addr()) || !isOpen(socket) {
+	if socket == nil || IsOwn(socket.Addr(), own) || !isOpen(socket) {
 		return nil
 	}
 	return socket.Addr()
+}
+
+// MayHold reports whether a listener may have accepted connections that its Accept has not returned
+// yet, as those of multiplexers have: it is neither one of package net nor of Manager.Listen.
+func MayHold(ln net.Listener) bool {
+	switch ln.(type) {
+	case *net.TCPListener, *net.UnixListener, interface{ AcceptsPlainConns() bool }:
+		return false
+	}
+	return true
 }
 
 // Describe returns how a foreign listener of a protocol is logged.
@@ -36,7 +46,8 @@ func Describe(protocol string, addr net.Addr) (slog.Level, string, []slog.Attr) 
 	return slog.LevelWarn, message, []slog.Attr{slog.String("address", addr.String())}
 }
 
-func isAmong(own []graceevent.Socket, addr net.Addr) bool {
+// IsOwn reports whether one of the Manager's own sockets has the address.
+func IsOwn(addr net.Addr, own []graceevent.Socket) bool {
 	return slices.ContainsFunc(own, func(s graceevent.Socket) bool {
 		return s.Addr.Network() == addr.Network() && s.Addr.String() == addr.String()
 	})
@@ -53,33 +64,16 @@ func isOpen(ln socketListener) bool {
 	return err == nil && raw.Control(func(uintptr) {}) == nil
 }
 
-// maxWrappers bounds the search for the socket below a listener.
-const maxWrappers = 16
-
 // socketOf returns the listener with a descriptor that is ln or is wrapped by ln, or nil if none is
 // found.
 func socketOf(ln net.Listener) socketListener {
-	for range maxWrappers {
+	for range unwrap.Max {
 		if socket, ok := ln.(socketListener); ok {
 			return socket
 		}
-		if ln = wrapped(ln); ln == nil {
+		if ln = unwrap.Field[net.Listener](ln, "Listener"); ln == nil {
 			return nil
 		}
 	}
 	return nil
-}
-
-// wrapped returns the listener in the field Listener of a wrapper, or nil if there is none.
-func wrapped(ln net.Listener) net.Listener {
-	v := reflect.Indirect(reflect.ValueOf(ln))
-	if v.Kind() != reflect.Struct {
-		return nil
-	}
-	field, ok := v.Type().FieldByName("Listener")
-	if !ok || len(field.Index) > 1 {
-		return nil
-	}
-	inner, _ := reflect.TypeAssert[net.Listener](v.FieldByIndex(field.Index))
-	return inner
 }

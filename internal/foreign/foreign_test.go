@@ -28,6 +28,23 @@ func listen(t *testing.T) net.Listener {
 	return ln
 }
 
+// plain is a listener like those of Manager.Listen.
+type plain struct{ net.Listener }
+
+func (plain) AcceptsPlainConns() bool { return true }
+
+func TestMayHold(t *testing.T) {
+	ln := listen(t)
+	for _, c := range []struct {
+		ln   net.Listener
+		want bool
+	}{{ln, false}, {plain{ln}, false}, {&wrapper{ln}, true}, {pipenet.Listen(), true}} {
+		if got := MayHold(c.ln); got != c.want {
+			t.Errorf("%T: %v", c.ln, got)
+		}
+	}
+}
+
 func TestAddr(t *testing.T) {
 	ln, closed := listen(t), listen(t)
 	if err := closed.Close(); err != nil {
