@@ -50,12 +50,18 @@ func TestStopDelay(t *testing.T) {
 			left = time.Until(deadline)
 			return nil
 		}})
+		if wait.IsClosed(r.Stopping()) {
+			t.Error("it stops before it is told to")
+		}
 		began := time.Now()
 		stopped := make(chan error, 2)
 		for range 2 { // the second one waits for the first
 			go func() { stopped <- r.Shutdown(context.Background()) }()
 		}
 		synctest.Wait()
+		if !wait.IsClosed(r.Stopping()) {
+			t.Error("it does not say that it stops")
+		}
 		if s := r.Status().State; s != StateStopping || r.Cause() != nil || wait.IsClosed(r.Done()) {
 			t.Errorf("state %s, cause %v", s, r.Cause())
 		}
@@ -75,6 +81,20 @@ func TestStopDelay(t *testing.T) {
 		if n := len(find[graceevent.StopDelayed](rec)); n != 1 {
 			t.Errorf("%d events", n)
 		}
+	})
+}
+
+// A process that was replaced does not stop the service.
+func TestStoppingAfterAnUpgrade(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		if err := r.Upgrade(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if err := r.Shutdown(t.Context()); err != nil || wait.IsClosed(r.Stopping()) {
+			t.Errorf("Shutdown returned %v, Stopping is closed: %v", err, wait.IsClosed(r.Stopping()))
+		}
+		r.finish(t)
 	})
 }
 

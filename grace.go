@@ -254,6 +254,11 @@ func (m *Manager) Shutdown(ctx context.Context) error {
 	return m.life.err
 }
 
+// Stopping returns a channel that is closed when the service begins to stop without a successor, as
+// on SIGTERM: before the delay of [WithStopDelay], in which load balancers should learn of the
+// stop. It stays open in a process that was replaced.
+func (m *Manager) Stopping() <-chan struct{} { return m.life.stopping }
+
 // Done returns a channel that is closed when this process must accept nothing more: after a
 // successful upgrade, or when Shutdown is called and its delay has passed.
 func (m *Manager) Done() <-chan struct{} { return m.life.done }

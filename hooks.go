@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/go-grace/grace/graceevent"
+	"github.com/go-grace/grace/internal/closed"
 	"github.com/go-grace/grace/internal/wait"
 )
 
@@ -40,8 +41,9 @@ type Hook struct {
 	// OnDrain runs when the process must accept nothing more: to finish what is in progress. The
 	// deadline is that of [WithDrainTimeout]. All OnDrain functions run side by side, before a
 	// shutdown too, and in a process that never was ready. An error is part of what Run returns,
-	// even that of the context at the deadline. What the functions may still need, such as a
-	// database, is closed when Run or Wait has returned.
+	// even that of the context at the deadline; but not one that only says that a listener is
+	// closed, which others may have done (see [Manager.Go]). What the functions may still need,
+	// such as a database, is closed when Run or Wait has returned.
 	OnDrain func(context.Context) error
 
 	// OnParentKill runs in a successor before it signals its parent, or another older generation,
@@ -125,11 +127,25 @@ func (h *hooks) drain(ctx context.Context) error {
 	var running sync.WaitGroup
 	for i, hook := range all {
 		running.Go(func() { // ends soon after ctx
-			errs[i] = h.run(ctx, "OnDrain", hook.Name, hook.OnDrain)
+			errs[i] = h.run(ctx, "OnDrain", hook.Name, unlessClosed(hook.OnDrain))
 		})
 	}
 	running.Wait()
 	return errors.Join(errs...)
+}
+
+// unlessClosed returns a function that calls f, and does not mind that a listener which f closes is
+// closed already.
+func unlessClosed(f func(context.Context) error) func(context.Context) error {
+	if f == nil {
+		return nil
+	}
+	return func(ctx context.Context) error {
+		if err := f(ctx); !closed.Listener(err) {
+			return err
+		}
+		return nil
+	}
 }
 
 // parentKill asks whether a process may be signalled. The first objection counts.

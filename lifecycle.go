@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"sync"
+
+	"github.com/go-grace/grace/internal/wait"
 )
 
 // State is where a process is in its life.
@@ -29,7 +31,7 @@ type lifecycle struct {
 	op    *operation // that is under way, if any
 	// ending is set as soon as Shutdown is called: no new operation begins.
 	ending   bool
-	stopping bool          // somebody has begun to stop the process
+	stopping chan struct{} // closed when the process begins to stop without a successor
 	failed   error         // why a successor will never serve: there is no second try
 	reason   error         // why the process drains
 	done     chan struct{} // closed when the process must accept nothing more
@@ -46,7 +48,10 @@ type operation struct {
 }
 
 func newLifecycle() *lifecycle {
-	return &lifecycle{state: StateStarting, done: make(chan struct{}), drained: make(chan struct{})}
+	return &lifecycle{
+		state: StateStarting, stopping: make(chan struct{}),
+		done: make(chan struct{}), drained: make(chan struct{}),
+	}
 }
 
 // errAlreadyReady tells Ready that there is nothing to do.
@@ -239,10 +244,10 @@ func (l *lifecycle) beginShutdown() (first, served bool) {
 		l.op.cancel(ErrShutdown)
 		_ = l.await(context.Background(), l.op.ended) // soon: it is cancelled
 	}
-	if l.reason != nil || l.stopping {
+	if l.reason != nil || wait.IsClosed(l.stopping) {
 		return false, false
 	}
-	l.stopping = true
+	close(l.stopping)
 	return true, l.state == StateServing
 }
 

@@ -155,10 +155,10 @@ func WithDrainTimeout(d time.Duration) Option {
 
 // WithStopDelay lets the service go on as before for a while, new connections included, when it
 // stops without a successor, and only then drain. Meanwhile its [State] is [StateStopping] and
-// gracehttp.Readiness says no, so that load balancers find out and send their requests elsewhere.
-// It is a part of the drain timeout (see [WithDrainTimeout]) and must be shorter. A process that
-// does not serve stops at once, and so does one that is replaced: there is nothing to find out. It
-// must not be negative; the default is 0.
+// gracehttp.Readiness says no, so that load balancers find out and send their requests elsewhere;
+// [Manager.Stopping] is closed. It is a part of the drain timeout (see [WithDrainTimeout]) and must
+// be shorter. A process that does not serve stops at once, and so does one that is replaced: there
+// is nothing to find out. It must not be negative; the default is 0.
 func WithStopDelay(d time.Duration) Option {
 	return newOption("WithStopDelay", func(o *options) error {
 		o.stopDelay = d

@@ -57,8 +57,10 @@ func (m *Manager) PassFile(name string, c syscall.Conn) error {
 // second after the end of its context is left behind. Its error fails the upgrade at [StepState],
 // as does a state of more than [MaxState] bytes, or more than [MaxStateTotal] bytes of all of them.
 //
-// State travels in a sealed file in memory (a temporary file without a name, except on Linux), with
-// a length and a checksum. The bytes that encode returns are not kept.
+// State travels in a sealed file in memory, with a length and a checksum. Except on Linux, and where
+// the kernel refuses such a file, it is a temporary file without a name instead. Neither can be
+// opened by another user, and no event shows what is in it, so a state may be secret, but a
+// temporary file may be written to the disk. The bytes that encode returns are not kept.
 //
 // The name must be printable UTF-8 of 1 to 255 bytes, and may be that of a file as well. Errors: a
 // name that has a state, more than [MaxStates]; [ErrUpgraded] and [ErrShutdown] when this process

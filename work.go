@@ -2,6 +2,7 @@ package grace
 
 import (
 	"github.com/go-grace/grace/graceevent"
+	"github.com/go-grace/grace/internal/closed"
 )
 
 // Go calls f in a goroutine of its own. f is a part of the service, such as the loop of a server.
@@ -12,8 +13,11 @@ import (
 //   - In any other process the service ends, as by [Manager.Shutdown] without a delay, unless an
 //     upgrade that is under way succeeds. The error is part of what Run, Shutdown and Wait return.
 //
-// When f returns nil, nothing happens. The drain waits for f, after the OnDrain hooks have run and
-// all sockets are closed, until a second after its deadline.
+// When f returns nil, nothing happens. The same holds once [Manager.Done] is closed, if the error
+// only says that a listener or a server is closed, as the drain closes them: [net.ErrClosed] of an
+// Accept, [net/http.ErrServerClosed], or a text that ends in "server closed" or "listener closed",
+// as those of multiplexers do. Other errors are failures in the drain too. The drain waits for f,
+// after the OnDrain hooks have run and all sockets are closed, until a second after its deadline.
 func (m *Manager) Go(f func() error) {
 	m.work.Begin()
 	go func() { m.workEnded(f()) }() // ends with f; the drain waits for that
@@ -21,6 +25,9 @@ func (m *Manager) Go(f func() error) {
 
 // workEnded does what follows from the end of a function of Go.
 func (m *Manager) workEnded(err error) {
+	if m.Cause() != nil && closed.Listener(err) {
+		err = nil
+	}
 	if err == nil || m.parent != nil && m.fail(err) == nil {
 		m.work.End(nil) // or Ready tells why
 		return

@@ -3,11 +3,14 @@ package grace
 import (
 	"context"
 	"errors"
+	"net"
+	"net/http"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/go-grace/grace/graceevent"
 	"github.com/go-grace/grace/internal/handoff"
 )
 
@@ -171,6 +174,62 @@ func TestDrainWaitsForGo(t *testing.T) {
 				t.Errorf("Shutdown returned %v after %v", err, time.Since(began))
 			}
 			time.Sleep(length)
+		})
+	}
+}
+
+// errMux is what a multiplexer of listeners returns, which matches nothing.
+var errMux = errors.New("mux: server closed")
+
+// The drain closes listeners: what their servers return then is not a failure. What a part returns
+// for another reason is one, and so is the same error while the process serves.
+func TestClosedListenersAreNoFailureInTheDrain(t *testing.T) {
+	for _, c := range []struct {
+		err  error
+		fine bool
+	}{
+		{net.ErrClosed, true},
+		{&net.OpError{Op: "accept", Net: "tcp", Err: net.ErrClosed}, true},
+		{http.ErrServerClosed, true},
+		{errMux, true},
+		{errWhy, false},
+		{errors.Join(errMux, errWhy), false},
+		{&net.OpError{Op: "write", Net: "tcp", Err: net.ErrClosed}, false},
+	} {
+		for name, begin := range map[string]func(*rig){
+			"part": func(r *rig) { r.Go(func() error { <-r.Done(); return c.err }) },
+			"hook": func(r *rig) {
+				r.Append(Hook{OnDrain: func(context.Context) error { return c.err }})
+			},
+		} {
+			synctest.Test(t, func(t *testing.T) {
+				rec := &recorder{}
+				r := newRig(t, WithObserver(rec))
+				begin(r)
+				err := r.Shutdown(t.Context())
+				if (err == nil) != c.fine || err != nil && !errors.Is(err, c.err) {
+					t.Errorf("%s returned %v, and Shutdown %v", name, c.err, err)
+				}
+				failed := len(find[graceevent.PartFailed](rec))
+				for _, e := range find[graceevent.HookFinished](rec) {
+					if e.Err != nil {
+						failed++
+					}
+				}
+				if (failed == 0) != c.fine {
+					t.Errorf("%s returned %v: %d events of a failure", name, c.err, failed)
+				}
+			})
+		}
+		synctest.Test(t, func(t *testing.T) {
+			r := newRig(t, WithStopDelay(time.Second))
+			stopped := make(chan error, 1)
+			go func() { stopped <- r.Shutdown(t.Context()) }() // ends with the drain
+			<-r.Stopping()
+			r.Go(func() error { return c.err })
+			if err := <-stopped; !errors.Is(err, c.err) {
+				t.Errorf("before the drain a part returned %v, and Shutdown %v", c.err, err)
+			}
 		})
 	}
 }
