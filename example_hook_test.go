@@ -15,6 +15,7 @@ import (
 	"syscall"
 
 	"github.com/go-grace/grace"
+	"github.com/go-grace/grace/internal/test/exampletest"
 )
 
 // journal is a file that one process at a time has open, and locks, as an embedded database does.
@@ -107,17 +108,17 @@ func takeLines(c net.Conn, j *journal, generation int) {
 
 // What only one process can hold is released for the new process, and taken back if that fails.
 func ExampleHook() {
-	service := start(keepJournal) // as a process
-	defer service.stop()
-	fmt.Println(service.ask("one"))
+	service := exampletest.Start(keepJournal) // as a process
+	defer service.Stop()
+	fmt.Println(service.Ask("one"))
 
-	service.deployBroken()
-	fmt.Println(service.upgrade()) // on SIGHUP
-	fmt.Println(service.ask("two"))
+	service.DeployBroken()
+	fmt.Println(service.Upgrade()) // on SIGHUP
+	fmt.Println(service.Ask("two"))
 
-	service.deployWorking()
-	fmt.Println(service.upgrade())
-	fmt.Println(service.ask("three"))
+	service.DeployWorking()
+	fmt.Println(service.Upgrade())
+	fmt.Println(service.Ask("three"))
 	// Output:
 	// written by process 1
 	// upgrade failed

@@ -11,6 +11,7 @@ import (
 	"net"
 
 	"github.com/go-grace/grace"
+	"github.com/go-grace/grace/internal/test/exampletest"
 )
 
 // greet runs a service that greets its clients. Install a new version and send SIGHUP.
@@ -53,17 +54,17 @@ func greetGuest(c net.Conn, generation int) {
 
 // A listener goes from process to process. The old process finishes what it has accepted.
 func ExampleManager_Listen() {
-	service := start(greet) // as a process
-	defer service.stop()
+	service := exampletest.Start(greet) // as a process
+	defer service.Stop()
 
-	ann := service.dial()
-	fmt.Println(ann.ask("Ann"))
+	ann := service.Dial()
+	fmt.Println(ann.Ask("Ann"))
 
-	fmt.Println(service.upgrade()) // on SIGHUP
+	fmt.Println(service.Upgrade()) // on SIGHUP
 
-	bob := service.dial()
-	fmt.Println(bob.ask("Bob"))
-	fmt.Println(ann.ask("Ann"))
+	bob := service.Dial()
+	fmt.Println(bob.Ask("Bob"))
+	fmt.Println(ann.Ask("Ann"))
 	// Output:
 	// Hello Ann from process 1!
 	// upgrade finished

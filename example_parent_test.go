@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 
 	"github.com/go-grace/grace"
+	"github.com/go-grace/grace/internal/test/exampletest"
 )
 
 // worker does what one process at a time does, such as sending queued mails.
@@ -99,17 +100,17 @@ func tell(c net.Conn, w *worker, generation int) {
 
 // The new process takes over what the old one needs to its very end.
 func ExampleHook_onParentExit() {
-	service := start(runWorker) // as a process
-	defer service.stop()
-	old := service.dial()
-	fmt.Println(old.ask("?"))
+	service := exampletest.Start(runWorker) // as a process
+	defer service.Stop()
+	old := service.Dial()
+	fmt.Println(old.Ask("?"))
 
-	fmt.Println(service.upgrade()) // on SIGHUP
-	fmt.Println(service.ask("?"))
+	fmt.Println(service.Upgrade()) // on SIGHUP
+	fmt.Println(service.Ask("?"))
 
 	_ = old.Close() // which the old process has waited for
-	service.awaitHook("OnParentExit")
-	fmt.Println(service.ask("?"))
+	service.AwaitHook("OnParentExit")
+	fmt.Println(service.Ask("?"))
 	// Output:
 	// process 1 works: true
 	// upgrade finished

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/go-grace/grace"
+	"github.com/go-grace/grace/internal/test/exampletest"
 )
 
 // runDir is where each process has a socket of its own, such as /run/hello.
@@ -108,15 +109,15 @@ func health(w http.ResponseWriter, _ *http.Request) {
 
 // A new process that comes up but is not healthy does not replace the old one.
 func ExampleWithHealthCheck() {
-	service := start(serveOnProbation) // as a process
-	defer service.stop()
+	service := exampletest.Start(serveOnProbation) // as a process
+	defer service.Stop()
 
-	fmt.Println(service.upgrade()) // on SIGHUP
-	fmt.Println(service.get("/"))
+	fmt.Println(service.Upgrade()) // on SIGHUP
+	fmt.Println(service.Get("/"))
 
-	service.install(file{"database", ""})
-	fmt.Println(service.upgrade())
-	fmt.Println(service.get("/"))
+	service.Install(exampletest.File{Name: "database", Content: ""})
+	fmt.Println(service.Upgrade())
+	fmt.Println(service.Get("/"))
 	// Output:
 	// upgrade failed
 	// 200 Hello from process 1!

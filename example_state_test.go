@@ -12,6 +12,7 @@ import (
 	"sync"
 
 	"github.com/go-grace/grace"
+	"github.com/go-grace/grace/internal/test/exampletest"
 )
 
 // cache has the answers that were computed once.
@@ -87,13 +88,13 @@ func serveFromCache(addr string) error {
 
 // State goes from process to process in memory.
 func ExampleManager_PassState() {
-	service := start(serveFromCache) // as a process
-	defer service.stop()
-	fmt.Println(service.get("/?q=grace"))
-	fmt.Println(service.get("/?q=grace"))
+	service := exampletest.Start(serveFromCache) // as a process
+	defer service.Stop()
+	fmt.Println(service.Get("/?q=grace"))
+	fmt.Println(service.Get("/?q=grace"))
 
-	fmt.Println(service.upgrade()) // on SIGHUP
-	fmt.Println(service.get("/?q=grace"))
+	fmt.Println(service.Upgrade()) // on SIGHUP
+	fmt.Println(service.Get("/?q=grace"))
 	// Output:
 	// 200 "grace" has 5 letters (process 1, cached: false)
 	// 200 "grace" has 5 letters (process 1, cached: true)

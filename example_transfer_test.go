@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/go-grace/grace"
+	"github.com/go-grace/grace/internal/test/exampletest"
 )
 
 // session is what goes to the next process with a connection.
@@ -114,17 +115,17 @@ func countLines(addr string) error {
 
 // A connection goes on in the new process, in the middle of a line.
 func ExampleManager_Transfer() {
-	service := start(countLines) // as a process
-	defer service.stop()
-	client := service.dial()
-	fmt.Println(client.ask("one"))
-	client.send("tw")
+	service := exampletest.Start(countLines) // as a process
+	defer service.Stop()
+	client := service.Dial()
+	fmt.Println(client.Ask("one"))
+	client.Send("tw")
 
-	fmt.Println(service.upgrade()) // on SIGHUP
-	service.awaitParentExit()      // the old process has no connection left to wait for
+	fmt.Println(service.Upgrade()) // on SIGHUP
+	service.AwaitParentExit()      // the old process has no connection left to wait for
 
-	fmt.Println(client.ask("o"))
-	fmt.Println(client.ask("three"))
+	fmt.Println(client.Ask("o"))
+	fmt.Println(client.Ask("three"))
 	// Output:
 	// 1: one (process 1)
 	// upgrade finished

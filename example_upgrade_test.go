@@ -11,6 +11,7 @@ import (
 	"os"
 
 	"github.com/go-grace/grace"
+	"github.com/go-grace/grace/internal/test/exampletest"
 )
 
 // serveUpgrades runs an HTTP service that replaces itself on POST /upgrade. (Package gracehttp
@@ -68,18 +69,18 @@ func upgradeHandler(m *grace.Manager) http.HandlerFunc {
 // An upgrade on request tells the operator its outcome. After a failed one the old process serves
 // as before.
 func ExampleManager_Upgrade() {
-	service := start(serveUpgrades, file{"greeting.txt", "Hello!"}) // as a process
-	defer service.stop()
-	fmt.Println(service.get("/"))
+	service := exampletest.Start(serveUpgrades, exampletest.File{Name: "greeting.txt", Content: "Hello!"}) // as a process
+	defer service.Stop()
+	fmt.Println(service.Get("/"))
 
-	service.remove("greeting.txt")
-	fmt.Println(service.post("/upgrade"))
-	fmt.Println(service.get("/"))
+	service.Remove("greeting.txt")
+	fmt.Println(service.Post("/upgrade"))
+	fmt.Println(service.Get("/"))
 
-	service.install(file{"greeting.txt", "Good morning!"})
-	fmt.Println(service.post("/upgrade"))
-	service.follow()
-	fmt.Println(service.get("/"))
+	service.Install(exampletest.File{Name: "greeting.txt", Content: "Good morning!"})
+	fmt.Println(service.Post("/upgrade"))
+	service.Follow()
+	fmt.Println(service.Get("/"))
 	// Output:
 	// 200 Hello!
 	// 502 failed at ready: the successor cannot serve: open greeting.txt: no such file or directory
