@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptrace"
+	"net/textproto"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -111,6 +112,13 @@ func (c *agentClient) runStream(ctx context.Context) {
 func (c *agentClient) ask(r request, same *comparer) error {
 	ctx, cancel := context.WithTimeout(context.Background(), c.config.Patience)
 	defer cancel()
+	var interim []int
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		Got1xxResponse: func(code int, header textproto.MIMEHeader) error {
+			interim = append(interim, code)
+			return checkInterim(code, header["Connection"])
+		},
+	})
 	req, err := c.request(ctx, r)
 	if err != nil {
 		return err
@@ -125,6 +133,9 @@ func (c *agentClient) ask(r request, same *comparer) error {
 	}
 	if c.kind.agent.http2 != (resp.ProtoMajor == 2) {
 		return fmt.Errorf("it is answered by %s", resp.Proto)
+	}
+	if err := r.checkInterims(interim); err != nil {
+		return err
 	}
 	return r.check(resp, same)
 }
@@ -146,7 +157,7 @@ func (c *agentClient) request(ctx context.Context, r request) (*http.Request, er
 	}
 	req.ContentLength = int64(len(r.body))
 	for _, f := range r.fields {
-		req.Header.Set(f[0], f[1])
+		req.Header.Add(f[0], f[1])
 	}
 	return req, nil
 }

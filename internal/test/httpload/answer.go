@@ -59,6 +59,9 @@ func (r request) check(resp *http.Response, c *comparer) error {
 	case resp.StatusCode != http.StatusOK:
 		text, err := io.ReadAll(io.LimitReader(resp.Body, 200))
 		return errors.Join(fmt.Errorf("status %s: %q", resp.Status, text), err)
+	case resp.ProtoMajor == 2 && resp.Header["Connection"] != nil:
+		return fmt.Errorf("the answer has the Connection header %q", resp.Header["Connection"])
+	case !r.handled() && id == "" && method == "":
 	case id == "" || method != r.method:
 		return fmt.Errorf("the answer has the id %q and the method %q", id, method)
 	}

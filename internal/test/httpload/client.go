@@ -69,6 +69,9 @@ func (c *identity) count(r request, took time.Duration, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.tally.Requests++
+	if r.handled() {
+		c.tally.Handled++
+	}
 	switch {
 	case err != nil:
 		c.tally.Failed++
@@ -93,7 +96,7 @@ func (c *identity) countDial(ended bool) {
 	defer c.mu.Unlock()
 	c.tally.Dials++
 	switch again := &c.tally.Reconnects; {
-	case c.tally.Dials == 1, !ended, !c.kind.keeps():
+	case c.tally.Dials == 1, !ended, !c.kind.keeps(), c.target.Wrapped:
 	case c.kind.agent != nil && c.kind.agent.http2:
 		again.HTTP2++
 	case c.target.TLS != nil:

@@ -43,14 +43,30 @@ type Target struct {
 	Addr    string // with its port, or the path of the socket
 	// TLS is nil for plaintext. Its ServerName is by default the host of Addr. It is not changed.
 	TLS *tls.Config
+	// Kinds are those of the Config's that connect here; all by default.
+	Kinds []string
+	// Wrapped says that the service wraps its connections, and so cannot hand them over. That their
+	// clients have to connect again does not count.
+	Wrapped bool
 }
 
 // String is a name for messages.
 func (t Target) String() string {
-	if t.TLS != nil {
+	switch {
+	case t.TLS != nil:
 		return "tls"
+	case t.Wrapped:
+		return "wrapped"
 	}
 	return t.Network
+}
+
+// serves reports whether clients of a kind connect to the target.
+func (t Target) serves(kind string) bool {
+	if kind == longIdle && (t.TLS != nil || t.Wrapped) {
+		return false
+	}
+	return len(t.Kinds) == 0 || slices.Contains(t.Kinds, kind)
 }
 
 // trust is the TLS configuration of a client that speaks one protocol.
@@ -78,14 +94,11 @@ func (c Config) complete() (Config, error) {
 			return name == longIdle && c.LongIdle == 0
 		})
 	}
-	known := Kinds()
-	for _, name := range c.Kinds {
-		switch {
-		case !slices.Contains(known, name):
-			return c, fmt.Errorf("httpload: there is no kind %q, but %q", name, known)
-		case name == longIdle && c.LongIdle == 0:
-			return c, fmt.Errorf("httpload: %q has no LongIdle", name)
-		}
+	if slices.Contains(c.Kinds, longIdle) && c.LongIdle == 0 {
+		return c, fmt.Errorf("httpload: %q has no LongIdle", longIdle)
+	}
+	if err := c.checkKinds(); err != nil {
+		return c, err
 	}
 	return c, errors.Join(
 		orDefault(&c.Copies, 1), orDefault(&c.Streams, 3),
@@ -95,6 +108,20 @@ func (c Config) complete() (Config, error) {
 		orDefault(&c.Slow, 20*time.Millisecond), orDefault(&c.Stream, 500*time.Millisecond),
 		orDefault(&c.Patience, 30*time.Second), orDefault(&c.Limit, 10*time.Minute),
 	)
+}
+
+// checkKinds returns an error if a kind is not known.
+func (c Config) checkKinds() error {
+	named := slices.Clone(c.Kinds)
+	for _, t := range c.Targets {
+		named = append(named, t.Kinds...)
+	}
+	for _, name := range named {
+		if _, ok := kinds[name]; !ok {
+			return fmt.Errorf("httpload: there is no kind %q, but %q", name, Kinds())
+		}
+	}
+	return nil
 }
 
 func orDefault[T int | time.Duration](value *T, d T) error {

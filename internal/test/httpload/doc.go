@@ -25,6 +25,17 @@
 //     "Connection: close" (RFC 9112, section 9.6);
 //   - in HTTP/2, streams after the last one of a GOAWAY, and refused ones.
 //
+// An answer of "options" does not come from the Handler, which does not count it.
+//
+// # Answers before the final one, and after it
+//
+// An interim answer (100, 102, 103) must be one that was asked for and have no Connection header,
+// in HTTP/1 and HTTP/2: some clients take its "close" for the end of the connection. The Handler
+// sends some itself, and others for a backend behind its reverse proxy.
+//
+// In "hijacked", lines are exchanged on the connection after 101. A Handler that drains says
+// goodbye, and the client finishes what it has to say. A server that leaves before has failed.
+//
 // # HTTP/2, and the client of package http
 //
 // HTTP/2 is spoken by [net/http.Transport], with several streams on a connection. What it sends

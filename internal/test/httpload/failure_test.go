@@ -56,6 +56,19 @@ func with(body, id string, header ...string) string {
 	return fmt.Sprintf("HTTP/1.1 200 OK\r\nX-Id: %s\r\nX-Method: GET\r\nContent-Length: %d\r\n%s\r\n%s", id, len(body), strings.Join(header, ""), body)
 }
 
+func processing(header string) string { return "HTTP/1.1 102 Processing\r\n" + header + "\r\n" }
+func hints(header string) string      { return "HTTP/1.1 103 Early Hints\r\n" + header + "\r\n" }
+
+// talk begins a talk, in which it says nothing else.
+func talk(lines string) func(*badConn) {
+	return func(c *badConn) {
+		id := c.read()
+		c.write("HTTP/1.1 101 Switching Protocols\r\n", upgradeTalk, idHeader, ": ", id, "\r\n\r\n")
+		_, _ = c.in.ReadString('\n')
+		c.write(lines)
+	}
+}
+
 // each answers each request.
 func each(answer func(id string) string) func(*badConn) {
 	return func(c *badConn) {
@@ -109,7 +122,53 @@ func TestWhatIsNotTheRightAnswerIsAFailure(t *testing.T) {
 			c.write("HTTP/1.1 400 Bad Request\r\n\r\n")
 		}, "status 400"},
 
-		"answer before the body":      {"expect", func(c *badConn) { _, _ = http.ReadRequest(c.in); c.write(right("")) }, "not that the server expects"},
+		"answer before the body": {"expect", func(c *badConn) { _, _ = http.ReadRequest(c.in); c.write(right("")) }, "not that the server expects"},
+		"interim that closes": {"interim", func(c *badConn) {
+			id := c.read()
+			c.write(processing(closing), hints(""), right(id))
+		}, `the interim answer 102 has the Connection header ["close"]`},
+		"interim that does not close": {"interim", func(c *badConn) {
+			id := c.read()
+			c.write(processing(""), hints(keepAlive), right(id))
+		}, `the interim answer 103 has the Connection header ["keep-alive"]`},
+		"no interim": {
+			"interim", each(func(id string) string { return right(id) }), "are [], not [102 103]",
+		},
+		"interim not asked for": {
+			"keep-alive", each(func(id string) string { return hints("") + right(id) }),
+			"are [103], not []",
+		},
+		"interim alone": {"interim", func(c *badConn) {
+			c.read()
+			c.write(processing(""), hints(""))
+		}, "unexpected EOF"},
+		"continue that closes": {"proxied-expect", func(c *badConn) {
+			_, _ = http.ReadRequest(c.in)
+			c.write("HTTP/1.1 100 Continue\r\n", closing, "\r\n")
+			c.read()
+		}, `the interim answer 100 has the Connection header ["close"]`},
+		"options that are handled": {
+			"options", each(func(id string) string { return right(id) }), "the method \"GET\"",
+		},
+		"body without end": {"pipelined-large", func(c *badConn) {
+			text := right(c.read(), "X-Pad: "+strings.Repeat("x", 100), "\r\n")
+			c.write(strings.Replace(text, "Content-Length: ", "Content-Length: 999", 1))
+			_ = c.Conn.(*net.TCPConn).SetLinger(0)
+		}, "EOF|connection reset"},
+		"no answer to what is refused": {"post-refused", func(c *badConn) {
+			_, _ = http.ReadRequest(c.in)
+			_ = c.Conn.(*net.TCPConn).SetLinger(0)
+		}, "EOF|connection reset"},
+		"no talk": {
+			"hijacked", each(func(id string) string { return right(id) }), "and not another",
+		},
+		"talk cut":      {"hijacked", talk(""), "unexpected EOF"},
+		"goodbye alone": {"hijacked", talk(goodbye), "EOF|connection reset|broken pipe"},
+		"goodbye twice": {
+			"hijacked", talk(goodbye + goodbye), `the server repeats "goodbye\n"`,
+		},
+		"talk with another": {"hijacked", talk("hello\n"), `the server repeats "hello\n"`},
+
 		"HTTP/1 in place of 2":        {"http2", each(func(id string) string { return right(id) }), "http2"},
 		"go-post sends nothing again": {"go-post", onceOnly, "EOF|connection reset|broken pipe|server closed idle"},
 	} {
@@ -128,6 +187,35 @@ func TestWhatIsNotTheRightAnswerIsAFailure(t *testing.T) {
 			}
 			t.Errorf("instead of %s: %s", test.want, got)
 		})
+	}
+}
+
+// In HTTP/2 too, an interim answer with a Connection header is a failure, and so is a missing one.
+func TestInterimOfHTTP2(t *testing.T) {
+	for want, change := range map[string]func(http.ResponseWriter, *http.Request){
+		`the interim answer 102 has the Connection header ["close"]`: func(
+			w http.ResponseWriter, _ *http.Request,
+		) {
+			w.Header().Set("Connection", "close")
+		},
+		"the interim answers are [102], not [102 103]": func(
+			_ http.ResponseWriter, r *http.Request,
+		) {
+			r.Header.Set(interimHeader, "102")
+		},
+	} {
+		h := &Handler{}
+		_, targets := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == echoPath {
+				change(w, r)
+			}
+			h.ServeHTTP(w, r)
+		}))
+		load := start(t, Config{Targets: targets, Kinds: []string{"http2-interim"}})
+		until(t, "a failure", func() bool { return load.Result().Failed > 0 })
+		if got := errors.Join(load.Stop().Failures...).Error(); !strings.Contains(got, want) {
+			t.Errorf("instead of %s: %s", want, got)
+		}
 	}
 }
 

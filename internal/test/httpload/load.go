@@ -65,7 +65,7 @@ func clientsOf(c Config) []*identity {
 	load := started.Add(1)
 	for i, target := range c.Targets {
 		for _, kind := range c.Kinds {
-			if kind == longIdle && target.TLS != nil {
+			if !target.serves(kind) {
 				continue
 			}
 			for j := range c.Copies {

@@ -3,6 +3,7 @@ package httpload
 import (
 	"crypto/tls"
 	"errors"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -93,8 +94,9 @@ func TestEveryKindOnEveryTarget(t *testing.T) {
 	if r.Failed > 0 || r.Resent > 0 || r.Reconnects != (Reconnects{}) {
 		t.Errorf("%d of %d requests have failed, %d were sent again; %+v: %v", r.Failed, r.Requests, r.Resent, r.Reconnects, r.Failures)
 	}
-	if handled := h.Handled(); handled != int64(r.Requests) {
-		t.Errorf("%d requests, and %d were handled", r.Requests, handled)
+	if handled := h.Handled(); handled != int64(r.Handled) || r.Handled == r.Requests {
+		t.Errorf("%d of %d requests are for the Handler, and %d were handled",
+			r.Handled, r.Requests, handled)
 	}
 	for kind, seen := range r.Kinds {
 		dials := len(targets)
@@ -122,11 +124,12 @@ func TestEveryKindOnEveryTarget(t *testing.T) {
 func TestConfigThatIsWrong(t *testing.T) {
 	targets := []Target{{Network: "tcp", Addr: "127.0.0.1:1"}}
 	for want, c := range map[string]Config{
-		"there is no target":      {},
-		`there is no kind "best"`: {Targets: targets, Kinds: []string{"fresh", "best"}},
-		"has no LongIdle":         {Targets: targets, Kinds: []string{longIdle}},
-		"-1 is negative":          {Targets: targets, Copies: -1},
-		"-1ns is negative":        {Targets: targets, Patience: -1},
+		"there is no target":       {},
+		`there is no kind "best"`:  {Targets: targets, Kinds: []string{"fresh", "best"}},
+		`there is no kind "worst"`: {Targets: []Target{{Kinds: []string{"fresh", "worst"}}}},
+		"has no LongIdle":          {Targets: targets, Kinds: []string{longIdle}},
+		"-1 is negative":           {Targets: targets, Copies: -1},
+		"-1ns is negative":         {Targets: targets, Patience: -1},
 	} {
 		if _, err := Start(c); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("instead of %q: %v", want, err)
@@ -135,6 +138,27 @@ func TestConfigThatIsWrong(t *testing.T) {
 	c, err := Config{Targets: targets}.complete()
 	if err != nil || len(c.Kinds) != len(kinds)-1 || slices.Contains(c.Kinds, longIdle) || c.Patience != 30*time.Second {
 		t.Errorf("%+v, %v", c, err)
+	}
+}
+
+// A target may be for some kinds only. If the service wraps its connections, that clients connect
+// again does not count.
+func TestTargetOfSomeKinds(t *testing.T) {
+	_, targets := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Connection", "close")
+		new(Handler).ServeHTTP(w, r)
+	}))
+	target := targets[0]
+	target.Wrapped, target.Kinds = true, []string{"keep-alive", longIdle}
+	load := start(t, Config{Targets: []Target{target}, LongIdle: time.Millisecond})
+	until(t, "some requests", func() bool { return load.Result().Requests > 5 })
+	r := load.Stop()
+	if r.Failed > 0 || r.Dials != r.Requests || r.Reconnects != (Reconnects{}) {
+		t.Errorf("%d requests, %d failed, %d connections, %+v",
+			r.Requests, r.Failed, r.Dials, r.Reconnects)
+	}
+	if len(r.Kinds) != 1 || r.Kinds["keep-alive"].Requests == 0 {
+		t.Errorf("the kinds are %v", slices.Collect(maps.Keys(r.Kinds)))
 	}
 }
 

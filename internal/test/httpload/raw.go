@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"sync"
 	"time"
 )
 
@@ -88,19 +89,24 @@ func (c *rawClient) connect(ctx context.Context) error {
 	if trust := c.target.trust("http/1.1"); trust != nil {
 		conn = tls.Client(conn, trust) // shakes hands with the first byte
 	}
-	c.conn, c.in = conn, bufio.NewReader(conn)
+	c.conn, c.in = conn, bufio.NewReader(c.readerOf(conn))
 	return conn.SetDeadline(time.Now().Add(c.config.Patience))
 }
 
 func (c *rawClient) exchange(r request, sent, early string) (last bool, err error) {
-	if err := c.send(r, sent, early); err != nil {
+	if c.kind.deaf {
+		defer c.sendAside(r)()
+	} else if err := c.send(r, sent, early); err != nil {
 		return false, err
 	}
-	resp, err := http.ReadResponse(c.in, &http.Request{Method: r.method})
+	resp, err := c.readFinal(r)
 	if err != nil {
-		return false, broken(err)
+		return false, err
 	}
 	defer resp.Body.Close() //nolint:errcheck // read to its end
+	if c.kind.talks {
+		return true, c.talk(r, resp)
+	}
 	if err := r.check(resp, &c.comparer); err != nil {
 		return false, err
 	}
@@ -110,11 +116,24 @@ func (c *rawClient) exchange(r request, sent, early string) (last bool, err erro
 	return resp.Close, nil
 }
 
+// sendAside sends a request while its answer is read, and returns a function that waits until that
+// has ended. It ends early when the server closes the connection.
+func (c *rawClient) sendAside(r request) (wait func()) {
+	var sending sync.WaitGroup
+	sending.Go(func() { _ = c.send(r, "", "") }) // ends with the connection, at its deadline
+	return sending.Wait
+}
+
 // send writes the pieces of a request, of which the first one may be written in part.
 func (c *rawClient) send(r request, sent, early string) error {
 	pieces := r.pieces()
 	pieces[0] = pieces[0][len(sent):]
-	pieces[len(pieces)-1] += early
+	if c.kind.apart {
+		// With TLS, the server reads all of the first piece.
+		pieces = append(pieces, early[:len(early)/2], early[len(early)/2:])
+	} else {
+		pieces[len(pieces)-1] += early
+	}
 	for i, piece := range pieces {
 		switch {
 		case i == 1 && c.kind.expect:
@@ -151,7 +170,7 @@ func (c *rawClient) awaitContinue() error {
 	if resp.StatusCode != http.StatusContinue {
 		return fmt.Errorf("status %s, and not that the server expects the body", resp.Status)
 	}
-	return nil
+	return checkInterim(resp.StatusCode, connectionOf(resp))
 }
 
 // broken makes an end of file, where an answer was expected, the error that it is.

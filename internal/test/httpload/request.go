@@ -13,7 +13,7 @@ type request struct {
 	path   string
 	fields [][2]string
 	body   string
-	want   answer
+	want   answer // without the interim ones
 }
 
 // compose makes the nth request of a client.
@@ -31,12 +31,12 @@ func (k kind) compose(c Config, id string, n int) request {
 		size := k.sizes[n%len(k.sizes)]
 		r.body = strings.Repeat(id+" ", size/(len(id)+1)+1)[:size]
 	}
-	if k.slow {
-		r.fields = append(r.fields, [2]string{waitHeader, c.Slow.String()})
-	}
+	r.fields = append(r.fields, k.wishes(c)...)
 	r.want = answer{head: firstLine(r.method, id)}
 	switch {
-	case r.path == echoPath:
+	case r.path == everything:
+		r.want = answer{}
+	case r.path == echoPath, r.path == proxyPath:
 		r.want.head += r.body
 		if k.trailed() {
 			r.want.head += trailerOf(r.body)
@@ -49,6 +49,26 @@ func (k kind) compose(c Config, id string, n int) request {
 	}
 	return r
 }
+
+// wishes are header fields that tell the Handler how to answer.
+func (k kind) wishes(c Config) (fields [][2]string) {
+	if k.wait != nil {
+		fields = append(fields, [2]string{waitHeader, k.wait(c).String()})
+	}
+	if k.heeds {
+		fields = append(fields, [2]string{heedHeader, "yes"})
+	}
+	if k.says != "" {
+		fields = append(fields, [2]string{saysHeader, k.says})
+	}
+	for _, code := range k.interim {
+		fields = append(fields, [2]string{interimHeader, fmt.Sprint(code)})
+	}
+	return fields
+}
+
+// handled reports whether the Handler sees the request.
+func (r request) handled() bool { return r.path != everything }
 
 // trailed reports whether there is a trailer, and so no length.
 func (k kind) trailed() bool { return strings.Contains(k.header, "Trailer: ") }

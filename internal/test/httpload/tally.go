@@ -5,6 +5,7 @@ import "slices"
 // Tally is what clients have seen.
 type Tally struct {
 	Requests   int // that were answered, or have failed
+	Handled    int // of them, those that the Handler has to count
 	Failed     int
 	Resent     int // on another connection: the server has said that it has not processed them
 	Dials      int // connections that were opened
@@ -26,6 +27,7 @@ const fewFailures = 5
 
 func (t *Tally) join(other *Tally) {
 	t.Requests += other.Requests
+	t.Handled += other.Handled
 	t.Failed += other.Failed
 	t.Resent += other.Resent
 	t.Dials += other.Dials

@@ -1,15 +1,21 @@
 package httpload
 
 import (
+	"io"
+	"net"
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
 // The clients write what their kinds say.
 func TestPieces(t *testing.T) {
-	const id = "X-Id: id\r\n"
+	const (
+		id  = "X-Id: id\r\n"
+		get = "GET /echo HTTP/1.1\r\nHost: httpload\r\n"
+	)
 	for name, want := range map[string][]string{
 		"fresh":             {"GET /echo HTTP/1.1\r\nHost: httpload\r\nConnection: close\r\n" + id + "\r\n"},
 		"http10":            {"GET /echo HTTP/1.0\r\nHost: httpload\r\n" + id + "\r\n"},
@@ -19,7 +25,26 @@ func TestPieces(t *testing.T) {
 		"post-unread":       {"POST /unread HTTP/1.1\r\nHost: httpload\r\n" + id + "Content-Length: 500\r\n\r\n" + body(500)},
 		"expect":            {"POST /echo HTTP/1.1\r\nHost: httpload\r\nExpect: 100-continue\r\n" + id + "Content-Length: 500\r\n\r\n", body(500)},
 		"slow":              {"GET /echo HTTP/1.1\r\nHost: httpload\r\n" + id + "X-Wait: 20ms\r\n\r\n"},
-		"stream":            {"GET /stream HTTP/1.1\r\nHost: httpload\r\n" + id + "X-Blocks: 20\r\n\r\n"},
+		"long-poll":         {get + id + "X-Wait: 500ms\r\n\r\n"},
+		"long-poll-drained": {get + id + "X-Wait: 2s\r\nX-Heed: yes\r\n\r\n"},
+		"says-keep-alive":   {get + id + "X-Says: keep-alive\r\n\r\n"},
+		"interim":           {get + id + "X-Interim: 102\r\nX-Interim: 103\r\n\r\n"},
+		"upgrade-h2c":       {get + upgradeH2C + id + "\r\n"},
+		"options":           {"OPTIONS * HTTP/1.1\r\nHost: httpload\r\n" + id + "\r\n"},
+		"events-drained": {
+			"GET /sent-events HTTP/1.1\r\nHost: httpload\r\n" + id +
+				"X-Heed: yes\r\nX-Says: keep-alive\r\nX-Blocks: 80\r\n\r\n",
+		},
+		"hijacked": {
+			"GET /talk HTTP/1.1\r\nHost: httpload\r\n" +
+				"Connection: Upgrade\r\nUpgrade: httpload\r\n" + id + "\r\n",
+		},
+		"proxied-expect": {
+			"POST /proxy HTTP/1.1\r\nHost: httpload\r\nExpect: 100-continue\r\n" + id +
+				"X-Interim: 103\r\nContent-Length: 500\r\n\r\n",
+			body(500),
+		},
+		"stream": {"GET /stream HTTP/1.1\r\nHost: httpload\r\n" + id + "X-Blocks: 20\r\n\r\n"},
 		"post-pieces": append([]string{"POST /echo HTTP/1.1\r\nHost: httpload\r\n" + id + "Content-Length: 500\r\n\r\n"},
 			body(500)[:100], body(500)[100:200], body(500)[200:300], body(500)[300:400], body(500)[400:]),
 		"chunked": {
@@ -84,4 +109,41 @@ func TestBytesAhead(t *testing.T) {
 			t.Errorf("%s: %q", name, got)
 		}
 	}
+}
+
+// The second request of a pair can be sent apart from the first one, and in two pieces.
+func TestBytesAheadApart(t *testing.T) {
+	conn := &recorder{}
+	c := &rawClient{identity: &identity{kind: kinds["pipelined-large"]}, conn: conn}
+	if err := c.send(request{kind: c.kind, method: "GET", path: "/"}, "", "abcd"); err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"GET / HTTP/1.1\r\nHost: httpload\r\n\r\n", "ab", "cd"}
+	if !slices.Equal(conn.written, want) {
+		t.Errorf("%q was written", conn.written)
+	}
+}
+
+// recorder remembers what is written to it.
+type recorder struct {
+	net.Conn
+	written []string
+}
+
+func (r *recorder) Write(b []byte) (int, error) {
+	r.written = append(r.written, string(b))
+	return len(b), nil
+}
+
+// Who reads slowly misses nothing.
+func TestSipper(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const sips = 5
+		began, text := time.Now(), strings.Repeat("x", sips*sip+1)
+		got, err := io.ReadAll(&sipper{Reader: strings.NewReader(text), pause: time.Second})
+		took := time.Since(began)
+		if err != nil || string(got) != text || took != sips*time.Second {
+			t.Errorf("%d of %d bytes in %v: %v", len(got), len(text), took, err)
+		}
+	})
 }
