@@ -5,9 +5,11 @@ import (
 	"crypto/tls"
 	"net"
 	"net/http"
+	"os"
 	"sync"
-	"syscall"
 	"time"
+
+	"github.com/go-grace/grace/internal/fds"
 )
 
 const (
@@ -24,6 +26,8 @@ type conn struct {
 	server   *server
 	handover *handover       // nil if the connection is not handed over between requests
 	context  context.Context //nolint:containedctx // of its requests
+	shown    bool            // the owner's ConnState knew of it before http.Server did
+	limit    *time.Timer     // for the header of the first request; nil if there is none
 
 	mu              sync.Mutex
 	frames          *http2Conn           // follows the frames of HTTP/2; otherwise nil
@@ -32,13 +36,21 @@ type conn struct {
 	since           time.Time // when it became idle, or was accepted
 	interrupted     time.Time // when its read was interrupted; zero if it was not
 	http2           bool
-	asked           bool // whether TLS has agreed on HTTP/2
-	handlerReturned bool // after it has hijacked the connection
+	asked           bool            // whether TLS has agreed on HTTP/2
+	handlerReturned bool            // after it has hijacked the connection
+	last            *os.File        // see stayOpen
+	opaque          *fds.Connection // a hijacked connection whose descriptor is hidden
 }
 
 // newConn returns the state kept for nc. It is called before anything else happens on a connection.
 func newConn(nc net.Conn, s *server) *conn {
-	c := &conn{Conn: nc, server: s, since: time.Now()}
+	from := s.arrivals.take(nc)
+	c := &conn{Conn: nc, server: s, since: time.Now(), shown: from.shown}
+	if !from.limit.IsZero() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.limit = time.AfterFunc(time.Until(from.limit), c.endHeader)
+	}
 	if w, ok := nc.(interface{ itself() *handover }); ok {
 		c.handover = w.itself()
 	}
@@ -82,6 +94,9 @@ func (c *conn) http2Conn() *http2Conn {
 	return c.frames
 }
 
+// isFollowedTLS reports whether the connection speaks HTTP/2 over TLS, and its frames are followed.
+func (c *conn) isFollowedTLS() bool { return c.http2Conn() != nil && c.tls != nil }
+
 // mayLeave reports whether the connection leaves for the successor after its present request.
 func (c *conn) mayLeave() bool { return c != nil && c.handover.mayLeave() }
 
@@ -100,6 +115,9 @@ func (c *conn) enter(state http.ConnState, readTimeout time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.state = state
+	if c.limit != nil && state != http.StateNew {
+		c.limit.Stop()
+	}
 	if state == http.StateIdle {
 		c.since = time.Now()
 	}
@@ -108,6 +126,18 @@ func (c *conn) enter(state http.ConnState, readTimeout time.Duration) {
 	}
 	if !c.interrupted.IsZero() && (state == http.StateActive || state == http.StateHijacked) {
 		c.resume(readTimeout)
+	}
+}
+
+// endHeader ends the wait for the first request. http.Server counts the time for that from the
+// first byte, and so could allow twice as much.
+func (c *conn) endHeader() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.state == http.StateNew && c.frames == nil {
+		c.interrupted = time.Now()
+		_ = c.SetReadDeadline(longAgo) // a dead connection reports that by itself
+		c.limit.Reset(interruptTime)   // http.Server may be about to set a deadline of its own
 	}
 }
 
@@ -141,8 +171,10 @@ func (c *conn) drain(grace time.Duration, began time.Time) (waits bool) {
 	case c.isHTTP2():
 		return false
 	case c.state == http.StateActive:
+	case c.handover.isLeaving():
 	case time.Since(latest(c.since, began, c.handover.lastHeard())) < grace:
 	case time.Since(c.lastReceived()) < grace: // maybe a request not reported yet
+	case c.interrupted.IsZero() && c.hasUnread(): // net/http is about to read it
 	case c.interrupted.IsZero():
 		c.interrupted = time.Now()
 		_ = c.SetReadDeadline(longAgo)
@@ -173,9 +205,10 @@ func (c *conn) closeIdle() {
 // cut closes the socket of the connection, without a goodbye in TLS: its client would take a
 // response that is cut off for a complete one.
 func (c *conn) cut() {
-	if t, ok := c.Conn.(*tls.Conn); ok {
-		_ = t.NetConn().Close()
-		return
+	for nc := range layers(c.Conn) {
+		if t, ok := nc.(*tls.Conn); ok {
+			_ = t.NetConn().Close()
+		}
 	}
 	_ = c.Close()
 }
@@ -190,35 +223,42 @@ func (c *conn) isHTTP2() bool {
 	return c.http2
 }
 
-// ended reports whether a hijacked connection is closed, which net/http does not report. One
-// without a descriptor counts as closed when its handler has returned.
-func (c *conn) ended() bool {
-	if raw := c.socket(); raw != nil {
+// ended reports whether a hijacked connection is closed, which net/http does not report. One whose
+// descriptor is hidden is looked for by its addresses when its handler has returned. If it has
+// none, such as one of a unix socket, or others, it counts as closed then.
+func (c *conn) ended(descriptors *fds.Index) bool {
+	if raw := socketOf(c.Conn); raw != nil {
 		return raw.Control(func(uintptr) {}) != nil
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.handlerReturned
+	return c.handlerReturned && !c.isOpenOpaque(descriptors)
+}
+
+// isOpenOpaque reports whether there is a connection with the addresses of this one; mu is held.
+func (c *conn) isOpenOpaque(descriptors *fds.Index) bool {
+	if c.opaque == nil {
+		found, ok := descriptors.Find(c.LocalAddr(), c.RemoteAddr())
+		if !ok {
+			return false
+		}
+		c.opaque = &found
+	}
+	return c.opaque.IsOpen()
 }
 
 // lastReceived returns when the client last sent something, or zero if the system cannot tell.
 func (c *conn) lastReceived() (t time.Time) {
-	if raw := c.socket(); raw != nil {
+	if raw := socketOf(c.Conn); raw != nil {
 		_ = raw.Control(func(fd uintptr) { t = lastReceived(fd) }) // it fails on a dead connection
 	}
 	return t
 }
 
-// socket returns the raw descriptor, also that below TLS, or nil if there is none.
-func (c *conn) socket() syscall.RawConn {
-	inner := c.Conn
-	if t, ok := inner.(*tls.Conn); ok {
-		inner = t.NetConn()
+// hasUnread reports whether something has arrived that nobody has read yet.
+func (c *conn) hasUnread() (unread bool) {
+	if raw := socketOf(c.Conn); raw != nil {
+		_ = raw.Control(func(fd uintptr) { unread = hasUnread(fd) }) // as above
 	}
-	if sc, ok := inner.(syscall.Conn); ok {
-		if raw, err := sc.SyscallConn(); err == nil {
-			return raw
-		}
-	}
-	return nil
+	return unread
 }

@@ -4,10 +4,13 @@ import (
 	"maps"
 	"net"
 	"net/http"
+	"os"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/go-grace/grace/internal/fds"
 )
 
 // conns are the connections of a server. The zero value is ready to use.
@@ -17,9 +20,10 @@ type conns struct {
 	mu          sync.Mutex
 	n           int // in open
 	hijacked    map[*conn]struct{}
-	sweepAt     int         // the number of hijacked ones above which the closed ones are removed
-	anyHijacked atomic.Bool // since the start
-	ended       int         // since begin
+	lingering   map[*conn]*os.File // after their last responses
+	sweepAt     int                // the number of hijacked ones at which closed ones are removed
+	anyHijacked atomic.Bool        // since the start
+	ended       int                // since begin
 }
 
 func (cs *conns) add(c *conn) {
@@ -37,6 +41,12 @@ func (cs *conns) find(nc net.Conn) *conn {
 	return found
 }
 
+// isShown reports whether the owner's ConnState knew of a connection before http.Server did.
+func (cs *conns) isShown(nc net.Conn) bool {
+	c := cs.find(nc)
+	return c != nil && c.shown
+}
+
 // note notes a new state of a connection.
 func (cs *conns) note(nc net.Conn, state http.ConnState, readTimeout time.Duration) {
 	c := cs.find(nc)
@@ -44,22 +54,59 @@ func (cs *conns) note(nc net.Conn, state http.ConnState, readTimeout time.Durati
 		return
 	}
 	c.enter(state, readTimeout)
-	if state == http.StateClosed || state == http.StateHijacked {
-		cs.remove(c, state)
+	switch state {
+	case http.StateClosed:
+		cs.noteClosed(c)
+	case http.StateHijacked:
+		cs.noteHijacked(c)
 	}
 }
 
-func (cs *conns) remove(c *conn, state http.ConnState) {
+// noteClosed notes that net/http has closed a connection.
+func (cs *conns) noteClosed(c *conn) {
+	socket := c.takeLast()
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
+	cs.remove(c)
+	switch {
+	case c.handover != nil && c.handover.now() == gone:
+	case socket == nil:
+		cs.ended++
+	default:
+		cs.startLingering(c, socket)
+	}
+}
+
+// startLingering counts the connection as open while it lingers; mu is held.
+func (cs *conns) startLingering(c *conn, socket *os.File) {
+	if cs.lingering == nil {
+		cs.lingering = make(map[*conn]*os.File)
+	}
+	cs.lingering[c] = socket
+	go func() { // ends with the client, soon, or when the connection is cut
+		linger(socket, c.server.grace())
+		_ = socket.Close() // nothing is written
+		cs.mu.Lock()
+		defer cs.mu.Unlock()
+		delete(cs.lingering, c)
+		cs.ended++
+	}()
+}
+
+// remove forgets an open connection; mu is held.
+func (cs *conns) remove(c *conn) {
 	cs.n--
 	cs.open.Delete(c.Conn)
-	if state == http.StateClosed {
-		if c.handover == nil || c.handover.now() != gone {
-			cs.ended++
-		}
-		return
+}
+
+// noteHijacked notes that a handler has the connection now.
+func (cs *conns) noteHijacked(c *conn) {
+	if socket := c.takeLast(); socket != nil { // the end of the connection is the handler's affair
+		_ = socket.Close()
 	}
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	cs.remove(c)
 	if cs.hijacked == nil {
 		cs.hijacked = make(map[*conn]struct{})
 		cs.anyHijacked.Store(true)
@@ -80,8 +127,9 @@ func (cs *conns) noteEnd() {
 
 // sweep removes hijacked connections that are closed; mu is held.
 func (cs *conns) sweep() {
+	var descriptors fds.Index
 	for c := range cs.hijacked {
-		if c.ended() {
+		if c.ended(&descriptors) {
 			delete(cs.hijacked, c)
 			cs.ended++
 		}
@@ -101,7 +149,7 @@ func (cs *conns) count() (ended, left int) {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
 	cs.sweep()
-	return cs.ended, cs.n + len(cs.hijacked)
+	return cs.ended, cs.n + len(cs.hijacked) + len(cs.lingering)
 }
 
 // cut closes the sockets of all connections, hijacked ones included. One of the owner's that hangs
@@ -112,7 +160,16 @@ func (cs *conns) cut() {
 	for _, c := range cs.allHijacked() {
 		cutting.Go(c.cut)
 	}
+	for _, socket := range cs.allLingering() {
+		_ = socket.Close() // linger ends
+	}
 	cutting.Wait()
+}
+
+func (cs *conns) allLingering() []*os.File {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	return slices.Collect(maps.Values(cs.lingering))
 }
 
 func (cs *conns) allHijacked() []*conn {

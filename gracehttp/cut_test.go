@@ -124,61 +124,68 @@ func dialTLS(t *testing.T, addr string, trust *tls.Config) *connection {
 	return c
 }
 
-// outliving takes the connection over and returns. In the drain the connection waits for bye, and
-// says goodbye.
-func outliving(bye <-chan struct{}) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
-		c, _, err := http.NewResponseController(w).Hijack()
-		if err != nil {
-			return
+// outliving takes the connection over and returns. In the drain the client is told to go, and the
+// connection ends when the client has answered.
+func outliving(w http.ResponseWriter, r *http.Request) {
+	c, _, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		return
+	}
+	_, _ = io.WriteString(c, "HTTP/1.1 101 Switching Protocols\r\n\r\n")
+	OnDrain(r.Context(), func() {
+		_, _ = io.WriteString(c, "go\n")
+		_, _ = c.Read(make([]byte, 1))
+		_, _ = io.WriteString(c, "bye")
+		_ = c.Close()
+	})
+}
+
+// A hijacked connection may outlive its handler, whatever its listener has put around it: the drain
+// tells it, waits for it, and cuts and counts it at the deadline.
+func TestHijackedConnectionOutlivesItsHandler(t *testing.T) {
+	for name, wrap := range wrappers {
+		for outcome, ends := range map[string]bool{"ends": true, "stays open": false} {
+			t.Run(name+" "+outcome, func(t *testing.T) {
+				t.Parallel()
+				testOutliving(t, wrap, ends)
+			})
 		}
-		_, _ = io.WriteString(c, "HTTP/1.1 101 Switching Protocols\r\n\r\n")
-		OnDrain(r.Context(), func() {
-			<-bye
-			_, _ = io.WriteString(c, "bye")
-			_ = c.Close()
-		})
 	}
 }
 
-// A hijacked connection whose end this package cannot see may outlive its handler. It is not cut
-// then: the Manager waits for it, up to the deadline, and counts it if it is still open.
-func TestHijackedConnectionOutlivesTheHook(t *testing.T) {
-	for name, ends := range map[string]bool{"it ends": true, "it stays open": false} {
-		t.Run(name, func(t *testing.T) {
-			var seen records
-			bye, timeout := make(chan struct{}), time.Second
-			if ends {
-				timeout = patience
-				seen.onReport = func() { close(bye) } // the hook has done its work
-			}
-			m := managertest.New(t, grace.WithObserver(&seen), grace.WithDrainTimeout(timeout))
-			ln := listenTo(t, m)
-			srv := &http.Server{Handler: outliving(bye)}
-			if err := Start(m, srv, opaqueListener{ln}, WithIdleGrace(0)); err != nil {
-				t.Fatal(err)
-			}
-			if err := m.Ready(t.Context()); err != nil {
-				t.Fatal(err)
-			}
-			c := dial(t, "tcp", ln.Addr().String())
-			c.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n")
-			if _, err := c.reader.Discard(len("HTTP/1.1 101 Switching Protocols\r\n\r\n")); err != nil {
-				t.Fatal(err)
-			}
-			if err := m.Shutdown(context.Background()); err != nil {
-				t.Error(err)
-			}
-			cut := 1
-			if ends {
-				cut = 0
-				if text, err := io.ReadAll(c.reader); string(text) != "bye" || err != nil {
-					t.Errorf("its client has read %q, %v", text, err)
-				}
-			} else {
-				close(bye)
-			}
-			seen.check(t, 0, cut)
-		})
+func testOutliving(t *testing.T, wrap func(net.Conn) net.Conn, ends bool) {
+	timeout, cut := patience, 0
+	if !ends {
+		timeout, cut = time.Second, 1
 	}
+	var seen records
+	m := managertest.New(t, grace.WithObserver(&seen), grace.WithDrainTimeout(timeout))
+	ln := listenTo(t, m)
+	srv := &http.Server{Handler: http.HandlerFunc(outliving)}
+	if err := Start(m, srv, wrappingListener{ln, wrap}, WithIdleGrace(0)); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Ready(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	c := dial(t, "tcp", ln.Addr().String())
+	c.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n")
+	if _, err := c.reader.Discard(len("HTTP/1.1 101 Switching Protocols\r\n\r\n")); err != nil {
+		t.Fatal(err)
+	}
+	stopped := make(chan error, 1)
+	go func() { stopped <- m.Shutdown(context.Background()) }()
+	if line, err := c.reader.ReadString('\n'); line != "go\n" || err != nil {
+		t.Errorf("its client is told %q, %v", line, err)
+	}
+	if ends {
+		c.send("k")
+	}
+	if text, err := io.ReadAll(c.reader); ends && (string(text) != "bye" || err != nil) {
+		t.Errorf("its client has read %q, %v", text, err)
+	}
+	if err := within(t, "end of the drain", stopped); err != nil {
+		t.Error(err)
+	}
+	seen.check(t, cut, 0)
 }

@@ -11,6 +11,10 @@ import (
 )
 
 const (
+	// settleTime is how long, after an upgrade, a server goes on whose listener may hold accepted
+	// connections: a multiplexer closes those that it has not passed on when its listener closes.
+	// The Manager's own listener below accepts nothing more by then.
+	settleTime = 200 * time.Millisecond
 	// maxPoll is the longest pause between two looks at the connections.
 	maxPoll = 50 * time.Millisecond
 	// lastCall is how long before the deadline http.Server.Shutdown is called if connections are
@@ -26,7 +30,12 @@ func (s *server) onDrain(ctx context.Context) error {
 	if !s.hasStarted() {
 		return nil
 	}
-	s.begin(errors.Is(s.m.Cause(), grace.ErrUpgraded))
+	defer s.drained()
+	upgraded := errors.Is(s.m.Cause(), grace.ErrUpgraded)
+	if upgraded && slices.ContainsFunc(s.allListeners(), (*listener).mayHold) {
+		pause(ctx, settleTime)
+	}
+	s.begin(upgraded)
 	return s.drain(ctx)
 }
 
@@ -39,6 +48,7 @@ func (s *server) onDrain(ctx context.Context) error {
 // hook returns, so that the Manager, which counts what is still open then, does not count them too.
 func (s *server) drain(ctx context.Context) error {
 	s.handOver(ctx)
+	defer s.transfers.startFreeing(ctx)()
 	s.finish(ctx)
 	s.shutDown(ctx)
 	report := s.report()

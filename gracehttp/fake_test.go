@@ -109,7 +109,7 @@ func (d drained) check(t *testing.T, took time.Duration, requests, closed, cut i
 
 // connection is a connection of a client.
 type connection struct {
-	t *testing.T
+	t testing.TB
 	net.Conn
 	reader *bufio.Reader
 }
@@ -177,6 +177,9 @@ func (c *connection) end() {
 
 // site responds after the time in the path.
 func site(w http.ResponseWriter, r *http.Request) {
+	if r.URL.RawQuery == "flush" {
+		_ = http.NewResponseController(w).Flush()
+	}
 	if d, err := time.ParseDuration(r.URL.Path[1:]); err == nil {
 		select {
 		case <-time.After(d):

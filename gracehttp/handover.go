@@ -58,7 +58,7 @@ type handover struct {
 	rule     idleRule
 	idleTracker
 	http1 atomic.Bool  // it has had a request of HTTP/1; before, it may be a connection of HTTP/2
-	heard atomic.Int64 // when something last arrived in the drain; nanoseconds since 1970
+	heard atomic.Int64 // when something last arrived in the drain; nanoseconds after its begin
 }
 
 // errHandedOver ends the work of http.Server on a connection. It is a *net.OpError of a read:
@@ -80,13 +80,26 @@ func (h *handover) mayLeave() bool {
 		h.listener.server.transfers.hasSuccessor.Load()
 }
 
-// lastHeard returns when something last arrived in the drain, or a time long ago: a request may
-// have begun that http.Server does not report yet.
+// isLeaving reports whether the connection is being handed over, or is about to be: it stays open
+// until the successor has answered.
+func (h *handover) isLeaving() bool {
+	if h == nil {
+		return false
+	}
+	switch h.now() {
+	case woken, leaving, gone:
+		return true
+	}
+	return false
+}
+
+// lastHeard returns when something last arrived in the drain, or when the drain began: a request
+// may have begun that http.Server does not report yet.
 func (h *handover) lastHeard() time.Time {
 	if h == nil {
 		return time.Time{}
 	}
-	return time.Unix(0, h.heard.Load())
+	return h.listener.server.began.Add(time.Duration(h.heard.Load()))
 }
 
 // Read reads. If it waits for the next request, it hands the connection over as soon as the server
@@ -94,7 +107,7 @@ func (h *handover) lastHeard() time.Time {
 func (h *handover) Read(b []byte) (int, error) {
 	n, err := h.read(b)
 	if n > 0 && h.listener.server.isDraining() {
-		h.heard.Store(time.Now().UnixNano())
+		h.heard.Store(int64(time.Since(h.listener.server.began)))
 	}
 	return n, err
 }

@@ -228,7 +228,7 @@ func TestTimeThatIsLeft(t *testing.T) {
 		}
 		idle, _ := old.usedConn(deadline)
 		silent, _ := pair(t)
-		if !old.ln.hold(silent, deadline) {
+		if !old.ln.hold(&idleConn{Conn: silent, deadline: deadline}) {
 			t.Fatal("the connection is not held")
 		}
 		result := startRead(t, idle)
@@ -262,7 +262,7 @@ func TestGraceOfAPartOfARequest(t *testing.T) {
 	n.transferTo(refused)
 	c, client := n.usedConn(time.Time{})
 	nc := newConn(c, n.server)
-	nc.Conn = opaque{c} // the system does not say when something last arrived on it
+	nc.Conn = opaque{c, c} // the system does not say when something last arrived on it
 	nc.state, nc.since = http.StateIdle, time.Now().Add(-time.Hour)
 	n.begin(true)
 	result := startRead(t, c)

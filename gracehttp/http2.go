@@ -199,8 +199,8 @@ func settingsOf(srv *http.Server) *http.Server {
 // http2Handler shows requests the server and the connection of their owner.
 func (s *server) http2Handler(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		r.TLS = connOf(r.Context()).tls // for Push too
 		shown := r.WithContext(context.WithValue(r.Context(), http.ServerContextKey, s.Server))
-		shown.TLS = connOf(r.Context()).tls
 		defer func() { r.MultipartForm = shown.MultipartForm }() // http.Server removes its files
 		next.ServeHTTP(w, shown)
 	})

@@ -25,8 +25,9 @@ const http2Preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 // it did so earlier, anything that the client still sends would reset the connection, and the
 // client might lose a part of the response.
 //
-// Some clients (curl 7.88) keep using a connection on which a GOAWAY has arrived during a response.
-// So the GOAWAY is sent after a response where possible.
+// Some clients cannot deal with a GOAWAY that arrives during a response: curl 7.88 keeps using the
+// connection, and that of the JDK fails requests. So the GOAWAY waits for a moment without streams,
+// for the grace period at most.
 type http2Conn struct {
 	net.Conn
 	conn     *conn
@@ -171,8 +172,8 @@ func (c *http2Conn) noteSent(f *frame) {
 	}
 }
 
-// end notes the end of a stream on one side if the frame marks it. After a response, a draining
-// server tells the client to open no more streams; mu is held.
+// end notes the end of a stream on one side if the frame marks it. After the last response, a
+// draining server tells the client to open no more streams; mu is held.
 func (c *http2Conn) end(f *frame, by side) {
 	ended, isOpen := c.streams[f.stream()]
 	if !isOpen || !f.has(endStreamFlag) {
@@ -183,7 +184,9 @@ func (c *http2Conn) end(f *frame, by side) {
 		c.remove(f.stream())
 	}
 	if by == byServer && c.draining() {
-		c.announce()
+		if len(c.streams) == 0 {
+			c.announce()
+		}
 		c.active = time.Now()
 	}
 }

@@ -1,6 +1,7 @@
 package gracehttp
 
 import (
+	"fmt"
 	"io"
 	"net/http"
 	"strings"
@@ -61,7 +62,8 @@ func TestHTTP2RequestThatIsLate(t *testing.T) {
 	}
 }
 
-// A busy client is told after the next response, and the connection ends soon after the last one.
+// A busy client is told after the response to its last request, and the connection ends soon after
+// that.
 func TestHTTP2BusyConnection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newHTTP2Rig(t)
@@ -73,7 +75,7 @@ func TestHTTP2BusyConnection(t *testing.T) {
 		time.Sleep(time.Second / 2)
 		w.expect("")
 		(<-result).check(t, 2*time.Second+leaveTime, 2, 1, 0)
-		w.expect(answer1 + ", " + noMore + ", " + answer3 + ", the end")
+		w.expect(answer1 + ", " + answer3 + ", " + noMore + ", the end")
 	})
 }
 
@@ -91,7 +93,7 @@ func TestHTTP2ResponseBeforeTheEndOfTheRequest(t *testing.T) {
 		w.open(3, "/2", 0)
 		synctest.Wait()
 		(<-r.drain()).check(t, 2*time.Second+leaveTime, 2, 1, 0)
-		w.expect(answer1 + ", " + noMore + ", " + answer3 + ", RESET 3, the end")
+		w.expect(answer1 + ", " + answer3 + ", RESET 3, " + noMore + ", the end")
 	})
 }
 
@@ -160,25 +162,31 @@ func TestHTTP2IsToldLate(t *testing.T) {
 	})
 }
 
+// answers are the frames of responses on several streams.
+func answers(streams ...int) string {
+	var frames []string
+	for _, s := range streams {
+		frames = append(frames, fmt.Sprintf("HEADERS %d, DATA %d end", s, s))
+	}
+	return strings.Join(frames, ", ")
+}
+
 // A client that keeps opening streams after it was told not to is eventually refused.
 func TestHTTP2ClientThatGoesOn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newHTTP2Rig(t)
 		w := r.wire()
-		w.ask(1, "/2s")
+		w.ask(1, "/1500ms")
 		synctest.Wait()
 		result := r.drain()
-		for stream := uint32(3); stream <= 17; stream += 2 { // there is always one open
+		for stream := uint32(3); stream <= 21; stream += 2 { // there is always one open
 			time.Sleep(time.Second)
-			w.ask(stream, "/2s")
+			w.ask(stream, "/1500ms")
 		}
 		d := <-result
-		d.check(t, d.took, 9, 1, 0)
-		want := answer1 + ", " + noMore
-		for _, answer := range []string{"3", "5", "7", "9", "11", "13", "15"} {
-			want += ", HEADERS " + answer + ", DATA " + answer + " end"
-		}
-		w.expect(want + ", GOAWAY 17, HEADERS 17, DATA 17 end, the end")
+		d.check(t, d.took, 11, 1, 0)
+		want := answer1 + ", " + answers(3, 5, 7) + ", " + noMore + ", " + answers(9, 11, 13, 15, 17)
+		w.expect(want + ", GOAWAY 21, " + answers(19, 21) + ", the end")
 	})
 }
 

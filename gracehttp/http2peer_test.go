@@ -13,6 +13,7 @@ import (
 type http2Wire struct {
 	t    *testing.T
 	conn net.Conn
+	tls  bool // it says so in its requests
 
 	mu    sync.Mutex
 	free  *sync.Cond // signals a change of stops
@@ -29,11 +30,16 @@ func (r *rig) wire() *http2Wire {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	w := &http2Wire{t: r.t, conn: conn}
+	return newWire(r.t, conn)
+}
+
+func newWire(t *testing.T, conn net.Conn) *http2Wire {
+	t.Helper()
+	w := &http2Wire{t: t, conn: conn}
 	w.free = sync.NewCond(&w.mu)
 	w.send([]byte(http2Preface))
 	w.send(appendFrame(nil, 4, 0, 0, "")) // SETTINGS
-	r.t.Cleanup(func() { conn.Close() })
+	t.Cleanup(func() { conn.Close() })
 	go w.read() // ends with the connection
 	return w
 }
@@ -56,9 +62,19 @@ func (w *http2Wire) open(stream uint32, path string, flag byte) {
 	w.t.Helper()
 	// The method and the scheme are in the static table, and the others are literals (RFC 7541,
 	// appendix A and section 6.2.2).
-	headers := "\x82\x86" + literal(4, path) + literal(1, "test")
+	scheme := httpScheme
+	if w.tls {
+		scheme = httpsScheme
+	}
+	headers := "\x82" + scheme + literal(4, path) + literal(1, "test")
 	w.send(appendFrame(nil, headersFrame, endHeadersFlag|flag, stream, headers))
 }
+
+// The values of :scheme in the static table.
+const (
+	httpScheme  = "\x86"
+	httpsScheme = "\x87"
+)
 
 func literal(name byte, value string) string {
 	return string([]byte{name, byte(len(value))}) + value
@@ -120,6 +136,8 @@ func (w *http2Wire) hear(f *frame, payload []byte) {
 		if f.has(endStreamFlag) {
 			w.heard = append(w.heard, fmt.Sprint("DATA ", f.stream(), " end"))
 		}
+	case pushPromiseFrame: // after the stream are the method and the scheme
+		w.heard = append(w.heard, fmt.Sprintf("PUSH %d %x", streamID(payload), payload[4:6]))
 	case resetFrame:
 		w.heard = append(w.heard, fmt.Sprint("RESET ", f.stream()))
 	case goAwayFrame:

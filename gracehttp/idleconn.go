@@ -4,6 +4,7 @@ import (
 	"errors"
 	"maps"
 	"net"
+	"net/http"
 	"os"
 	"slices"
 	"sync"
@@ -15,9 +16,13 @@ import (
 // process. http.Server gets it when the first byte arrives.
 type idleConn struct {
 	net.Conn
-	listener *listener
-	raw      syscall.RawConn
 	deadline time.Time // for the first byte; zero if there is none
+	limit    time.Time // for the first header; zero if there is none
+	newlines int       // how many bytes of empty lines are still to be ignored
+
+	listener *listener
+	shown    net.Conn // what http.Server gets
+	raw      syscall.RawConn
 
 	mu    sync.Mutex
 	woken bool // by the drain
@@ -25,21 +30,47 @@ type idleConn struct {
 }
 
 // hold keeps a connection until something arrives. It reports false if it cannot.
-func (l *listener) hold(nc net.Conn, deadline time.Time) bool {
-	raw := rawOf(nc)
-	if raw == nil {
+func (l *listener) hold(c *idleConn) bool {
+	c.listener, c.raw = l, rawOf(c.Conn)
+	if c.raw == nil {
 		return false
 	}
-	c := &idleConn{Conn: nc, listener: l, raw: raw, deadline: deadline}
+	if !l.keep(c) {
+		return false
+	}
+	c.show(http.StateNew)
+	go func() { // ends with the first byte, the connection, its deadline or the drain
+		defer l.sources.Done()
+		c.wait()
+	}()
+	return true
+}
+
+// keep notes a connection that is held. It reports false if it is too late for that.
+func (l *listener) keep(c *idleConn) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.ending {
 		return false
 	}
-	_ = c.SetReadDeadline(deadline) // a dead connection reports that soon
+	c.shown = l.wrap(c.Conn)
+	_ = c.SetReadDeadline(c.deadline) // a dead connection reports that soon
 	l.idle[c] = struct{}{}
-	l.sources.Go(c.wait) // ends with the first byte, the connection, its deadline or the drain
+	l.sources.Add(1)
 	return true
+}
+
+// show tells the owner's ConnState of the connection: a server that bounds the number of its
+// connections counts them there. With TLS the owner's connection is another one, which does not
+// exist before http.Server makes it.
+func (c *idleConn) show(state http.ConnState) {
+	if c.isShown() {
+		c.listener.server.ownConnState(c.shown, state)
+	}
+}
+
+func (c *idleConn) isShown() bool {
+	return c.listener.server.ownConnState != nil && !c.listener.secure
 }
 
 // rawOf returns the raw descriptor of a plain net connection, or nil: a wrapper may buffer data of
@@ -86,9 +117,15 @@ func (c *idleConn) wait() {
 	l.mu.Unlock()
 	if !stays {
 		_ = c.Close()
+		c.show(http.StateClosed)
 		return
 	}
-	l.deliver(accepted{conn: l.wrap(c.Conn)})
+	arrivals := &l.server.arrivals
+	arrivals.add(c.shown, arrival{shown: c.isShown(), limit: c.limit})
+	if !l.deliver(accepted{conn: c.shown}) {
+		arrivals.take(c.shown)
+		c.show(http.StateClosed)
+	}
 }
 
 // await reports whether the connection is for http.Server: a request arrives, or the successor does
@@ -97,9 +134,8 @@ func (c *idleConn) await() bool {
 	for {
 		first, err := peek(c.raw)
 		switch {
-		case err == nil && (first == '\r' || first == '\n'):
-			// Some clients send an empty line after a body. http.Server ignores it only if it has
-			// read that body.
+		case err == nil && c.newlines > 0 && (first == '\r' || first == '\n'):
+			c.newlines--
 			_, _ = c.Read(make([]byte, 1))
 		case err == nil:
 			return true
@@ -135,6 +171,11 @@ func (c *idleConn) settle() {
 		c.listener.server.transfers.freeSlot()
 	}
 }
+
+// maxNewlines is how many bytes of empty lines may come before a request that is not the first one.
+// Some clients send an empty line after a body. http.Server, which ignores as many, does so only if
+// it has read that body.
+const maxNewlines = 4
 
 // longAgo is a deadline that interrupts a Read.
 var longAgo = time.Unix(1, 0)

@@ -47,7 +47,7 @@ func TestSilentForTooLongCountsAsClosed(t *testing.T) {
 	n := newNode(t, &http.Server{})
 	ours, client := pair(t)
 	n.conns.begin() // as the drain does
-	if !n.ln.hold(ours, time.Now().Add(time.Millisecond)) {
+	if !n.ln.hold(&idleConn{Conn: ours, deadline: time.Now().Add(time.Millisecond)}) {
 		t.Fatal("the connection is not held")
 	}
 	client.end()

@@ -5,6 +5,8 @@ import (
 	"net"
 	"sync"
 	"time"
+
+	"github.com/go-grace/grace/internal/foreign"
 )
 
 // listener wraps a listener of the server's owner. It keeps the connections on which nothing has
@@ -66,6 +68,8 @@ func transferName(ln net.Listener, secure bool) string {
 	return fmt.Sprintf("%s %s %s %T", scheme, ln.Addr().Network(), ln.Addr(), ln)
 }
 
+func (l *listener) mayHold() bool { return foreign.MayHold(l.Listener) }
+
 // Accept returns a connection on which something has arrived.
 func (l *listener) Accept() (net.Conn, error) {
 	select {
@@ -91,10 +95,31 @@ func (l *listener) acceptAll() {
 			if !l.deliver(accepted{err: err}) {
 				return
 			}
-		case !l.hold(c, l.server.headerDeadline(l.secure)):
-			l.deliver(accepted{conn: c})
+		case !l.hold(l.newIdleConn(c)):
+			l.deliver(accepted{conn: l.comparable(c)})
 		}
 	}
+}
+
+// newIdleConn returns the state of a connection that has just been accepted.
+func (l *listener) newIdleConn(nc net.Conn) *idleConn {
+	first, header := l.server.headerTimeouts(l.secure)
+	c := &idleConn{Conn: nc}
+	if first > 0 {
+		c.deadline = time.Now().Add(first)
+	}
+	if header > 0 {
+		c.limit = time.Now().Add(header)
+	}
+	return c
+}
+
+// comparable returns a connection that does as the key of a map. TLS makes another one anyway.
+func (l *listener) comparable(nc net.Conn) net.Conn {
+	if l.secure {
+		return nc
+	}
+	return boxedIfNeeded(nc)
 }
 
 // deliver makes Accept return a. If nobody accepts any longer, it closes the connection and reports
@@ -112,10 +137,12 @@ func (l *listener) deliver(a accepted) bool {
 	return false
 }
 
+// hasStopped reports whether errors of Accept no longer matter. Once the process drains, another
+// server may have closed the listener that both share.
 func (l *listener) hasStopped() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.stopped
+	return l.stopped || l.server.m.Cause() != nil
 }
 
 // adopt takes a connection without a request from the previous process. The state says how long the
@@ -125,7 +152,7 @@ func (l *listener) adopt(c net.Conn, state []byte) {
 	if left, err := time.ParseDuration(string(state)); err == nil {
 		deadline = time.Now().Add(left)
 	}
-	if l.hold(c, deadline) {
+	if l.hold(&idleConn{Conn: c, deadline: deadline, newlines: maxNewlines}) {
 		return
 	}
 	if !l.handOver(c, deadline) { // it was sent to us just before we stopped holding connections

@@ -37,7 +37,7 @@ func TestThousandsOfIdleConnections(t *testing.T) {
 }
 
 // askAll sends a request on each connection, several at a time.
-func askAll(t *testing.T, conns []*connection, want string) {
+func askAll(t testing.TB, conns []*connection, want string) {
 	t.Helper()
 	todo := make(chan *connection, len(conns))
 	for _, c := range conns {

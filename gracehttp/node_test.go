@@ -132,7 +132,7 @@ func (n *node) checkDrained() {
 // dial connects a client.
 func (n *node) dial() *connection { return dial(n.t, "tcp", n.ln.Addr().String()) }
 
-func dial(t *testing.T, network, addr string) *connection {
+func dial(t testing.TB, network, addr string) *connection {
 	t.Helper()
 	c, err := net.DialTimeout(network, addr, patience)
 	if err != nil {
@@ -181,7 +181,7 @@ func within[T any](t *testing.T, what string, c <-chan T) (v T) {
 }
 
 // eventually waits until holds returns true.
-func eventually(t *testing.T, what string, holds func() bool) {
+func eventually(t testing.TB, what string, holds func() bool) {
 	t.Helper()
 	for end := time.Now().Add(patience); !holds(); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {

@@ -30,6 +30,8 @@ type config struct {
 	Bad       bool   // a listener does not accept
 	Plain     bool   // drain by http.Server.Shutdown alone
 	Idle      bool   // hand idle connections over
+	Conns     int    // idle connections, of a benchmark
+	Bare      bool   // be a process of passBare
 	Tune      bool   // change the sockets of connections, in the first process
 	Next      string // a file that changes the next process: to "bad", "plain" or one of unable
 	Hold      string // a file: while it exists, another OnDrain hook does not return
@@ -46,17 +48,19 @@ type said struct {
 	What        string
 	PID         int
 	Generation  int
-	Addr        string `json:",omitempty"`
-	Name        string `json:",omitempty"`
-	Err         string `json:",omitempty"`
-	Handled     int64  `json:",omitempty"`
-	Requests    int    `json:",omitempty"`
-	Closed      int    `json:",omitempty"`
-	Transferred int    `json:",omitempty"`
-	Cut         int    `json:",omitempty"`
-	Goroutines  int    `json:",omitempty"` // of package gracehttp
-	Files       int    `json:",omitempty"`
-	Sockets     int    `json:",omitempty"`
+	Addr        string        `json:",omitempty"`
+	Name        string        `json:",omitempty"`
+	Err         string        `json:",omitempty"`
+	Handled     int64         `json:",omitempty"`
+	Requests    int           `json:",omitempty"`
+	Closed      int           `json:",omitempty"`
+	Transferred int           `json:",omitempty"`
+	Duration    time.Duration `json:",omitempty"`
+	CPU         time.Duration `json:",omitempty"`
+	Cut         int           `json:",omitempty"`
+	Goroutines  int           `json:",omitempty"` // of package gracehttp
+	Files       int           `json:",omitempty"`
+	Sockets     int           `json:",omitempty"`
 }
 
 func say(s said) {
@@ -96,6 +100,9 @@ func text(err error) string {
 
 // serve is the service: HTTP/1 and HTTP/2, with and without TLS, and over a unix socket.
 func (c config) serve() error {
+	if c.Bare {
+		return c.serveBare()
+	}
 	next, err := os.ReadFile(c.Next)
 	if err == nil {
 		c.Bad, c.Plain = string(next) == "bad", string(next) == "plain"
@@ -131,9 +138,15 @@ func (c config) serve() error {
 		secure = brokenListener{secure}
 		m.Append(grace.Hook{OnReady: func(ctx context.Context) error { <-ctx.Done(); return nil }})
 	}
-	h := &handler{m: m, load: httpload.Handler{File: c.File}}
-	if err := c.start(m, c.server(h), plain, secure, local); err != nil {
+	h := &handler{
+		m: m, load: httpload.Handler{File: c.File, Draining: Draining, OnDrain: OnDrain},
+	}
+	srv := c.server(h)
+	if err := c.start(m, srv, plain, secure, local); err != nil {
 		return err
+	}
+	if c.Conns > 0 {
+		m.Append(grace.Hook{OnDrain: c.noteHandover(m, serverOf(m, srv))})
 	}
 	m.Append(grace.Hook{Name: "hold", OnDrain: c.hold})
 	err = m.Run(ctx)

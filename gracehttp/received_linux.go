@@ -15,3 +15,9 @@ func lastReceived(fd uintptr) time.Time {
 	}
 	return time.Now().Add(-time.Duration(info.Last_data_recv) * time.Millisecond)
 }
+
+// hasUnread reports whether data has arrived at a socket that nobody has read yet.
+func hasUnread(fd uintptr) bool {
+	n, err := unix.IoctlGetInt(int(fd), unix.SIOCINQ)
+	return err == nil && n > 0
+}

@@ -13,6 +13,7 @@ var (
 	_ graceevent.Event = DrainReport{}
 	_ graceevent.Event = IdleHandoverOff{}
 	_ graceevent.Event = ForeignListener{}
+	_ graceevent.Event = HijackedHTTP2{}
 )
 
 // DrainReport is a [graceevent.Event]. It says how the drain of a server went.
@@ -64,4 +65,19 @@ type IdleHandoverOff struct {
 func (e IdleHandoverOff) Describe() (slog.Level, string, []slog.Attr) {
 	return slog.LevelWarn, "idle HTTP connections will not be handed over",
 		[]slog.Attr{slog.String("error", e.Err.Error())}
+}
+
+// HijackedHTTP2 is a [graceevent.Event]. It warns, once for each server, that a handler serves
+// HTTP/2 on a connection that it has hijacked, as h2c.NewHandler of golang.org/x/net does. Nobody
+// tells the clients of such a connection of the drain, so their requests are lost at its end. Set
+// UnencryptedHTTP2 in [http.Server.Protocols] instead.
+type HijackedHTTP2 struct {
+	Server *http.Server
+}
+
+// Describe implements [graceevent.Event].
+func (e HijackedHTTP2) Describe() (slog.Level, string, []slog.Attr) {
+	return slog.LevelWarn, "a handler serves HTTP/2 on a hijacked connection, whose clients are not " +
+		"told of a drain and will lose requests; set UnencryptedHTTP2 in http.Server.Protocols " +
+		"instead of using h2c.NewHandler", nil
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"slices"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"github.com/go-grace/grace"
+	"github.com/go-grace/grace/internal/frontend"
 	"github.com/go-grace/grace/internal/registry"
 )
 
@@ -21,10 +23,16 @@ type server struct {
 	m         *grace.Manager
 	serving   context.Context    //nolint:containedctx // it ends when the drain begins
 	endServe  context.CancelFunc // ends serving
+	drained   func()             // tells servers that its handlers may call; set before started
+	arrivals  arrivals
 	conns     conns
 	requests  atomic.Int64 // that have finished since the drain began
 	http2     *http.Server // serves HTTP/2; nil if the embedded server does
 	transfers transferrer
+
+	hijackedHTTP2  sync.Once                      // the owner is warned of it
+	generalOptions bool                           // OPTIONS * is not for the owner's Handler
+	ownConnState   func(net.Conn, http.ConnState) // of the owner; may be nil
 
 	began     time.Time // when the drain began; set before serving ends
 	listenErr error     // of closing the listeners; likewise
@@ -98,7 +106,7 @@ func (s *server) addListener(
 	}
 	s.configure(set, rule)
 	if !s.started {
-		s.started = true
+		s.started, s.drained = true, frontend.Started(s.m)
 		s.wrap()
 		s.takeHTTP2(ln, secure)
 	}
@@ -120,7 +128,9 @@ func (s *server) configure(set settings, rule idleRule) {
 // wrap puts functions of ours around those of the server's owner.
 func (s *server) wrap() {
 	s.Handler = s.handler(s.Handler)
-	s.ConnState = s.connState(s.ConnState)
+	s.generalOptions, s.DisableGeneralOptionsHandler = !s.DisableGeneralOptionsHandler, true
+	s.ownConnState = s.ConnState
+	s.ConnState = s.noteState
 	s.ConnContext = s.connContext(s.ConnContext)
 	if s.BaseContext != nil {
 		s.BaseContext = baseContext(s.BaseContext)
@@ -148,21 +158,24 @@ func (s *server) served(l *listener, err error) error {
 
 func (s *server) isDraining() bool { return s.serving.Err() != nil }
 
-// headerDeadline returns the time until which a new connection may be silent, or zero if there is
-// no limit. http.Server starts to count with the first byte.
-func (s *server) headerDeadline(secure bool) time.Time {
-	d := cmp.Or(s.ReadHeaderTimeout, s.ReadTimeout)
-	if secure { // the handshake counts too
-		for _, other := range []time.Duration{s.ReadTimeout, s.WriteTimeout} {
-			if other > 0 && (d <= 0 || other < d) {
-				d = other
-			}
+// headerTimeouts returns how long a new connection may take until its first byte and until the end
+// of its first header, or zero if there is no limit. http.Server starts to count with the first
+// byte, and with TLS again after the handshake.
+func (s *server) headerTimeouts(secure bool) (first, header time.Duration) {
+	header = cmp.Or(s.ReadHeaderTimeout, s.ReadTimeout)
+	if !secure {
+		return header, header
+	}
+	first = header
+	for _, other := range []time.Duration{s.ReadTimeout, s.WriteTimeout} {
+		if other > 0 && (first <= 0 || other < first) {
+			first = other
 		}
 	}
-	if d <= 0 {
-		return time.Time{}
+	if header > 0 {
+		header += first
 	}
-	return time.Now().Add(d)
+	return first, header
 }
 
 // closes reports whether the response that is about to begin is the last one on its connection; the
@@ -177,28 +190,35 @@ func (s *server) closes(c *conn) bool {
 	return !c.mayLeave() || time.Since(s.began) > grace
 }
 
-// handler marks each response of a draining server as the last one on its connection, unless the
-// connection leaves for the successor. In HTTP/2 that sends a GOAWAY. After a response that began
-// before the drain there is one more.
+// handler puts a response between each handler and net/http.
 func (s *server) handler(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c := connOf(r.Context())
 		c.setProtocol(r.ProtoMajor)
-		if s.isDraining() && s.closes(c) && !changesProtocol(r) {
-			w.Header().Set("Connection", "close")
-		}
 		defer s.handled(c)
 		h := next
-		if h == nil {
+		switch {
+		case s.generalOptions && r.Method == http.MethodOptions && r.RequestURI == "*":
+			h = http.HandlerFunc(generalOptions)
+		case h == nil:
 			h = http.DefaultServeMux
 		}
+		w, response := s.newResponse(w, r, c)
 		h.ServeHTTP(w, r)
+		response.decide(http.StatusOK) // if the handler has written nothing
 	})
 }
 
-// changesProtocol reports whether a request asks for another protocol. A proxy would mix a
-// Connection header of ours with those of that protocol.
-func changesProtocol(r *http.Request) bool { return r.Header["Upgrade"] != nil }
+// maxOptions is how many bytes of the body of OPTIONS * are read.
+const maxOptions = 4 << 10
+
+// generalOptions responds to OPTIONS * as http.Server does, which would not ask the Handler.
+func generalOptions(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Content-Length", "0")
+	if r.ContentLength != 0 {
+		_, _ = io.CopyN(io.Discard, r.Body, maxOptions)
+	}
+}
 
 // handled is called when a handler returns or panics.
 func (s *server) handled(c *conn) {
@@ -210,16 +230,13 @@ func (s *server) handled(c *conn) {
 	}
 }
 
-// connState returns a ConnState function that follows each connection and calls next.
-func (s *server) connState(
-	next func(net.Conn, http.ConnState),
-) func(net.Conn, http.ConnState) {
-	return func(c net.Conn, state http.ConnState) {
-		if next != nil {
-			next(c, state)
-		}
-		s.conns.note(c, state, s.ReadTimeout) // may end the drain
+// noteState is the ConnState function, which follows each connection and calls that of the owner.
+func (s *server) noteState(nc net.Conn, state http.ConnState) {
+	told := s.ownConnState == nil || state == http.StateNew && s.conns.isShown(nc)
+	if !told {
+		s.ownConnState(unboxed(nc), state)
 	}
+	s.conns.note(nc, state, s.ReadTimeout) // may end the drain
 }
 
 // connContext returns a ConnContext function that calls next, and by which requests find their
@@ -232,7 +249,10 @@ func (s *server) connContext(
 		s.conns.add(c)
 		ctx = context.WithValue(ctx, contextKey{}, c)
 		if next != nil {
-			ctx = next(ctx, nc)
+			ctx = next(ctx, unboxed(nc))
+		}
+		if connOf(ctx) != c { // the context of the owner's function is not derived from ours
+			ctx = context.WithValue(ctx, contextKey{}, c)
 		}
 		c.context = ctx
 		return ctx

@@ -20,14 +20,14 @@ const patience = servicetest.Patience
 // service is the program with all its generations.
 type service struct {
 	*servicetest.Service[said]
-	t     *testing.T
+	t     testing.TB
 	plain string // addresses
 	tls   string
 	unix  string
 	trust *tls.Config // for clients
 }
 
-func start(t *testing.T, c config) *service {
+func start(t testing.TB, c config) *service {
 	t.Helper()
 	dir := shortDir(t)
 	s := &service{t: t, unix: filepath.Join(dir, "socket")}

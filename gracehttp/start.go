@@ -22,9 +22,9 @@ import (
 // is passed to.
 //
 // The first call for a server replaces its Handler, ConnState, ConnContext and TLSNextProto with
-// functions that call the original ones. The fields of the server must not be changed after that,
-// and it must not have served before. The drain ends with [http.Server.Shutdown], which closes the
-// listener, so the server cannot be used again.
+// functions that call the original ones, and sets DisableGeneralOptionsHandler. The fields of the
+// server must not be changed after that, and it must not have served before. The drain ends with
+// [http.Server.Shutdown], which closes the listener, so the server cannot be used again.
 //
 // If serving fails, the process fails with it, as described at [grace.Manager.Go]. A server whose
 // owner calls [http.Server.Shutdown] or [http.Server.Close] has not failed. One whose listener

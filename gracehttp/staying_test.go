@@ -96,15 +96,59 @@ func (n *node) http2() *http2Peer {
 	}}}
 }
 
-// opaque is a connection that is more than its socket.
-type opaque struct{ net.Conn }
+// Connections that are more than their sockets.
+type (
+	// holder is as those of netutil.LimitListener.
+	holder struct{ net.Conn }
 
-// opaqueListener returns such connections.
-type opaqueListener struct{ net.Listener }
+	// opaque does not show which one it wraps.
+	opaque struct {
+		anyConn
+		other net.Conn
+	}
+	anyConn interface{ net.Conn }
 
-func (l opaqueListener) Accept() (net.Conn, error) {
+	// tagged cannot be compared.
+	tagged struct {
+		net.Conn
+		tags []string
+	}
+
+	// proxied is as those of the PROXY protocol: it has the addresses that a proxy tells.
+	proxied struct {
+		anyConn
+		told net.Addr
+	}
+)
+
+func (c *proxied) LocalAddr() net.Addr  { return c.told }
+func (c *proxied) RemoteAddr() net.Addr { return c.told }
+
+func newProxied(c net.Conn) net.Conn {
+	return &proxied{c, &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 1}}
+}
+
+// wrappers put a connection into another one.
+var wrappers = map[string]func(net.Conn) net.Conn{
+	"struct":  func(c net.Conn) net.Conn { return holder{c} },
+	"pointer": func(c net.Conn) net.Conn { return &holder{c} },
+	"opaque":  func(c net.Conn) net.Conn { return opaque{c, c} },
+	"tagged":  func(c net.Conn) net.Conn { return tagged{c, []string{"a"}} },
+	"proxied": newProxied,
+}
+
+// wrappingListener wraps the connections that it returns.
+type wrappingListener struct {
+	net.Listener
+	wrap func(net.Conn) net.Conn
+}
+
+func (l wrappingListener) Accept() (net.Conn, error) {
 	c, err := l.Listener.Accept()
-	return opaque{c}, err
+	if err != nil {
+		return nil, err
+	}
+	return l.wrap(c), nil
 }
 
 // A connection that its listener has wrapped reaches the application as it is, and stays: nobody
@@ -118,9 +162,18 @@ func TestConnectionsOfOtherTypesStay(t *testing.T) {
 		client   func(net.Conn) net.Conn
 	}{
 		"opaque": {
-			listener: func(ln net.Listener) net.Listener { return opaqueListener{ln} },
-			is:       func(c net.Conn) bool { _, ok := c.(opaque); return ok },
-			client:   func(c net.Conn) net.Conn { return c },
+			listener: func(ln net.Listener) net.Listener {
+				return wrappingListener{ln, wrappers["opaque"]}
+			},
+			is:     func(c net.Conn) bool { _, ok := c.(opaque); return ok },
+			client: func(c net.Conn) net.Conn { return c },
+		},
+		"tagged": {
+			listener: func(ln net.Listener) net.Listener {
+				return wrappingListener{ln, wrappers["tagged"]}
+			},
+			is:     func(c net.Conn) bool { _, ok := c.(tagged); return ok },
+			client: func(c net.Conn) net.Conn { return c },
 		},
 		"TLS": {
 			listener: func(ln net.Listener) net.Listener {

@@ -10,9 +10,10 @@ import (
 	"github.com/go-grace/grace"
 )
 
-// maxAwake is how many connections are woken from their wait for a request at once. Until it is
-// their turn, the others can be served here.
-const maxAwake = 32
+// maxAwake is how many connections are woken from their wait for a request at once: more than can
+// be under way to the successor, so that some are always ready to go. Until it is their turn, the
+// others can be served here.
+const maxAwake = 64
 
 // transferrer hands connections of a server to the successor.
 type transferrer struct {
@@ -20,13 +21,16 @@ type transferrer struct {
 	hasSuccessor atomic.Bool   // there is a successor that takes connections
 	transferred  atomic.Int64  // how many it has taken
 	awake        chan struct{} // has a slot for each connection that is woken
+	freeMemory   func()        // of the connections that it has taken
 }
 
 // sendFunc is the type of [grace.Manager.Transfer].
 type sendFunc = func(ctx context.Context, name string, c syscall.Conn, state []byte) error
 
 func newTransferrer(m *grace.Manager) transferrer {
-	return transferrer{send: m.Transfer, awake: make(chan struct{}, maxAwake)}
+	return transferrer{
+		send: m.Transfer, awake: make(chan struct{}, maxAwake), freeMemory: freeMemory,
+	}
 }
 
 // transfer reports whether the successor has taken a connection.
