@@ -123,7 +123,14 @@ func plain(o *option) func(*net.TCPConn) error {
 		if o != nil {
 			all = append(all, *o)
 		}
-		return all.restore(c)
+		return Control(c, func(fd int) error {
+			for _, o := range all {
+				if err := unix.SetsockoptInt(fd, o.level, o.name, o.value); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
 	}
 }
 

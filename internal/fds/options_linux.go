@@ -3,6 +3,8 @@ package fds
 import (
 	"net"
 	"os"
+	"slices"
+	"sync"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -23,9 +25,9 @@ var keptOptions = options{
 }
 
 // readOptions reads the options that the socket has: a unix socket has none of those of TCP.
-func readOptions(f *os.File) options {
+func readOptions(c syscall.Conn) options {
 	var found options
-	_ = Control(f, func(fd int) (err error) {
+	_ = Control(c, func(fd int) (err error) {
 		for _, o := range keptOptions {
 			if o.value, err = unix.GetsockoptInt(fd, o.level, o.name); err == nil {
 				found = append(found, o)
@@ -36,15 +38,30 @@ func readOptions(f *os.File) options {
 	return found
 }
 
+// netOptions returns the options that package net sets on each new TCP connection. It reads them
+// from the first one.
+func netOptions(c syscall.Conn) options {
+	learnNetOptions.Do(func() { learnedNetOptions = readOptions(c) })
+	return learnedNetOptions
+}
+
+var (
+	learnNetOptions   sync.Once
+	learnedNetOptions options
+)
+
 // restore sets the options that package net has changed.
 func (all options) restore(c net.Conn) error {
+	if len(all) == 0 {
+		return nil
+	}
+	changed := netOptions(c.(syscall.Conn))
 	return Control(c.(syscall.Conn), func(fd int) error {
 		for _, o := range all {
-			now, err := unix.GetsockoptInt(fd, o.level, o.name)
-			if err == nil && now != o.value {
-				err = unix.SetsockoptInt(fd, o.level, o.name, o.value)
+			if slices.Contains(changed, o) {
+				continue
 			}
-			if err != nil {
+			if err := unix.SetsockoptInt(fd, o.level, o.name, o.value); err != nil {
 				return os.NewSyscallError("setsockopt", err)
 			}
 		}

@@ -4,12 +4,12 @@ package fds
 
 import (
 	"net"
-	"os"
+	"syscall"
 )
 
 // options is empty: on this platform no connection comes from another process.
 type options struct{}
 
-func readOptions(*os.File) options { return options{} }
+func readOptions(syscall.Conn) options { return options{} }
 
 func (options) restore(net.Conn) error { return nil }

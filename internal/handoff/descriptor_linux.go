@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"syscall"
 
 	"golang.org/x/sys/unix"
 
@@ -42,18 +41,18 @@ func (l *Link) setRoom(n int) (room int, err error) {
 	return room, err
 }
 
-// A descriptor travels with the first byte of its message. The receiver reads each header
-// separately, so it cannot take the descriptor for that of another message, even if the system
-// drops one because the process has too many.
+// Descriptors travel with the first byte of their message. The receiver reads each header
+// separately, so it cannot take them for those of another message, even if the system drops some
+// because the process has too many. It drops the last ones, so the others keep their places.
 
-// rightsSpace is room for more descriptors than the one that a message may have: a descriptor that
-// does not fit would be lost.
-var rightsSpace = unix.CmsgSpace(4 * 4)
+// rightsSpace is room for more descriptors than a message may have: one that does not fit would be
+// lost.
+var rightsSpace = unix.CmsgSpace(4 * (MaxOffers + 3))
 
-// SendWith writes a message with the descriptor of c, which stays the caller's. Otherwise it is
-// like Send. If only a part of a message was sent, nothing more is sent: the other side reads the
-// end of the link in the middle of the message.
-func (l *Link) SendWith(ctx context.Context, m Message, c syscall.Conn) error {
+// SendWith writes a message with descriptors, which stay the caller's. Otherwise it is like Send.
+// If only a part of a message was sent, nothing more is sent: the other side reads the end of the
+// link in the middle of the message.
+func (l *Link) SendWith(ctx context.Context, m Message, descriptors ...int) error {
 	if ctx.Err() != nil {
 		return fmt.Errorf("send %s: %w", Name(m), context.Cause(ctx))
 	}
@@ -64,7 +63,7 @@ func (l *Link) SendWith(ctx context.Context, m Message, c syscall.Conn) error {
 	if l.broken {
 		return errBroken
 	}
-	n, err := l.writeWith(ctx, frame, c)
+	n, err := l.writeWith(ctx, frame, descriptors)
 	if err == nil {
 		err = l.write(ctx, frame[n:])
 		l.broken = err != nil
@@ -75,21 +74,18 @@ func (l *Link) SendWith(ctx context.Context, m Message, c syscall.Conn) error {
 	return nil
 }
 
-// writeWith writes a descriptor and as much of b as there is room for at once.
-func (l *Link) writeWith(ctx context.Context, b []byte, c syscall.Conn) (n int, err error) {
+// writeWith writes descriptors and as much of b as there is room for at once.
+func (l *Link) writeWith(ctx context.Context, b []byte, descriptors []int) (n int, err error) {
 	defer onDone(ctx, l.conn.SetWriteDeadline)()
-	err = fds.Control(c, func(fd int) error {
-		n, _, err = l.conn.WriteMsgUnix(b, unix.UnixRights(fd), nil)
-		return err
-	})
+	n, _, err = l.conn.WriteMsgUnix(b, unix.UnixRights(descriptors...), nil)
 	return n, causeOf(ctx, err)
 }
 
-// ReceiveWith reads a message and the descriptor that came with it, which the caller closes. The
-// file is nil if there was no descriptor or if it was lost. When ctx ends in the middle of a
+// ReceiveWith reads a message and the descriptors that came with it, which the caller closes. If
+// there are fewer than were sent, the last ones were lost. When ctx ends in the middle of a
 // message, the part that was read is lost. Otherwise ReceiveWith is like Receive. Use only one of
 // the two to read a Link.
-func (l *Link) ReceiveWith(ctx context.Context) (Message, *os.File, error) {
+func (l *Link) ReceiveWith(ctx context.Context) (Message, []*os.File, error) {
 	if ctx.Err() != nil {
 		return nil, nil, fmt.Errorf("receive: %w", context.Cause(ctx))
 	}
@@ -99,14 +95,14 @@ func (l *Link) ReceiveWith(ctx context.Context) (Message, *os.File, error) {
 	if err == nil {
 		m, err = decode(frame)
 	}
-	if err == nil && len(files) > 1 {
-		err = fmt.Errorf("%w: %d descriptors came with one message", ErrProtocol, len(files))
+	if err == nil && len(files) > descriptors(m) {
+		err = fmt.Errorf("%w: %d descriptors came with %s", ErrProtocol, len(files), Name(m))
 	}
 	if err != nil {
 		_ = CloseAll(files) // unused
 		return nil, nil, causeOf(ctx, err)
 	}
-	return m, append(files, nil)[0], nil
+	return m, files, nil
 }
 
 // CloseRead shuts this end down for reading: sending from the other side fails from now on.

@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/go-grace/grace/internal/fds"
 	"github.com/go-grace/grace/internal/test/helpertest"
 )
 
@@ -65,20 +66,27 @@ func (p parcel) holds(t testing.TB, want string) {
 	}
 }
 
-func wantOffer(t *testing.T, l *Link, want *Offer) *os.File {
+// wantOffer receives an offer, and returns the descriptor that came with it, or nil.
+func wantOffer(t *testing.T, l *Link, want *Offers) *os.File {
 	t.Helper()
-	got, f, err := l.ReceiveWith(within(t))
+	got, files, err := l.ReceiveWith(within(t))
 	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("got %.100v, %v; want %.100v", fmt.Sprint(got), err, fmt.Sprint(want))
 	}
-	return f
+	return append(files, nil)[0]
+}
+
+// sendWith sends a message with the passed end.
+func sendWith(ctx context.Context, l *Link, m Message, p parcel) error {
+	return fds.Control(p.w, func(fd int) error { return l.SendWith(ctx, m, fd) })
 }
 
 // offers returns messages of all sizes. Every third one is sent without a descriptor.
-func offers() (all []*Offer) {
+func offers() (all []*Offers) {
 	sizes := []int{0, 1, 3, 1 << 10, 5, MaxTransferState, 7, 0, 9, 20 << 10, 48 << 10, 0}
 	for i, size := range sizes {
-		all = append(all, &Offer{Seq: i + 1, Name: "chat", State: strings.Repeat("s", size)})
+		offer := Offer{Name: fmt.Sprint("chat ", i), State: strings.Repeat("s", size)}
+		all = append(all, &Offers{Offers: []Offer{offer}})
 	}
 	return all
 }
@@ -96,7 +104,7 @@ func TestDescriptorComesWithItsMessage(t *testing.T) {
 			if i%3 == 2 {
 				errs = append(errs, a.Send(within(t), o))
 			} else {
-				errs = append(errs, a.SendWith(within(t), o, parcels[i].w))
+				errs = append(errs, sendWith(within(t), a, o, parcels[i]))
 			}
 		}
 		sent <- errors.Join(errs...)
@@ -107,7 +115,7 @@ func TestDescriptorComesWithItsMessage(t *testing.T) {
 			helpertest.Eventually(t, "something can be read", func() bool { return unread(t, b) })
 		}
 		if f := wantOffer(t, b, o); i%3 == 2 && f != nil {
-			t.Errorf("message %d came with a descriptor", o.Seq)
+			t.Errorf("message %d came with a descriptor", i)
 		} else if i%3 != 2 {
 			parcels[i].isAt(t, f)
 		}
@@ -126,7 +134,7 @@ func TestDescriptorOfMessageInSmallPieces(t *testing.T) {
 			_, e := a.conn.Write([]byte{piece})
 			err = errors.Join(err, e)
 		}
-		done <- errors.Join(err, a.SendWith(within(t), offers()[3], next.w))
+		done <- errors.Join(err, sendWith(within(t), a, offers()[3], next))
 	}()
 	p.isAt(t, wantOffer(t, b, offers()[2]))
 	next.isAt(t, wantOffer(t, b, offers()[3]))
@@ -140,7 +148,7 @@ func TestLostDescriptor(t *testing.T) {
 	var parcels []parcel
 	for _, o := range offers()[:3] {
 		p := newParcel(t)
-		must(t, a.SendWith(within(t), o, p.w))
+		must(t, sendWith(within(t), a, o, p))
 		parcels = append(parcels, p)
 	}
 	parcels[0].isAt(t, wantOffer(t, b, offers()[0]))
@@ -169,8 +177,62 @@ func openNoMore(t *testing.T) (restore func()) {
 	return restore
 }
 
-// A message with several descriptors is an error, and none of them stays open.
-func TestSeveralDescriptorsWithOneMessage(t *testing.T) {
+// manyOffers returns a message of as many offers as one may have, and their descriptors.
+func manyOffers(t *testing.T) (m *Offers, parcels []parcel, numbers []int) {
+	t.Helper()
+	m = &Offers{}
+	for i := range MaxOffers {
+		m.Offers = append(m.Offers, Offer{Name: fmt.Sprint("chat ", i)})
+		p := newParcel(t)
+		parcels, numbers = append(parcels, p), append(numbers, int(p.w.Fd()))
+	}
+	return m, parcels, numbers
+}
+
+func TestDescriptorsComeInOrder(t *testing.T) {
+	a, b := pair(t)
+	want, parcels, numbers := manyOffers(t)
+	must(t, a.SendWith(within(t), want, numbers...))
+	got, files, err := b.ReceiveWith(within(t))
+	if err != nil || !reflect.DeepEqual(got, want) || len(files) != MaxOffers {
+		t.Fatalf("got %v with %d descriptors, %v", got, len(files), err)
+	}
+	for i, p := range parcels {
+		p.isAt(t, files[i])
+	}
+}
+
+// A process that can open only some of the descriptors of a message gets the first ones.
+func TestLostDescriptorsAreTheLast(t *testing.T) {
+	a, b := pair(t)
+	m, parcels, numbers := manyOffers(t)
+	must(t, a.SendWith(within(t), m, numbers...))
+	const room = 5
+	var held []*os.File
+	for range room {
+		held = append(held, helpertest.OpenFile(t, os.DevNull))
+	}
+	restore := openNoMore(t)
+	for _, f := range held {
+		must(t, f.Close())
+	}
+	_, files, err := b.ReceiveWith(within(t))
+	restore()
+	must(t, err)
+	if len(files) != room {
+		t.Fatalf("got %d descriptors, and there was room for %d", len(files), room)
+	}
+	for i, p := range parcels {
+		if i < room {
+			p.isAt(t, files[i])
+		} else {
+			p.isGone(t)
+		}
+	}
+}
+
+// A message with more descriptors than offers is an error, and none of them stays open.
+func TestTooManyDescriptorsWithOneMessage(t *testing.T) {
 	for _, n := range []int{2, 4, 5, 100} {
 		a, b := pair(t)
 		p := newParcel(t)
@@ -211,7 +273,7 @@ func TestReceiveWithTruncatedMessage(t *testing.T) {
 			_, _, err := a.conn.WriteMsgUnix(whole[:n], unix.UnixRights(int(p.w.Fd())), nil)
 			must(t, err)
 		}
-		must(t, b.Send(within(t), &Taken{Seq: 1})) // unread: the kernel then reports a reset
+		must(t, b.Send(within(t), &Answers{})) // unread: the kernel then reports a reset
 		must(t, a.Close())
 		m, f, err := b.ReceiveWith(within(t))
 		if !errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) != (n > 0) || f != nil {
@@ -249,7 +311,7 @@ func TestTransferEndsWithContext(t *testing.T) {
 	cause := errors.New("enough")
 	ended, cancel := context.WithCancelCause(context.Background())
 	cancel(cause)
-	if err := a.SendWith(ended, offers()[2], p.w); !errors.Is(err, cause) {
+	if err := sendWith(ended, a, offers()[2], p); !errors.Is(err, cause) {
 		t.Errorf("send: got %v, want the context's cause", err)
 	}
 	must(t, a.Send(within(t), offers()[0]))
@@ -271,9 +333,9 @@ func TestTransferEndsWithContext(t *testing.T) {
 }
 
 func receiveWith(ctx context.Context, l *Link) error {
-	_, f, err := l.ReceiveWith(ctx)
-	if f != nil {
-		err = errors.Join(errors.New("a descriptor came"), f.Close())
+	_, files, err := l.ReceiveWith(ctx)
+	if files != nil {
+		err = errors.Join(errors.New("a descriptor came"), CloseAll(files))
 	}
 	return err
 }
@@ -281,7 +343,7 @@ func receiveWith(ctx context.Context, l *Link) error {
 // Memory grows with the bytes read, not with the length in a header.
 func TestReceiveWithTrustsNoHeader(t *testing.T) {
 	for _, header := range []string{
-		"\x01\x00\x00\x01H", "\x01\x00\x00\x01C", "\x01\x00\x00\x01D", "\x00\x01\x10\x01O",
+		"\x01\x00\x00\x01H", "\x01\x00\x00\x01C", "\x01\x00\x00\x01D", "\x00\x01\x30\x01M",
 	} {
 		a, b := pair(t)
 		write(t, a, []byte(header+"\x01"))
@@ -312,7 +374,7 @@ func TestReceiveWithLongMessage(t *testing.T) {
 func TestReceiveWithTakesMemoryOnce(t *testing.T) {
 	a, b := pair(t)
 	allocations := func(size int) float64 {
-		m := &Offer{Seq: 1, Name: "chat", State: strings.Repeat("s", size)}
+		m := &Offers{Offers: []Offer{{State: strings.Repeat("s", size)}}}
 		return testing.AllocsPerRun(100, func() {
 			must(t, a.Send(t.Context(), m))
 			must(t, receiveWith(t.Context(), b))
@@ -327,7 +389,7 @@ func TestReceiveWithTakesMemoryOnce(t *testing.T) {
 func TestCloseRead(t *testing.T) {
 	a, b := pair(t)
 	p := newParcel(t)
-	must(t, a.SendWith(within(t), offers()[0], p.w))
+	must(t, sendWith(within(t), a, offers()[0], p))
 	must(t, a.Send(within(t), offers()[1]))
 	b.CloseRead()
 	if err := a.Send(within(t), offers()[2]); !errors.Is(err, unix.EPIPE) {
@@ -351,14 +413,14 @@ func TestNothingFollowsPartOfMessage(t *testing.T) {
 	cause := errors.New("enough")
 	ctx, cancel := context.WithCancelCause(context.Background())
 	result := make(chan error, 1)
-	go func() { result <- a.SendWith(ctx, offers()[5], p.w) }() // ends with ctx
+	go func() { result <- sendWith(ctx, a, offers()[5], p) }() // ends with ctx
 	helpertest.Eventually(t, "something can be read", func() bool { return unread(t, b) })
 	cancel(cause)
 	if err := <-result; !errors.Is(err, cause) {
 		t.Errorf("got %v, want the context's cause", err)
 	}
 	for what, err := range map[string]error{
-		"SendWith": a.SendWith(within(t), offers()[0], p.w),
+		"SendWith": sendWith(within(t), a, offers()[0], p),
 		"Queue":    a.Queue(&Revoked{}),
 	} {
 		if !errors.Is(err, errBroken) {

@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"os"
-	"syscall"
 )
 
 // TransferPair makes no link here: CloseRead would drop the messages that were sent before, so the
@@ -17,11 +16,11 @@ func TransferPair() (*Link, *os.File, error) { return nil, nil, nil }
 func (l *Link) CloseRead() {}
 
 // SendWith is never called on this platform.
-func (l *Link) SendWith(context.Context, Message, syscall.Conn) error {
+func (l *Link) SendWith(context.Context, Message, ...int) error {
 	return errors.ErrUnsupported
 }
 
 // ReceiveWith is never called on this platform.
-func (l *Link) ReceiveWith(context.Context) (Message, *os.File, error) {
+func (l *Link) ReceiveWith(context.Context) (Message, []*os.File, error) {
 	return nil, nil, errors.ErrUnsupported
 }

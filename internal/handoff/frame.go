@@ -10,25 +10,30 @@ const (
 	headerLen  = 5 // length and type
 	maxLong    = 16 << 20
 	maxMessage = 64 << 10
-	maxOpen    = MaxTransferState + 4<<10 // of an Offer
+	maxOpen    = MaxTransferState + 12<<10 // of Offers, with the names
 	maxReason  = 32 << 10
+	maxRefusal = 512 // of the reason in an Answer
 )
 
 func maxBody(k kind) int {
 	switch k {
 	case kindHello, kindCommit, kindDrained:
 		return maxLong
-	case kindOffer:
+	case kindOffers:
 		return maxOpen
 	}
 	return maxMessage
 }
 
 // Reason returns the text of err, shortened to fit into a message.
-func Reason(err error) string {
-	text := err.Error()
-	if len(text) > maxReason {
-		text = text[:maxReason] + "..."
+func Reason(err error) string { return shorten(err.Error(), maxReason) }
+
+// Refusal returns an answer with the text of err, shortened so that many fit into a message.
+func Refusal(err error) Answer { return Answer{Reason: shorten(err.Error(), maxRefusal)} }
+
+func shorten(text string, n int) string {
+	if len(text) > n {
+		return text[:n] + "..."
 	}
 	return text
 }

@@ -69,9 +69,8 @@ const (
 	kindLeave   kind = 'L'
 
 	// These belong to a link for transfers, see transfer.go.
-	kindOffer    kind = 'O'
-	kindTaken    kind = 'Y'
-	kindRefused  kind = 'N'
+	kindOffers   kind = 'M'
+	kindAnswers  kind = 'W'
 	kindRevoked  kind = 'V'
 	kindRedirect kind = 'I'
 )

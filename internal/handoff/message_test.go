@@ -43,8 +43,9 @@ func messages() []Message {
 		&Drained{Duration: 1500 * time.Millisecond, Error: "hook: failed",
 			Cut: []Cut{{"tcp :80", 3}, {"unix /run/s", 1}}}, &Drained{},
 		&Accept{Probation: time.Minute}, &Accept{}, &Leave{Reason: "too many"}, &Leave{},
-		&Offer{Seq: 7, Name: "chat", State: "\x00half a line"}, &Offer{}, &Taken{Seq: 7}, &Taken{},
-		&Refused{Seq: 7, Reason: "who?"}, &Refused{}, &Revoked{}, &Redirect{},
+		&Offers{[]Offer{{"chat", "\x00half a line"}, {}}}, &Offers{},
+		&Answers{[]Answer{{Taken: true}, {Reason: "who?"}, {}}}, &Answers{}, &Revoked{},
+		&Redirect{},
 	}
 }
 
@@ -176,6 +177,20 @@ func TestReasonFitsIntoMessage(t *testing.T) {
 	}
 	if got := Reason(errors.New("short")); got != "short" {
 		t.Errorf("a short reason became %q", got)
+	}
+}
+
+// The answers to as many offers as one message may have fit into one too, whatever their reasons.
+func TestAnswersFitIntoMessage(t *testing.T) {
+	m := &Answers{}
+	for range MaxOffers {
+		m.Answers = append(m.Answers, Refusal(errors.New(strings.Repeat("x", maxMessage))))
+	}
+	if _, err := encode(m); err != nil {
+		t.Error(err)
+	}
+	if a := Refusal(errors.New("full")); a != (Answer{Reason: "full"}) {
+		t.Errorf("a short reason became %+v", a)
 	}
 }
 

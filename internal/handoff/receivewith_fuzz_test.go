@@ -28,6 +28,11 @@ func FuzzReceiveWith(f *testing.F) {
 	}
 	f.Add(all, uint16(0), uint8(1), uint16(len(frameOf('X'))), uint8(0))
 	f.Add(all, uint16(1), uint8(5), uint16(2), uint8(2))
+	many, err := encode(&Offers{make([]Offer, MaxOffers)})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(many, uint16(0), uint8(MaxOffers), uint16(0), uint8(MaxOffers))
 	for _, tt := range badFrames {
 		f.Add(tt.frame, uint16(0), uint8(1), uint16(4), uint8(1))
 	}
@@ -43,14 +48,14 @@ func FuzzReceiveWith(f *testing.F) {
 		}()
 		messages, err := 0, error(nil)
 		for ; err == nil; messages++ {
-			m, file, e := ours.ReceiveWith(within(t))
-			if err = e; file == nil {
+			m, files, e := ours.ReceiveWith(within(t))
+			if err = e; files == nil {
 				continue
 			}
-			if m == nil {
-				t.Errorf("a descriptor came with the error %v", err)
+			if m == nil || len(files) > descriptors(m) {
+				t.Errorf("%d descriptors came with %v, %v", len(files), m, err)
 			}
-			_ = file.Close()
+			_ = CloseAll(files)
 		}
 		if !errors.Is(err, io.EOF) && !errors.Is(err, ErrProtocol) {
 			t.Errorf("%v matches neither io.EOF nor ErrProtocol", err)

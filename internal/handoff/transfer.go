@@ -4,55 +4,69 @@ package handoff
 // link:
 //
 //	old                                          new
-//	Offer, with a descriptor               -->
-//	                                       <--   Taken, or Refused
+//	Offers, with a descriptor for each     -->
+//	                                       <--   Answers
 //	Revoked                                -->   (nothing more is taken)
 //
-// Until it has read Taken, the old process keeps the connection and may continue with it. The
-// successor does not touch the connection before it has sent Taken.
+// Each message of offers has one message of answers, in the same order. Until it has read the
+// answer, the old process keeps a connection and may continue with it. The successor does not touch
+// a connection before it has sent that it takes it.
+//
+// If the successor cannot open as many descriptors, the system drops the last ones. An offer whose
+// descriptor is missing is refused.
 //
 // If the old process stops waiting, it shuts its end down for reading, reads the messages that were
-// sent before, and sends Revoked. The successor can no longer send Taken then, so both processes
-// agree about each connection. If the successor cannot send Taken and the link ends without
-// Revoked, the old process has died, and the successor alone has the connection. Therefore the link
-// always has room for Revoked, see [TransferPair]. A link that ends in the middle of a message
+// sent before, and sends Revoked. The successor can no longer send Answers then, so both processes
+// agree about each connection. If the successor cannot send Answers and the link ends without
+// Revoked, the old process has died, and the successor alone has the connections. Therefore the
+// link always has room for Revoked, see [TransferPair]. A link that ends in the middle of a message
 // means the same as Revoked.
 //
 // If the successor is itself replaced while an older generation still drains, it makes a new link.
 // It passes one end to its own successor and sends the other to the older generation with Redirect,
 // which offers its connections there from then on.
+//
+// A process that does not know the type of a message ends the link, and the connections stay with
+// the old process. So a message that changes its meaning needs another type, and the version of the
+// protocol can stay. The types O, Y and N were those of single offers and their answers.
 
 // MaxTransferState bounds the state that is transferred with a connection, in bytes.
 const MaxTransferState = 64 << 10
 
-// Offer offers a connection. Its descriptor comes with the message.
+// MaxOffers is how many connections one message offers.
+const MaxOffers = 32
+
+// Offers offers connections. A descriptor for each comes with the message, in the same order.
+type Offers struct {
+	Offers []Offer
+}
+
+// Offer is the offer of one connection.
 type Offer struct {
-	Seq   int    // of this link
 	Name  string // of the handler that takes it
 	State string // for that handler
 }
 
-// Taken says that the successor owns the connection from now on.
-type Taken struct {
-	Seq int
+// Answers answers each offer of a message, in the same order.
+type Answers struct {
+	Answers []Answer
 }
 
-// Refused says that the successor does not take the connection.
-type Refused struct {
-	Seq    int
-	Reason string
+// Answer is the answer to an offer.
+type Answer struct {
+	Taken  bool   // the successor owns the connection from now on
+	Reason string // why it does not
 }
 
-// Revoked says that the old process keeps every connection for which it has not read Taken.
+// Revoked says that the old process keeps every connection for which it has not read an answer.
 type Revoked struct{}
 
 // Redirect asks to offer connections over another link from now on. Its descriptor comes with the
 // message.
 type Redirect struct{}
 
-func (*Offer) kind() kind   { return kindOffer }
-func (*Taken) kind() kind   { return kindTaken }
-func (*Refused) kind() kind { return kindRefused }
+func (*Offers) kind() kind  { return kindOffers }
+func (*Answers) kind() kind { return kindAnswers }
 func (*Revoked) kind() kind { return kindRevoked }
 
 func (*Redirect) kind() kind { return kindRedirect }
@@ -62,54 +76,80 @@ func (*Revoked) set(byte, decoder)  {}
 func (*Redirect) encode(*encoder)   {}
 func (*Redirect) set(byte, decoder) {}
 
-func (m *Offer) encode(e *encoder) {
-	e.int(1, m.Seq)
-	e.string(2, m.Name)
-	e.string(3, m.State)
-}
-
-func (m *Offer) set(tag byte, value decoder) {
-	switch tag {
-	case 1:
-		m.Seq = value.int()
-	case 2:
-		m.Name = value.string()
-	case 3:
-		m.State = value.string()
+func (m *Offers) encode(e *encoder) {
+	for i := range m.Offers {
+		e.nested(1, m.Offers[i].encode)
 	}
 }
 
-func (m *Taken) encode(e *encoder) { e.int(1, m.Seq) }
-
-func (m *Taken) set(tag byte, value decoder) {
+func (m *Offers) set(tag byte, value decoder) {
 	if tag == 1 {
-		m.Seq = value.int()
+		var o Offer
+		value.fields(o.set)
+		m.Offers = append(m.Offers, o)
 	}
 }
 
-func (m *Refused) encode(e *encoder) {
-	e.int(1, m.Seq)
-	e.string(2, m.Reason)
+func (o *Offer) encode(e *encoder) {
+	e.string(1, o.Name)
+	e.string(2, o.State)
 }
 
-func (m *Refused) set(tag byte, value decoder) {
+func (o *Offer) set(tag byte, value decoder) {
 	switch tag {
 	case 1:
-		m.Seq = value.int()
+		o.Name = value.string()
 	case 2:
-		m.Reason = value.string()
+		o.State = value.string()
 	}
+}
+
+func (m *Answers) encode(e *encoder) {
+	for i := range m.Answers {
+		e.nested(1, m.Answers[i].encode)
+	}
+}
+
+func (m *Answers) set(tag byte, value decoder) {
+	if tag == 1 {
+		var a Answer
+		value.fields(a.set)
+		m.Answers = append(m.Answers, a)
+	}
+}
+
+func (a *Answer) encode(e *encoder) {
+	e.bool(1, a.Taken)
+	e.string(2, a.Reason)
+}
+
+func (a *Answer) set(tag byte, value decoder) {
+	switch tag {
+	case 1:
+		a.Taken = value.bool()
+	case 2:
+		a.Reason = value.string()
+	}
+}
+
+// descriptors returns how many descriptors may come with a message.
+func descriptors(m Message) int {
+	switch m := m.(type) {
+	case *Offers:
+		return len(m.Offers)
+	case *Redirect:
+		return 1
+	}
+	return 0
 }
 
 // newTransferMessage returns an empty message of the kind, or nil if the kind is unknown.
 func newTransferMessage(k kind) Message {
 	switch k {
-	case kindOffer:
-		return &Offer{}
-	case kindTaken:
-		return &Taken{}
-	case kindRefused:
-		return &Refused{}
+	case kindOffers:
+		return &Offers{}
+	case kindAnswers:
+		return &Answers{}
 	case kindRevoked:
 		return &Revoked{}
 	case kindRedirect:

@@ -140,19 +140,45 @@ func (h *handover) keeps(client, server net.Conn) {
 
 // offer offers a connection over the first link.
 func (h *handover) offer(c net.Conn, name, state string) error {
-	msg := &handoff.Offer{Name: name, State: state}
-	return h.old.offer(context.Background(), msg, c.(*net.TCPConn))
+	offer := handoff.Offer{Name: name, State: state}
+	return h.old.offer(context.Background(), offer, c.(*net.TCPConn))
 }
 
-// begin sends an offer for "lines" over the first link, and does not wait for the answer.
+// begin offers a connection to "lines" over the first link, and returns when the offer is sent.
 func (h *handover) begin(c net.Conn) (answer <-chan error) {
 	h.t.Helper()
-	msg := &handoff.Offer{Name: "lines"}
-	answer, err := h.old.send(context.Background(), msg, c.(*net.TCPConn), 1)
-	if err != nil {
-		h.t.Fatal(err)
-	}
+	before := h.unanswered()
+	answer = h.start(c, "lines", "")
+	h.awaitOffers(before+1, 0)
 	return answer
+}
+
+// unanswered returns how many offers are sent over the first link and not answered.
+func (h *handover) unanswered() (n int) {
+	h.old.mu.Lock()
+	defer h.old.mu.Unlock()
+	for _, m := range h.old.sent {
+		n += len(m.offers)
+	}
+	return n
+}
+
+// start begins to offer a connection over the first link.
+func (h *handover) start(c net.Conn, name, state string) (answer <-chan error) {
+	returned := make(chan error, 1)
+	go func() { returned <- h.offer(c, name, state) }() // ends with the answer
+	return returned
+}
+
+// awaitOffers waits until so many offers are sent and not answered, and so many are not sent.
+func (h *handover) awaitOffers(sent, queued int) {
+	h.t.Helper()
+	awaitThat(h.t, "the offers are made", func() bool {
+		h.old.mu.Lock()
+		waiting, busy := len(h.old.queue), h.old.busy
+		h.old.mu.Unlock()
+		return !busy && waiting == queued && h.unanswered() == sent
+	})
 }
 
 // startSend sends a connection to "lines", wherever the sender leads.

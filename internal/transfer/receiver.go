@@ -26,7 +26,7 @@ type Receiver struct {
 
 	ended   atomic.Bool // nothing more is offered
 	sending sync.Mutex  // held by whoever sends over the link
-	unsure  []*call     // those for which Taken could not be sent; Run alone uses it
+	unsure  []*call     // those for which the answer could not be sent; Run alone uses it
 }
 
 // NewReceiver makes a Receiver for an older generation. It takes the link. The caller closes gone
@@ -59,43 +59,52 @@ var errRevoked = errors.New("the old process keeps the connections that were not
 // nothing was revoked.
 func (r *Receiver) takeOffers(ctx context.Context) error {
 	for {
-		msg, file, err := r.link.ReceiveWith(ctx)
+		msg, files, err := r.link.ReceiveWith(ctx)
 		if err != nil {
 			return err
 		}
-		if offer, ok := msg.(*handoff.Offer); ok {
-			r.consider(ctx, offer, file)
-			continue
-		}
-		_ = file.Close() // nil, unless the other side errs
-		if _, ok := msg.(*handoff.Revoked); ok {
+		switch msg := msg.(type) {
+		case *handoff.Offers:
+			r.consider(ctx, msg.Offers, files)
+		case *handoff.Revoked:
 			return errRevoked
+		default:
+			_ = handoff.CloseAll(files)
+			return fmt.Errorf("%w: the old process sent %s instead of Offers",
+				handoff.ErrProtocol, handoff.Name(msg))
 		}
-		return fmt.Errorf("%w: the old process sent %s instead of Offer",
-			handoff.ErrProtocol, handoff.Name(msg))
 	}
 }
 
-// consider answers an offer. It must not touch the connection before the old process can know that
-// it is taken.
-func (r *Receiver) consider(ctx context.Context, offer *handoff.Offer, file *os.File) {
-	c, err := r.open(offer, file)
-	if err != nil {
-		_ = r.send(ctx, &handoff.Refused{Seq: offer.Seq, Reason: handoff.Reason(err)})
+// consider answers offers. It must not touch a connection before the old process can know that it
+// is taken.
+func (r *Receiver) consider(ctx context.Context, offers []handoff.Offer, files []*os.File) {
+	answers := make([]handoff.Answer, len(offers))
+	var taken []*call
+	files = append(files, make([]*os.File, len(offers)-len(files))...) // those that were lost
+	for i, offer := range offers {
+		c, err := r.open(offer, files[i])
+		if err != nil {
+			answers[i] = handoff.Refusal(err)
+			continue
+		}
+		answers[i].Taken = true
+		taken = append(taken, c)
+	}
+	if err := r.send(ctx, &handoff.Answers{Answers: answers}); err != nil {
+		r.unsure = append(r.unsure, taken...)
 		return
 	}
-	if err := r.send(ctx, &handoff.Taken{Seq: offer.Seq}); err != nil {
-		r.unsure = append(r.unsure, c)
-		return
+	for _, c := range taken {
+		go c.run() // ends with the handler
 	}
-	go c.run() // ends with the handler
 }
 
 var errLost = errors.New("the descriptor was lost: the new process may have too many open")
 
 // open begins a call for the connection in the file. It takes the file, which is nil if it was lost
 // on its way.
-func (r *Receiver) open(offer *handoff.Offer, file *os.File) (*call, error) {
+func (r *Receiver) open(offer handoff.Offer, file *os.File) (*call, error) {
 	if file == nil {
 		return nil, errLost
 	}
@@ -123,7 +132,9 @@ func (r *Receiver) send(ctx context.Context, answer handoff.Message) error {
 func (r *Receiver) redirect(ctx context.Context, to *handoff.Link) {
 	r.sending.Lock()
 	defer r.sending.Unlock()
-	_ = r.link.SendWith(ctx, &handoff.Redirect{}, to)
+	_ = fds.Control(to, func(fd int) error {
+		return r.link.SendWith(ctx, &handoff.Redirect{}, fd)
+	})
 }
 
 // settle decides to whom the unsure connections belong, after the offers ended with an error. An

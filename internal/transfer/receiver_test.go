@@ -35,8 +35,9 @@ func TestOfferByAProcessThatDies(t *testing.T) {
 // The end of a link that says nothing for sure is not taken for the death of the old process.
 func TestOfferFromALinkThatEndsOtherwise(t *testing.T) {
 	for name, last := range map[string]string{
-		"in the middle of a message": "\x00\x00\x00\x05O",
+		"in the middle of a message": "\x00\x00\x00\x05M",
 		"with another message":       "\x00\x00\x00\x01R",
+		"with a single offer of old": "\x00\x00\x00\x01O",
 		"with what is not a message": "HTTP/1.1 400 Bad Request",
 	} {
 		t.Run(name, func(t *testing.T) {

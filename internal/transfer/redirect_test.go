@@ -9,6 +9,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/go-grace/grace/internal/fds"
 	"github.com/go-grace/grace/internal/handoff"
 )
 
@@ -17,11 +18,7 @@ func TestRefusedByAProcessThatHasBeenReplaced(t *testing.T) {
 	h := newHandover(t)
 	client, server := connect(t)
 	result := h.startSend(server, "")
-	awaitThat(t, "the offer is sent", func() bool {
-		h.old.mu.Lock()
-		defer h.old.mu.Unlock()
-		return len(h.old.waiting) == 1
-	})
+	h.awaitOffers(1, 0)
 	next := h.redirect()
 	if _, err := next.handlers.Add("lines", echo); err != nil {
 		t.Fatal(err)
@@ -46,9 +43,9 @@ func TestOfferToAProcessThatHasBeenReplacedAndEnds(t *testing.T) {
 	h := newHandover(t)
 	client, server := connect(t)
 	result := h.startSend(server, "half ")
-	_, file, err := h.receiver.link.ReceiveWith(t.Context())
+	_, files, err := h.receiver.link.ReceiveWith(t.Context())
 	if err == nil {
-		err = file.Close()
+		err = handoff.CloseAll(files)
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -97,7 +94,9 @@ func TestRedirectThatLeadsNowhere(t *testing.T) {
 			if to == nil {
 				err = h.receiver.send(t.Context(), &handoff.Redirect{})
 			} else {
-				err = h.receiver.link.SendWith(t.Context(), &handoff.Redirect{}, to)
+				err = fds.Control(to, func(fd int) error {
+					return h.receiver.link.SendWith(t.Context(), &handoff.Redirect{}, fd)
+				})
 			}
 			if err != nil {
 				t.Fatal(err)

@@ -44,7 +44,7 @@ func (s *Sender) Send(ctx context.Context, name string, c syscall.Conn, data []b
 	if s == nil {
 		return ErrNoSuccessor
 	}
-	return s.offer(ctx, &handoff.Offer{Name: name, State: string(data)}, c)
+	return s.offer(ctx, handoff.Offer{Name: name, State: string(data)}, c)
 }
 
 // check reports what is wrong with an offer, before anything is sent.
@@ -63,10 +63,10 @@ func check(name string, c syscall.Conn, data []byte) error {
 
 // offer offers a connection until a process takes it or nobody is left to ask. A process that
 // refuses it, or is gone, may have been replaced: then its redirect came first.
-func (s *Sender) offer(ctx context.Context, msg *handoff.Offer, c syscall.Conn) error {
+func (s *Sender) offer(ctx context.Context, offer handoff.Offer, c syscall.Conn) error {
 	for {
 		current := s.current()
-		err := current.offer(ctx, msg, c)
+		err := current.offer(ctx, offer, c)
 		if errors.Is(err, ErrNoSuccessor) {
 			current.awaitLastWord(ctx)
 		}

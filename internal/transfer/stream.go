@@ -5,167 +5,185 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
 
+	"github.com/go-grace/grace/internal/fds"
 	"github.com/go-grace/grace/internal/handoff"
 )
 
 // The bounds of a stream. An offer with a large state takes several slots, so that the unanswered
 // offers always fit into the link.
 const (
-	maxUnanswered = 32
+	maxUnanswered = handoff.MaxOffers
 	bytesPerSlot  = MaxState / maxUnanswered
 	answerTimeout = 3 * time.Second // a successor that is slower counts as hung
 )
 
-// stream is the offers over one link, and their answers.
+// stream is the offers over one link, and their answers. An offer is sent at once if there are
+// slots. Otherwise it waits, and goes into one message with others.
 type stream struct {
 	link    *handoff.Link
-	turn    chan struct{}   // holds a value while somebody sends
-	slots   chan struct{}   // holds a value for each slot of an unanswered offer
+	turn    sync.Mutex      // held by whoever sends
 	sending context.Context //nolint:containedctx // of all offers: ends when nothing more is sent
 	stop    context.CancelFunc
 	revoked sync.Once
 	done    chan struct{} // closed when run returns
 
 	mu       sync.Mutex
-	seq      int                // of the last offer
-	waiting  map[int]chan error // for the answer, by the offer's number
-	finished bool               // no more answers come
+	queue    []*pending // not sent yet
+	sent     []*message // and not answered, the oldest first
+	busy     bool       // the last of them is being sent
+	free     int        // slots
+	finished bool       // no more answers come
 	taken    int
 }
 
+// pending is an offer that waits for its answer.
+type pending struct {
+	handoff.Offer
+	fd     int
+	answer chan error // has room for it
+}
+
+// message is offers that are sent together.
+type message struct {
+	offers []*pending
+	timer  *time.Timer // revokes them
+}
+
 func newStream(l *handoff.Link) *stream {
-	s := &stream{
-		link:    l,
-		turn:    make(chan struct{}, 1),
-		slots:   make(chan struct{}, maxUnanswered),
-		done:    make(chan struct{}),
-		waiting: make(map[int]chan error),
-	}
+	s := &stream{link: l, done: make(chan struct{}), free: maxUnanswered}
 	s.sending, s.stop = context.WithCancel(context.Background())
 	return s
 }
 
-// offer returns nil when the other process has taken the connection.
-func (s *stream) offer(ctx context.Context, msg *handoff.Offer, c syscall.Conn) error {
-	slots := slotsFor(msg)
-	answer, err := s.send(ctx, msg, c, slots)
-	if errors.Is(err, ErrNoSuccessor) {
-		s.revoke()
-	}
-	if err != nil {
-		return err
-	}
-	defer s.release(slots)
-	timer := time.NewTimer(answerTimeout)
-	defer timer.Stop()
-	select {
-	case err := <-answer:
-		return err
-	case <-timer.C:
-		s.revoke()
-		return <-answer
-	}
-}
-
-// slotsFor returns the number of slots that an offer takes.
-func slotsFor(msg *handoff.Offer) int {
-	return min(1+len(msg.State)/bytesPerSlot, maxUnanswered)
-}
-
-// send sends an offer as soon as it has its slots. The caller releases them after the answer; after
-// an error they are free.
-func (s *stream) send(
-	ctx context.Context, msg *handoff.Offer, c syscall.Conn, slots int,
-) (answer <-chan error, err error) {
-	if err := s.enter(ctx, s.turn); err != nil {
-		return nil, err
-	}
-	defer func() { <-s.turn }()
-	if err := s.reserve(ctx, slots); err != nil {
-		return nil, err
-	}
-	answer, err = s.expect(msg)
-	if err == nil {
-		err = s.sendNow(msg, c)
-	}
-	if err != nil {
-		s.forget(msg.Seq)
-		s.release(slots)
-		return nil, err
-	}
-	return answer, nil
-}
-
-// reserve waits for slots.
-func (s *stream) reserve(ctx context.Context, slots int) error {
-	for got := range slots {
-		if err := s.enter(ctx, s.slots); err != nil {
-			s.release(got)
-			return err
+// offer returns nil when the other process has taken the connection. Until then the descriptor
+// stays open, even if the connection is closed.
+func (s *stream) offer(ctx context.Context, offer handoff.Offer, c syscall.Conn) error {
+	return fds.Control(c, func(fd int) error {
+		p := &pending{Offer: offer, fd: fd, answer: make(chan error, 1)}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
 		}
-	}
-	return nil
+		if !s.enqueue(p) {
+			return ErrNoSuccessor
+		}
+		s.sendQueue()
+		select {
+		case err := <-p.answer:
+			return err
+		case <-ctx.Done():
+		}
+		if s.withdraw(p) {
+			return context.Cause(ctx)
+		}
+		return <-p.answer
+	})
 }
 
-func (s *stream) release(slots int) {
-	for range slots {
-		<-s.slots
+func (s *stream) enqueue(p *pending) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.finished || s.sending.Err() != nil {
+		return false
+	}
+	s.queue = append(s.queue, p)
+	return true
+}
+
+// withdraw takes an offer back if it is not sent yet.
+func (s *stream) withdraw(p *pending) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	i := slices.Index(s.queue, p)
+	if i < 0 {
+		return false
+	}
+	s.queue = slices.Delete(s.queue, i, i+1)
+	return true
+}
+
+// sendQueue sends the offers that can be sent now, unless another goroutine is doing so.
+func (s *stream) sendQueue() {
+	for m := s.next(); m != nil; m = s.next() {
+		err := s.send(m)
+		if errors.Is(err, ErrNoSuccessor) {
+			s.revoke()
+		}
+		s.noteSent(m, err)
 	}
 }
 
-// enter waits until the queue has room for a value. It fails if nothing more is sent, or ctx ends.
-func (s *stream) enter(ctx context.Context, queue chan<- struct{}) error {
-	switch {
-	case s.sending.Err() != nil:
-		return ErrNoSuccessor
-	case ctx.Err() != nil:
-		return context.Cause(ctx)
-	}
-	select {
-	case queue <- struct{}{}:
+// next returns the next message, or nil if none can be sent now. Messages are large when there is
+// much to send: one that is not the rest of the queue takes at least half of the slots.
+func (s *stream) next() *message {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n, slots := s.fitting()
+	small := n < len(s.queue) && slots < maxUnanswered/2
+	if n == 0 || small && len(s.sent) > 0 || s.busy || s.sending.Err() != nil {
 		return nil
-	case <-s.sending.Done():
-		return ErrNoSuccessor
-	case <-ctx.Done():
-		return context.Cause(ctx)
 	}
+	m := &message{s.queue[:n:n], time.AfterFunc(answerTimeout, s.revoke)}
+	s.queue, s.sent = s.queue[n:], append(s.sent, m)
+	s.free -= slots
+	s.busy = true
+	return m
 }
 
-// expect numbers an offer, and returns the channel for its answer.
-func (s *stream) expect(msg *handoff.Offer) (<-chan error, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.finished {
-		return nil, ErrNoSuccessor
+// fitting returns how many offers of the queue fit into the free slots, and how many of these they
+// take; mu is held.
+func (s *stream) fitting() (n, slots int) {
+	for _, p := range s.queue {
+		more := p.slots()
+		if slots+more > s.free {
+			break
+		}
+		n, slots = n+1, slots+more
 	}
-	s.seq++
-	msg.Seq = s.seq
-	answer := make(chan error, 1)
-	s.waiting[msg.Seq] = answer
-	return answer, nil
+	return n, slots
 }
 
-func (s *stream) forget(seq int) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.waiting, seq)
-}
+func (p *pending) slots() int { return min(1+len(p.State)/bytesPerSlot, maxUnanswered) }
 
-var errNotRead = fmt.Errorf("%w: it read no offer for %v", ErrNoSuccessor, answerTimeout)
-
-// sendNow sends an offer. After an error the other side may have got a part of it.
-func (s *stream) sendNow(msg *handoff.Offer, c syscall.Conn) error {
-	ctx, cancel := context.WithTimeoutCause(s.sending, answerTimeout, errNotRead)
-	defer cancel()
-	err := s.link.SendWith(ctx, msg, c)
+// send sends a message. After an error the other side may have got a part of it.
+func (s *stream) send(m *message) error {
+	msg := &handoff.Offers{}
+	var descriptors []int
+	for _, p := range m.offers {
+		msg.Offers = append(msg.Offers, p.Offer)
+		descriptors = append(descriptors, p.fd)
+	}
+	s.turn.Lock()
+	defer s.turn.Unlock()
+	err := s.link.SendWith(s.sending, msg, descriptors...)
 	if err != nil && (s.sending.Err() != nil || isHangup(err)) {
 		return ErrNoSuccessor
 	}
 	return err
+}
+
+// noteSent notes that a message was sent, or could not be.
+func (s *stream) noteSent(m *message, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.busy = false
+	if i := slices.Index(s.sent, m); err != nil && i >= 0 {
+		s.sent = slices.Delete(s.sent, i, i+1)
+		s.settle(m, func(int) error { return err })
+	}
+}
+
+// settle passes the answers to a message on to the callers of offer; mu is held.
+func (s *stream) settle(m *message, answer func(i int) error) {
+	m.timer.Stop()
+	for i, p := range m.offers {
+		s.free += p.slots()
+		p.answer <- answer(i)
+	}
 }
 
 // isHangup reports whether the other side has closed its end.
@@ -187,37 +205,41 @@ func (s *stream) run(ctx context.Context, redirect func(end *os.File)) {
 // readAnswers reads until an error, which revoke provokes.
 func (s *stream) readAnswers(redirect func(end *os.File)) {
 	for {
-		msg, file, err := s.link.ReceiveWith(context.Background())
+		msg, files, err := s.link.ReceiveWith(context.Background())
 		if err != nil {
 			return
 		}
-		if _, ok := msg.(*handoff.Redirect); ok {
-			redirect(file)
-			continue
-		}
-		_ = file.Close() // nil, unless the other side errs
 		switch msg := msg.(type) {
-		case *handoff.Taken:
-			s.answer(msg.Seq, nil)
-		case *handoff.Refused:
-			s.answer(msg.Seq, fmt.Errorf("%w: %s", ErrRefused, msg.Reason))
+		case *handoff.Answers:
+			if !s.noteAnswers(msg.Answers) {
+				return
+			}
+			s.sendQueue()
+		case *handoff.Redirect:
+			redirect(append(files, nil)[0])
+		default:
+			_ = handoff.CloseAll(files) // none, unless the other side errs
 		}
 	}
 }
 
-// answer passes an answer on to the caller of offer.
-func (s *stream) answer(seq int, err error) {
+// noteAnswers notes the answers to the oldest message. It reports false if they cannot be those.
+func (s *stream) noteAnswers(answers []handoff.Answer) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	answer, ok := s.waiting[seq]
-	if !ok {
-		return
+	if len(s.sent) == 0 || len(answers) != len(s.sent[0].offers) {
+		return false
 	}
-	delete(s.waiting, seq)
-	answer <- err
-	if err == nil {
+	m := s.sent[0]
+	s.sent = s.sent[1:]
+	s.settle(m, func(i int) error {
+		if !answers[i].Taken {
+			return fmt.Errorf("%w: %s", ErrRefused, answers[i].Reason)
+		}
 		s.taken++
-	}
+		return nil
+	})
+	return true
 }
 
 // giveUp answers the offers to which no answer came.
@@ -225,10 +247,14 @@ func (s *stream) giveUp() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.finished = true
-	for _, answer := range s.waiting {
-		answer <- fmt.Errorf("%w: it did not answer", ErrNoSuccessor)
+	err := fmt.Errorf("%w: it did not answer", ErrNoSuccessor)
+	for _, m := range s.sent {
+		s.settle(m, func(int) error { return err })
 	}
-	clear(s.waiting)
+	for _, p := range s.queue {
+		p.answer <- err
+	}
+	s.sent, s.queue = nil, nil
 }
 
 // awaitLastWord waits until everything is read that the other side sent before its end. The end
@@ -246,8 +272,8 @@ func (s *stream) awaitLastWord(ctx context.Context) {
 func (s *stream) revoke() {
 	s.stop()
 	s.revoked.Do(func() {
-		s.turn <- struct{}{} // nobody else sends
-		defer func() { <-s.turn }()
+		s.turn.Lock() // nobody else sends
+		defer s.turn.Unlock()
 		_ = s.link.Queue(&handoff.Revoked{}) // the link has room for it
 		s.link.CloseRead()
 	})

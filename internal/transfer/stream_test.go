@@ -5,8 +5,11 @@ package transfer
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
+	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -14,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/go-grace/grace/internal/handoff"
+	"github.com/go-grace/grace/internal/test/helpertest"
 )
 
 func TestOffer(t *testing.T) {
@@ -47,13 +51,13 @@ func TestOfferRefused(t *testing.T) {
 	h.transfersAnother()
 }
 
-// An offer that cannot be sent takes no slots.
+// An offer that cannot be sent is in nobody's way.
 func TestOfferOfAClosedConnection(t *testing.T) {
 	h := newHandover(t)
 	h.receive()
 	_, server := connect(t)
 	server.Close()
-	for range 2 * maxUnanswered {
+	for range 20 {
 		if err := h.offer(server, "lines", ""); !errors.Is(err, net.ErrClosed) {
 			t.Errorf("got %v", err)
 		}
@@ -82,6 +86,7 @@ func TestOfferToASilentSuccessor(t *testing.T) {
 	}
 	h.receive() // it wakes up
 	h.keeps(client, server)
+	_, server = connect(t)
 	if err := h.offer(server, "lines", ""); !errors.Is(err, ErrNoSuccessor) {
 		t.Errorf("the next one: %v", err)
 	}
@@ -116,7 +121,7 @@ func TestOfferWaitsForASlot(t *testing.T) {
 	defer end()
 	wantEnough := func() {
 		t.Helper()
-		err := h.old.offer(ended, &handoff.Offer{Name: "lines"}, server.(*net.TCPConn))
+		err := h.old.offer(ended, handoff.Offer{Name: "lines"}, server.(*net.TCPConn))
 		if !errors.Is(err, enough) {
 			t.Errorf("got %v, want the context's cause", err)
 		}
@@ -128,7 +133,6 @@ func TestOfferWaitsForASlot(t *testing.T) {
 		if err := <-answer; !errors.Is(err, ErrRefused) {
 			t.Errorf("got %v", err)
 		}
-		h.old.release(1)
 	}
 	for range 20 {
 		wantEnough() // even though slots are free
@@ -138,27 +142,192 @@ func TestOfferWaitsForASlot(t *testing.T) {
 	h.finish()
 }
 
-// An unread link has room for all offers that can be unanswered, and for Revoked after them.
+// queue offers connections to the named handlers in one message: all slots are taken at first.
+func (h *handover) queue(names []string) (clients, servers []net.Conn, results []<-chan error) {
+	h.t.Helper()
+	_, server := connect(h.t)
+	h.start(server, "lines", strings.Repeat("s", MaxState))
+	h.awaitOffers(1, 0)
+	for i, name := range names {
+		client, server := connect(h.t)
+		clients, servers = append(clients, client), append(servers, server)
+		results = append(results, h.start(server, name, ""))
+		h.awaitOffers(1, i+1)
+	}
+	return clients, servers, results
+}
+
+// Offers that wait go together into the next message, and each has its own answer.
+func TestOffersOfOneMessage(t *testing.T) {
+	h := newHandover(t)
+	clients, servers, results := h.queue([]string{"lines", "chat", "lines", "chat", "lines"})
+	h.receive()
+	for i, result := range results {
+		err := <-result
+		if refused := i%2 == 1; refused != errors.Is(err, ErrRefused) || !refused && err != nil {
+			t.Errorf("offer %d: %v", i, err)
+		}
+		if err == nil {
+			servers[i].Close()
+		} else {
+			go echo(servers[i], nil) // ends with the connection
+		}
+		text := fmt.Sprintf("hello %d\n", i)
+		says(t, clients[i], text, text)
+	}
+	if n := h.old.count(); n != 4 {
+		t.Errorf("%d connections were taken", n)
+	}
+}
+
+// If the new process can open only some of the descriptors of a message, each connection has one
+// owner.
+func TestOffersToAProcessWithFewDescriptors(t *testing.T) {
+	const offers, room = 20, 7
+	h := newHandover(t)
+	clients, servers, results := h.queue(slices.Repeat([]string{"lines"}, offers))
+	restore := leaveRoom(t, room)
+	h.receive()
+	taken := 0
+	for i, result := range results {
+		err := <-result
+		switch {
+		case err == nil:
+			taken++
+			servers[i].Close()
+		case errors.Is(err, ErrRefused):
+			go echo(servers[i], nil) // ends with the connection
+		default:
+			t.Errorf("offer %d: %v", i, err)
+		}
+		says(t, clients[i], "hello\n", "hello\n")
+	}
+	restore()
+	if taken == 0 || taken > room {
+		t.Errorf("%d connections were taken, with room for %d descriptors", taken, room)
+	}
+	h.transfersAnother()
+}
+
+// leaveRoom lowers the limit on descriptors, so that only a few more can be opened.
+func leaveRoom(t *testing.T, room int) (restore func()) {
+	t.Helper()
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	set := func(l unix.Rlimit) {
+		if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &l); err != nil {
+			t.Fatal(err)
+		}
+	}
+	lowered := limit
+	for lowered.Cur = 0; room >= 0; lowered.Cur++ {
+		if !helpertest.IsOpen(int(lowered.Cur)) {
+			room--
+		}
+	}
+	lowered.Cur--
+	set(lowered)
+	restore = sync.OnceFunc(func() { set(limit) })
+	t.Cleanup(restore)
+	return restore
+}
+
+// A message leaves if it is the rest of the queue, or large, or if no other one is unanswered.
+func TestNextMessage(t *testing.T) {
+	for name, c := range map[string]struct {
+		free   int
+		queue  []int // sizes of states
+		offers int   // in the message
+	}{
+		"nothing to send":                     {maxUnanswered, nil, 0},
+		"one offer":                           {1, []int{0}, 1},
+		"no slot":                             {0, []int{0}, 0},
+		"the whole queue":                     {3, []int{0, 0, 0}, 3},
+		"a small part of the queue":           {3, []int{0, 0, 0, 0}, 0},
+		"a large part of the queue":           {16, make([]int, 40), 16},
+		"a small part before a large state":   {20, []int{0, 0, MaxState}, 0},
+		"that, when nothing is unanswered":    {maxUnanswered, []int{0, 0, MaxState}, 2},
+		"a large state that does not fit yet": {maxUnanswered - 1, []int{MaxState}, 0},
+		"a large state":                       {maxUnanswered, []int{MaxState, 0}, 1},
+		"as much as fits":                     {maxUnanswered, make([]int, 100), maxUnanswered},
+	} {
+		s := newStream(nil)
+		s.free = c.free
+		if c.free < maxUnanswered {
+			s.sent = []*message{{}}
+		}
+		for _, size := range c.queue {
+			s.enqueue(&pending{Offer: handoff.Offer{State: strings.Repeat("s", size)}})
+		}
+		got := 0
+		if m := s.next(); m != nil {
+			m.timer.Stop()
+			got = len(m.offers)
+		}
+		if got != c.offers || len(s.queue) != len(c.queue)-got {
+			t.Errorf("%s: the message has %d offers, and %d wait", name, got, len(s.queue))
+		}
+	}
+}
+
+// An unread link has room for all offers that can be unanswered, and for Revoked after them,
+// however they are distributed over messages.
 func TestOffersLeaveRoomForRevoked(t *testing.T) {
-	_, server := connect(t)
+	client, _ := connect(t)
 	sizes := []int{
 		0, 200, 700, 1700, bytesPerSlot - 1, bytesPerSlot, 3000, 6000, 14000, 30000, MaxState,
 	}
 	for _, size := range sizes {
-		h := newHandover(t)
-		name, state := strings.Repeat("n", 255), strings.Repeat("s", size)
-		slots := slotsFor(&handoff.Offer{State: state})
-		for range maxUnanswered / slots {
-			msg := &handoff.Offer{Name: name, State: state}
-			if _, err := h.old.send(t.Context(), msg, server.(*net.TCPConn), slots); err != nil {
-				t.Fatalf("states of %d bytes: %v", size, err)
+		for _, together := range []bool{false, true} {
+			h := newHandover(t)
+			control(t, client.(*net.TCPConn), func(fd int) error {
+				h.fill(fd, strings.Repeat("s", size), together)
+				return nil
+			})
+			h.old.revoke()
+			if err := h.receiver.takeOffers(t.Context()); !errors.Is(err, errRevoked) {
+				t.Errorf("states of %d bytes: %v", size, err)
 			}
+			h.receiver.Close()
 		}
-		h.old.revoke()
-		if err := h.receiver.takeOffers(t.Context()); !errors.Is(err, errRevoked) {
-			t.Errorf("states of %d bytes: %v", size, err)
+	}
+}
+
+// fill offers a descriptor as often as possible, in one message or in one each.
+func (h *handover) fill(fd int, state string, together bool) {
+	h.t.Helper()
+	offer := handoff.Offer{Name: strings.Repeat("n", 255), State: state}
+	want := 0
+	for free := maxUnanswered; free >= (&pending{Offer: offer}).slots(); want++ {
+		free -= (&pending{Offer: offer}).slots()
+		h.old.enqueue(&pending{Offer: offer, fd: fd, answer: make(chan error, 1)})
+		if !together {
+			h.old.sendQueue()
 		}
-		h.receiver.Close()
+	}
+	h.old.sendQueue()
+	if n := h.unanswered(); n != want {
+		h.t.Errorf("states of %d bytes: %d offers of %d were sent", len(state), n, want)
+	}
+}
+
+// A successor that answers more or fewer offers than there were is not believed.
+func TestWrongNumberOfAnswers(t *testing.T) {
+	for _, n := range []int{0, 2} {
+		h := newHandover(t)
+		client, server := connect(t)
+		answer := h.begin(server)
+		answers := slices.Repeat([]handoff.Answer{{Taken: true}}, n)
+		if err := h.receiver.send(t.Context(), &handoff.Answers{Answers: answers}); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-answer; !errors.Is(err, ErrNoSuccessor) {
+			t.Errorf("after %d answers: %v", n, err)
+		}
+		h.receive()
+		h.keeps(client, server)
 	}
 }
 

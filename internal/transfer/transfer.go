@@ -6,13 +6,13 @@
 // over a link of their own; internal/handoff/transfer.go describes the messages.
 //
 //   - An offer carries a descriptor of the connection, so both processes hold the socket for a
-//     while. Only the old process may use it, until it reads the answer Taken.
-//   - The new process calls the handler after it has sent Taken, and not before.
+//     while. Only the old process may use it, until it reads that the new one takes it.
+//   - The new process calls the handler after it has sent this answer, and not before.
 //   - An old process that waits for an answer in vain shuts down its end for reading, reads the
 //     answers sent before that, and sends Revoked. What is not answered by then stays with it.
-//   - A new process that cannot send Taken is not sure whether the old one keeps the connection.
-//     If the link ends without Revoked and the old process is gone, the connection is its own.
-//     Otherwise it closes its descriptor.
+//   - A new process that cannot send its answer is not sure whether the old one keeps the
+//     connection. If the link ends without Revoked and the old process is gone, the connection is
+//     its own. Otherwise it closes its descriptor.
 //   - A new process that is replaced in turn sends a [Redirect] to each older generation that still
 //     has connections. From then on that generation offers them to the next process.
 //
