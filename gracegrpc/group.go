@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/go-grace/grace"
+	"github.com/go-grace/grace/internal/foreign"
 	"github.com/go-grace/grace/internal/registry"
 )
 
@@ -65,15 +66,8 @@ func (g *group) start(srv *grpc.Server, ln net.Listener) error {
 	}
 	g.servers[srv] = s
 	s.listeners = append(s.listeners, ln)
-	g.m.Go(func() error { return g.served(ln, srv.Serve(ln)) })
-	return nil
-}
-
-// served returns the error of a server, unless it follows from the drain.
-func (g *group) served(ln net.Listener, err error) error {
-	if err != nil && g.m.Cause() == nil {
-		return fmt.Errorf("gracegrpc: serve %s: %w", ln.Addr(), err)
-	}
+	s.private = s.private || !foreign.IsOwn(ln.Addr(), g.m.Status().Sockets)
+	g.m.Go(func() error { return s.served(ln, srv.Serve(ln)) })
 	return nil
 }
 

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/health"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	pb "google.golang.org/grpc/interop/grpc_testing"
 
 	"github.com/go-grace/grace"
@@ -96,6 +98,7 @@ func (c config) serve() error {
 	}
 	srv, impl := grpc.NewServer(), &echo{draining: Draining(m)}
 	pb.RegisterTestServiceServer(srv, impl)
+	healthpb.RegisterHealthServer(srv, Health(m, health.NewServer()))
 	if c.Plain {
 		m.Append(grace.Hook{OnDrain: func(context.Context) error { srv.Stop(); return nil }})
 		go srv.Serve(ln) //nolint:errcheck // it serves until the drain

@@ -3,11 +3,17 @@ package gracegrpc
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
+
+	"github.com/go-grace/grace"
+	"github.com/go-grace/grace/internal/foreign"
+	"github.com/go-grace/grace/internal/frontend"
 )
 
 const (
@@ -27,7 +33,9 @@ type server struct {
 	*grpc.Server
 	group     *group
 	listeners []net.Listener // guarded by the group's mu
+	private   bool           // the next process cannot be reached by a listener; likewise
 
+	closing  atomic.Bool   // its listeners are closed
 	told     chan struct{} // closed when its clients know of the drain
 	drained  chan struct{} // closed when no RPC is left
 	ended    time.Time     // when that was; set before
@@ -50,6 +58,9 @@ func (s *server) onDrain(ctx context.Context) error {
 		return nil
 	}
 	began := time.Now()
+	s.awaitCallers(ctx)
+	s.awaitHeld(ctx, listeners)
+	s.closing.Store(true)
 	err := closeListeners(listeners)
 	s.tellClients(ctx)
 	report := DrainReport{Server: s.Server, Addrs: addrs(listeners), Cut: !s.await(ctx)}
@@ -67,6 +78,46 @@ func (s *server) allListeners() []net.Listener {
 	s.group.mu.Lock()
 	defer s.group.mu.Unlock()
 	return slices.Clone(s.listeners)
+}
+
+// awaitCallers waits for the handlers of HTTP servers in this process, which may call this server.
+// If they can reach the successor instead, it returns at once. They have half of the time that is
+// left: long responses must not take all of it.
+func (s *server) awaitCallers(ctx context.Context) {
+	m := s.group.m
+	if errors.Is(m.Cause(), grace.ErrUpgraded) && !s.isPrivate() {
+		return
+	}
+	if deadline, ok := ctx.Deadline(); ok {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, time.Until(deadline)/2)
+		defer cancel()
+	}
+	frontend.Await(ctx, m)
+}
+
+// awaitHeld waits, after an upgrade, for connections that a listener has accepted and not returned:
+// a multiplexer closes them when its listener closes. The Manager's own listener below accepts
+// nothing more by then.
+func (s *server) awaitHeld(ctx context.Context, listeners []net.Listener) {
+	upgraded := errors.Is(s.group.m.Cause(), grace.ErrUpgraded)
+	if upgraded && slices.ContainsFunc(listeners, foreign.MayHold) {
+		pause(ctx, settleTime)
+	}
+}
+
+func (s *server) isPrivate() bool {
+	s.group.mu.Lock()
+	defer s.group.mu.Unlock()
+	return s.private
+}
+
+// served returns the error of serving a listener, unless that was closed by the drain.
+func (s *server) served(ln net.Listener, err error) error {
+	if err != nil && !s.closing.Load() {
+		return fmt.Errorf("gracegrpc: serve %s: %w", ln.Addr(), err)
+	}
+	return nil
 }
 
 // closeListeners begins the drain: clients that connect from now on reach the successor.

@@ -17,8 +17,9 @@ import (
 // listener from elsewhere is reported as a [ForeignListener].
 //
 // Start can be called several times, for several servers and for several listeners of one server.
-// All servers of a Manager drain side by side. The drain closes the listener and ends with
-// [grpc.Server.GracefulStop], so the server cannot be used again.
+// All servers of a Manager drain side by side, after the HTTP servers that may call them (see the
+// package's documentation). The drain closes the listener and ends with [grpc.Server.GracefulStop],
+// so the server cannot be used again.
 //
 // If serving fails, the process fails with it, as described at [grace.Manager.Go]. A server whose
 // owner calls [grpc.Server.Stop] or [grpc.Server.GracefulStop] has not failed. One whose listener
