@@ -4,6 +4,7 @@
 //
 //	go run ./examples/httpsoak
 //	go run ./examples/httpsoak -mode polite -upgrades 1000
+//	go run ./examples/httpsoak -kinds pipelined-large,hijacked
 //
 // The modes differ in what an old process does with its connections:
 //
@@ -13,6 +14,7 @@
 //
 // An interrupt (Ctrl-C) ends a mode early. Httpsoak exits with an error in any of these cases:
 //   - in a mode other than shutdown, a request fails or is handled twice;
+//   - in a mode other than shutdown, a connection holds its process for half of the drain timeout;
 //   - in the mode handover, a client of plaintext HTTP/1 has to reconnect;
 //   - in any mode, an upgrade fails, or descriptors or goroutines leak.
 package main

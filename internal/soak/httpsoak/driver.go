@@ -25,6 +25,11 @@ const (
 	upgradePatience = time.Minute
 )
 
+// wrappedKinds are the clients of connections that the service wraps.
+var wrappedKinds = []string{
+	"fresh", "keep-alive", "idle", "slow", "events-drained", "pipelined-large", "hijacked", "http2",
+}
+
 // driver upgrades the service again and again under load.
 type driver struct {
 	set     settings
@@ -82,7 +87,12 @@ func (d *driver) Load() (stop func(), err error) {
 			{Network: "tcp", Addr: d.lineage.Addrs[plainSocket]},
 			{Network: "unix", Addr: d.lineage.Addrs[unixSocket]},
 			{Network: "tcp", Addr: d.lineage.Addrs[tlsSocket], TLS: d.trust},
+			{
+				Network: "tcp", Addr: d.lineage.Addrs[wrappedSocket], Wrapped: true,
+				Kinds: wrappedKinds,
+			},
 		},
+		Kinds:  d.set.kinds,
 		Copies: d.set.copies,
 		Idle:   idleGrace / 4,
 		Limit:  time.Duration(d.set.upgrades+lineage.WarmUps) * upgradePatience,

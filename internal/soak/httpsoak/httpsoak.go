@@ -2,7 +2,8 @@
 // drain, and counts what its clients lose. It is the program examples/httpsoak.
 //
 // The service has a TCP socket and a unix socket for HTTP/1 and h2c, and one with TLS. Its clients
-// are those of internal/test/httpload, of all kinds. They never retry, and do not check whether
+// are those of internal/test/httpload, of all kinds. On a fourth socket, which some of them use, it
+// wraps the connections as many middlewares do. The clients never retry, and do not check whether
 // their connection is still open before they use it: in the mode shutdown, most failures are
 // requests on idle connections that Shutdown has closed.
 //
@@ -27,6 +28,7 @@ import (
 type settings struct {
 	modes    []mode
 	upgrades int
+	kinds    []string      // of clients; all if there are none
 	copies   int           // clients of each kind for each socket
 	pause    time.Duration // the longest between two upgrades that overlap
 	seed     uint64
@@ -41,7 +43,7 @@ func drive(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	fmt.Printf("%d clients of each kind for each of 3 sockets; none retries. Seed %d.\n",
+	fmt.Printf("%d clients of each kind for each of 4 sockets; none retries. Seed %d.\n",
 		set.copies, set.seed)
 	var errs []error
 	for _, mode := range set.modes {
@@ -54,11 +56,13 @@ func drive(ctx context.Context, args []string) error {
 
 func parse(args []string) (settings, error) {
 	set := settings{modes: modes}
-	var only string
+	var only, kinds string
 	flags := flag.NewFlagSet("httpsoak", flag.ExitOnError)
 	flags.StringVar(&only, "mode", "",
 		"the only mode, "+modeNames()+"; by default all, one after another")
 	flags.IntVar(&set.upgrades, "upgrades", 100, "how often to upgrade the service in each mode")
+	flags.StringVar(&kinds, "kinds", "",
+		"the only kinds of clients, with commas between them; by default all")
 	flags.IntVar(&set.copies, "copies", 1, "clients of each kind for each socket")
 	flags.DurationVar(&set.pause, "pause", 200*time.Millisecond,
 		"the longest pause between two upgrades if the second does not wait for a drain")
@@ -66,6 +70,9 @@ func parse(args []string) (settings, error) {
 		"of the random choices of the driver; by default a new one each time")
 	if err := flags.Parse(args); err != nil {
 		return set, err
+	}
+	if kinds != "" {
+		set.kinds = strings.Split(kinds, ",")
 	}
 	if only != "" {
 		other := func(m mode) bool { return m.name != only }

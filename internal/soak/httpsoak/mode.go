@@ -31,7 +31,7 @@ var modes = []mode{
 
 // sockets are the listeners of the service.
 type sockets struct {
-	tcp, unix, tls net.Listener
+	tcp, unix, tls, wrapped net.Listener
 }
 
 // serve serves the sockets.
@@ -41,6 +41,7 @@ func (m mode) serve(mgr *grace.Manager, srv *http.Server, s sockets, cert, key s
 		mgr.Append(grace.Hook{Name: "servers", OnDrain: drain})
 		mgr.Go(func() error { return unlessShutDown(srv.Serve(s.tcp)) })
 		mgr.Go(func() error { return unlessShutDown(srv.Serve(s.unix)) })
+		mgr.Go(func() error { return unlessShutDown(srv.Serve(s.wrapped)) })
 		mgr.Go(func() error { return unlessShutDown(srv.ServeTLS(s.tls, cert, key)) })
 		return nil
 	}
@@ -48,6 +49,7 @@ func (m mode) serve(mgr *grace.Manager, srv *http.Server, s sockets, cert, key s
 	return errors.Join(
 		gracehttp.Start(mgr, srv, s.tcp, opts...),
 		gracehttp.Start(mgr, srv, s.unix, opts...),
+		gracehttp.Start(mgr, srv, s.wrapped, opts...),
 		gracehttp.StartTLS(mgr, srv, s.tls, cert, key, opts...),
 	)
 }

@@ -12,6 +12,9 @@ import (
 	"github.com/go-grace/grace/internal/test/httpload"
 )
 
+// longestDrain is much longer than any connection needs to end, and ends before the deadline.
+const longestDrain = drainTimeout / 2
+
 // outcome is the result of a mode.
 type outcome struct {
 	*lineage.Outcome
@@ -24,8 +27,8 @@ type outcome struct {
 // String returns a line for the outcome, and more for failures.
 func (o *outcome) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%-8s upgrades=%d requests=%d failed=%d handled=%d ",
-		o.mode.name, o.Upgrades, o.seen.Requests, o.seen.Failed, o.handled)
+	fmt.Fprintf(&b, "%-8s upgrades=%d requests=%d failed=%d handled=%d of %d ",
+		o.mode.name, o.Upgrades, o.seen.Requests, o.seen.Failed, o.handled, o.seen.Handled)
 	reconnects := o.seen.Reconnects
 	fmt.Fprintf(&b, "reconnects: HTTP/1=%d TLS=%d HTTP/2=%d ",
 		reconnects.HTTP1, reconnects.TLS, reconnects.HTTP2)
@@ -75,8 +78,12 @@ func (o *outcome) verdict() error {
 	if n := o.seen.Failed; n > 0 && !o.mode.shutdownOnly {
 		errs = append(errs, fmt.Errorf("%d of %d requests failed", n, o.seen.Requests))
 	}
-	if n := int64(o.seen.Requests); n != o.handled && !o.mode.shutdownOnly {
-		errs = append(errs, fmt.Errorf("%d requests were sent, and %d handled", n, o.handled))
+	if n := int64(o.seen.Handled); n != o.handled && !o.mode.shutdownOnly {
+		errs = append(errs, fmt.Errorf("%d requests were to be handled, and %d were", n, o.handled))
+	}
+	if _, longest := o.drainTimes(); longest > longestDrain && !o.mode.shutdownOnly {
+		errs = append(errs, fmt.Errorf(
+			"a drain took %v: a connection has held its process", longest))
 	}
 	if n := o.seen.Reconnects.HTTP1; n > 0 && o.mode.keepsIdle {
 		errs = append(errs, fmt.Errorf("clients of plaintext HTTP/1 had to reconnect: %s",

@@ -13,14 +13,14 @@ import (
 
 // good returns the outcome of a mode that keeps all promises.
 func good() *outcome {
-	seen := httpload.Tally{Requests: 10, Dials: 1}
+	seen := httpload.Tally{Requests: 10, Handled: 9, Dials: 1}
 	return &outcome{
 		Outcome: &lineage.Outcome{Upgrades: 8},
 		mode:    mode{name: "test", keepsIdle: true},
 		seen: httpload.Result{
 			Tally: seen, Kinds: map[string]httpload.Tally{"closed-loop": seen},
 		},
-		handled: 10,
+		handled: 9,
 		drains:  []time.Duration{2 * time.Second, time.Second, 4 * time.Second},
 	}
 }
@@ -49,11 +49,17 @@ var verdicts = map[string]struct {
 		func(o *outcome) { o.fail(); o.mode = mode{shutdownOnly: true} }, "",
 	},
 	"handled twice": {
-		func(o *outcome) { o.handled++ }, "10 requests were sent, and 11 handled",
+		func(o *outcome) { o.handled++ }, "9 requests were to be handled, and 10 were",
 	},
-	"not handled": {func(o *outcome) { o.handled-- }, "10 requests were sent, and 9 handled"},
+	"not handled": {func(o *outcome) { o.handled-- }, "9 requests were to be handled, and 8 were"},
 	"not handled in shutdown": {
 		func(o *outcome) { o.handled--; o.mode = mode{shutdownOnly: true} }, "",
+	},
+	"long drain": {
+		func(o *outcome) { o.drains[1] = drainTimeout }, "a connection has held its process",
+	},
+	"long drain in shutdown": {
+		func(o *outcome) { o.drains[1] = drainTimeout; o.mode = mode{shutdownOnly: true} }, "",
 	},
 	"reconnect": {(*outcome).reconnect, "had to reconnect: closed-loop=1"},
 	"reconnects of others": {
@@ -86,7 +92,7 @@ func TestVerdict(t *testing.T) {
 
 func TestOutcomeIsALine(t *testing.T) {
 	o := good()
-	const line = "test     upgrades=8 requests=10 failed=0 handled=10 " +
+	const line = "test     upgrades=8 requests=10 failed=0 handled=9 of 9 " +
 		"reconnects: HTTP/1=0 TLS=0 HTTP/2=0 drain: median=2s max=4s p99=0s"
 	if o.String() != line {
 		t.Error(o)

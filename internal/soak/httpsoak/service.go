@@ -21,9 +21,10 @@ import (
 
 // The names of the service's sockets.
 const (
-	plainSocket = "plain"
-	unixSocket  = "unix"
-	tlsSocket   = "tls"
+	plainSocket   = "plain"
+	unixSocket    = "unix"
+	tlsSocket     = "tls"
+	wrappedSocket = "wrapped"
 )
 
 // The files of the service, in the directory that the driver made.
@@ -56,17 +57,24 @@ func serveAs(ctx context.Context, args []string) error {
 
 // serve runs the service in this process, until another one has taken over or the context ends.
 func serve(ctx context.Context, mode mode, dir string) error {
-	m, err := grace.New(
+	opts := []grace.Option{
 		grace.WithObserver(graceevent.ObserverFunc(lineage.Observe)),
 		grace.WithDrainTimeout(drainTimeout),
 		grace.WithShutdownSignals(), // none: the driver ends the context
 		// The driver allows half as many, but a process sends its last report before it exits.
-		grace.WithMaxDraining(2*lineage.MaxDraining),
-	)
+		grace.WithMaxDraining(2 * lineage.MaxDraining),
+	}
+	if !mode.shutdownOnly {
+		opts = append(opts, grace.WithoutConnectionWait()) // gracehttp has to wait for its own
+	}
+	m, err := grace.New(opts...)
 	if err != nil {
 		return err
 	}
-	load := &httpload.Handler{File: filepath.Join(dir, largeFile)}
+	load := &httpload.Handler{
+		File:     filepath.Join(dir, largeFile),
+		Draining: gracehttp.Draining, OnDrain: gracehttp.OnDrain,
+	}
 	sockets, err := listen(ctx, m, filepath.Join(dir, unixFile))
 	if err == nil {
 		cert, key := filepath.Join(dir, certFile), filepath.Join(dir, keyFile)
@@ -93,7 +101,11 @@ func listen(ctx context.Context, m *grace.Manager, path string) (s sockets, err 
 	if s.unix, err = m.Listen(ctx, "unix", path, grace.WithName(unixSocket)); err != nil {
 		return s, err
 	}
-	s.tls, err = m.Listen(ctx, "tcp", anyPort, grace.WithName(tlsSocket))
+	if s.tls, err = m.Listen(ctx, "tcp", anyPort, grace.WithName(tlsSocket)); err != nil {
+		return s, err
+	}
+	ln, err := m.Listen(ctx, "tcp", anyPort, grace.WithName(wrappedSocket))
+	s.wrapped = wrappingListener{ln}
 	return s, err
 }
 
