@@ -4,19 +4,20 @@ package e2e
 
 import (
 	"context"
-	"embed"
 	"encoding/json"
-	"io"
 	"net"
 	"net/http"
 	"os"
 	"reflect"
-	"strings"
-	"sync/atomic"
+	"slices"
 	"time"
+
+	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/h2c" //nolint:staticcheck // it is deprecated, and services have it
 
 	"github.com/go-grace/grace"
 	"github.com/go-grace/grace/graceevent"
+	"github.com/go-grace/grace/gracegrpc"
 	"github.com/go-grace/grace/gracehttp"
 )
 
@@ -32,6 +33,9 @@ var modes = map[string][]gracehttp.Option{
 // shutdownAlone is the mode of a service without gracehttp, which shows what the tests can find.
 const shutdownAlone = "http.Server.Shutdown"
 
+// hijacking is the mode of a service whose handler serves HTTP/2 without TLS by itself.
+const hijacking = "h2c.NewHandler"
+
 // upgrades are done in each test.
 const upgrades = 10
 
@@ -40,6 +44,12 @@ type config struct {
 	Mode      string
 	Busy      int64  // a generation reports when it has answered so many requests
 	Cert, Key string // files
+
+	WithoutH2C              bool          // whether it speaks no HTTP/2 without TLS
+	IdleGrace, DrainTimeout time.Duration // if not zero
+
+	Gateway *gatewayConfig // if it is not nil, the service is a gateway
+	Mux     muxed          // if it is not "", the service has cmux
 }
 
 // said is a line that the service writes for the test.
@@ -53,6 +63,10 @@ type said struct {
 	Requests    int64  `json:",omitempty"`
 	Conns       int64  `json:",omitempty"`
 	Transferred int64  `json:",omitempty"`
+
+	// of a drain
+	Duration time.Duration `json:",omitempty"`
+	Cut      int           `json:",omitempty"`
 }
 
 func say(s said) {
@@ -70,8 +84,16 @@ func observe(_ context.Context, r graceevent.Record) {
 		s.Err = text(e.Err)
 	case graceevent.UpgradeFinished:
 		s.Err = text(e.Err)
+	case graceevent.PartFailed:
+		s.Err = text(e.Err)
 	case gracehttp.DrainReport:
 		s.Transferred = int64(e.Transferred)
+		s.Duration, s.Cut = e.Duration, e.Cut
+	case gracegrpc.DrainReport:
+		s.What, s.Duration = "gRPC drained", e.Duration
+	case graceevent.DrainFinished:
+		s.Duration, s.Cut, s.Err = e.Duration, e.CutConnections(), text(e.Err)
+	case gracehttp.HijackedHTTP2:
 	default:
 		return
 	}
@@ -85,19 +107,48 @@ func text(err error) string {
 	return err.Error()
 }
 
-// serve is the service: HTTP/1 and HTTP/2, with TLS and without.
+// serve is the service.
 func (c config) serve() error {
-	m, err := grace.New(
-		grace.WithObserver(graceevent.ObserverFunc(observe)), grace.WithMaxDraining(upgrades),
-	)
+	m, err := grace.New(c.managerOptions()...)
 	if err != nil {
 		return err
 	}
 	h := &handler{generation: m.Status().Generation, busy: c.Busy}
-	srv := &http.Server{Handler: h.mux(), ConnState: h.connState, Protocols: new(http.Protocols)}
+	if err := c.starter()(m, h); err != nil {
+		return err
+	}
+	err = m.Run(context.Background())
+	say(said{
+		What: "left", Generation: h.generation, Err: text(err),
+		Requests: h.requests.Load(), Conns: h.conns.Load(),
+	})
+	return err
+}
+
+// starter returns the function that starts the servers.
+func (c config) starter() func(*grace.Manager, *handler) error {
+	switch {
+	case c.Gateway != nil:
+		return c.Gateway.start
+	case c.Mux != "":
+		return c.Mux.start
+	}
+	return c.listen
+}
+
+// listen starts a server of HTTP/1 and HTTP/2, with TLS and without.
+func (c config) listen(m *grace.Manager, h *handler) error {
+	proxy, err := h.proxy()
+	if err != nil {
+		return err
+	}
+	srv := &http.Server{Handler: proxy, ConnState: h.connState, Protocols: new(http.Protocols)}
 	srv.Protocols.SetHTTP1(true)
 	srv.Protocols.SetHTTP2(true)
-	srv.Protocols.SetUnencryptedHTTP2(true)
+	srv.Protocols.SetUnencryptedHTTP2(!c.WithoutH2C && c.Mode != hijacking)
+	if c.Mode == hijacking {
+		srv.Handler = h2c.NewHandler(srv.Handler, new(http2.Server)) //nolint:staticcheck // as above
+	}
 	ctx := context.Background()
 	plain, err := m.Listen(ctx, "tcp", "127.0.0.1:0", grace.WithName("plain"))
 	if err != nil {
@@ -107,15 +158,20 @@ func (c config) serve() error {
 	if err != nil {
 		return err
 	}
-	if err := c.start(m, srv, plain, secure); err != nil {
-		return err
+	return c.start(m, srv, plain, secure)
+}
+
+func (c config) managerOptions() []grace.Option {
+	opts := []grace.Option{
+		grace.WithObserver(graceevent.ObserverFunc(observe)), grace.WithMaxDraining(upgrades),
 	}
-	err = m.Run(ctx)
-	say(said{
-		What: "left", Generation: h.generation, Err: text(err),
-		Requests: h.requests.Load(), Conns: h.conns.Load(),
-	})
-	return err
+	if c.Gateway != nil {
+		opts = append(opts, grace.WithStopDelay(c.Gateway.StopDelay))
+	}
+	if c.DrainTimeout > 0 {
+		opts = append(opts, grace.WithDrainTimeout(c.DrainTimeout))
+	}
+	return opts
 }
 
 func (c config) start(m *grace.Manager, srv *http.Server, plain, secure net.Listener) error {
@@ -125,65 +181,12 @@ func (c config) start(m *grace.Manager, srv *http.Server, plain, secure net.List
 		go srv.ServeTLS(secure, c.Cert, c.Key) //nolint:errcheck // likewise
 		return nil
 	}
-	if err := gracehttp.Start(m, srv, plain, modes[c.Mode]...); err != nil {
+	opts := slices.Clone(modes[c.Mode])
+	if c.IdleGrace > 0 {
+		opts = append(opts, gracehttp.WithIdleGrace(c.IdleGrace))
+	}
+	if err := gracehttp.Start(m, srv, plain, opts...); err != nil {
 		return err
 	}
 	return gracehttp.StartTLS(m, srv, secure, c.Cert, c.Key)
-}
-
-// handler answers each request with what it was, and counts requests and connections.
-type handler struct {
-	generation      int
-	busy            int64
-	requests, conns atomic.Int64
-}
-
-func (h *handler) connState(_ net.Conn, state http.ConnState) {
-	if state == http.StateNew {
-		h.conns.Add(1)
-	}
-}
-
-// testdata holds the page of the service and the configurations of the proxies.
-//
-//go:embed testdata
-var testdata embed.FS
-
-// large is how many times the answer of /large repeats the id of the request.
-const large = 1 << 14
-
-func (h *handler) mux() http.Handler {
-	mux := http.NewServeMux()
-	mux.HandleFunc("/echo", func(w http.ResponseWriter, r *http.Request) { h.answer(w, r, 0) })
-	mux.HandleFunc("/slow", func(w http.ResponseWriter, r *http.Request) {
-		time.Sleep(20 * time.Millisecond)
-		h.answer(w, r, 0)
-	})
-	mux.HandleFunc("/large", func(w http.ResponseWriter, r *http.Request) { h.answer(w, r, large) })
-	mux.HandleFunc("/page", func(w http.ResponseWriter, r *http.Request) {
-		http.ServeFileFS(w, r, testdata, "testdata/page.html")
-	})
-	return mux
-}
-
-// answer is the answer of the service to a request.
-type answer struct {
-	ID, Method, Body string
-	Generation, PID  int
-}
-
-func (h *handler) answer(w http.ResponseWriter, r *http.Request, ids int) {
-	body, err := io.ReadAll(r.Body)
-	if err != nil {
-		http.Error(w, err.Error(), http.StatusBadRequest)
-		return
-	}
-	id := r.FormValue("id")
-	_ = json.NewEncoder(w).Encode(answer{ // a client that is gone needs no answer
-		ID: id, Method: r.Method, Body: strings.Repeat(id, ids) + string(body),
-		Generation: h.generation, PID: os.Getpid(),
-	})
-	if h.requests.Add(1) == h.busy {
-		say(said{What: "busy", Generation: h.generation})
-	}
 }

@@ -32,7 +32,9 @@ func start(t *testing.T, c config) *service {
 	c.Cert, c.Key = s.cert.file, s.cert.key
 	s.Service = servicetest.StartJSON[said](t, servicetest.Command(c))
 	s.plain = s.Await("plain address", func(l said) bool { return l.Name == "plain" }).Addr
-	s.tls = s.Await("TLS address", func(l said) bool { return l.Name == "tls" }).Addr
+	if c.Gateway == nil && c.Mux == "" {
+		s.tls = s.Await("TLS address", func(l said) bool { return l.Name == "tls" }).Addr
+	}
 	s.AwaitReady(1)
 	return s
 }
