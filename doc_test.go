@@ -33,10 +33,12 @@ func TestReadmeTellsTheTruth(t *testing.T) {
 	}
 }
 
-// checkTests checks that the tests named in a document exist, and returns how many it names.
+// checkTests checks that the tests and examples named in a document exist, and returns how many it
+// names.
 func checkTests(t *testing.T, doc string, tests map[string]bool) int {
 	t.Helper()
-	names := regexp.MustCompile("`(Test[A-Za-z0-9]+)`").FindAllStringSubmatch(read(t, doc), -1)
+	named := regexp.MustCompile("`((?:Test|Example)[A-Za-z0-9_]+)`")
+	names := named.FindAllStringSubmatch(read(t, doc), -1)
 	for _, name := range names {
 		if !tests[name[1]] {
 			t.Errorf("%s names %s, and there is no such test", doc, name[1])
@@ -59,11 +61,11 @@ func checkLinks(t *testing.T, doc string) {
 	}
 }
 
-// allTests returns the names of the tests in this module and in those below it.
+// allTests returns the names of the tests and examples in this module and in those below it.
 func allTests(t *testing.T) map[string]bool {
 	t.Helper()
 	tests := make(map[string]bool)
-	declared := regexp.MustCompile(`(?m)^func (Test\w+)\(\w+ \*testing\.[TM]\)`)
+	declared := regexp.MustCompile(`(?m)^func (Test\w+|Example\w+)\((?:\w+ \*testing\.[TM])?\)`)
 	err := filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() || !strings.HasSuffix(path, "_test.go") {
 			return err
