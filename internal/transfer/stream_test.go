@@ -108,6 +108,18 @@ func TestOfferAtTheEndOfTheDrain(t *testing.T) {
 	h.keeps(client, server)
 }
 
+// Nor is it in doubt what becomes of the offers that wait for a slot then.
+func TestWaitingOfferAtTheEndOfTheDrain(t *testing.T) {
+	h := newHandover(t)
+	clients, servers, results := h.queue([]string{"lines"})
+	h.endDrain()
+	if err := <-results[0]; !errors.Is(err, ErrNoSuccessor) {
+		t.Errorf("got %v", err)
+	}
+	h.receive()
+	h.keeps(clients[0], servers[0])
+}
+
 // A caller can stop waiting for a slot, without an effect on others.
 func TestOfferWaitsForASlot(t *testing.T) {
 	h := newHandover(t)
@@ -128,6 +140,7 @@ func TestOfferWaitsForASlot(t *testing.T) {
 	}
 	wantEnough()                                      // it waits
 	wantEnough()                                      // it does not begin to
+	h.awaitOffers(maxUnanswered, 0)                   // nor is it sent later
 	h.done.Go(func() { h.receiver.Run(t.Context()) }) // without a handler
 	for _, answer := range answers {
 		if err := <-answer; !errors.Is(err, ErrRefused) {
