@@ -39,7 +39,7 @@ func (s *connStates) note(nc net.Conn, state http.ConnState) {
 	}
 }
 
-// all returns the states, those of different connections apart.
+// all returns the states, those of different connections apart and in order.
 func (s *connStates) all() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -47,12 +47,14 @@ func (s *connStates) all() string {
 	for states := range maps.Values(s.byConn) {
 		all = append(all, fmt.Sprint(states))
 	}
+	slices.Sort(all)
 	return strings.Join(all, ", ")
 }
 
-func (s *connStates) await(t *testing.T, want string) {
+func (s *connStates) await(t *testing.T, want ...string) {
 	t.Helper()
-	eventually(t, "seen as "+want, func() bool { return s.all() == want })
+	all := strings.Join(want, ", ")
+	eventually(t, "seen as "+all, func() bool { return s.all() == all })
 }
 
 // The owner's ConnState sees each connection once as new, while nothing has arrived on it yet, and
@@ -123,6 +125,41 @@ func TestOwnerSeesConnectionsThatWait(t *testing.T) {
 			})
 		}
 	}
+}
+
+// So it does with a connection on which something has arrived when the server is closed, and which
+// http.Server has not accepted yet.
+func TestOwnerSeesConnectionsNeverAccepted(t *testing.T) {
+	seen := &connStates{}
+	busy, free := make(chan struct{}, 2), make(chan struct{})
+	n := newNode(t, &http.Server{
+		ConnState: seen.note,
+		ConnContext: func(ctx context.Context, _ net.Conn) context.Context {
+			busy <- struct{}{}
+			<-free
+			return ctx
+		},
+	})
+	release := sync.OnceFunc(func() { close(free) })
+	t.Cleanup(release)
+	first := n.dial()
+	first.send("G")
+	within(t, "connection", busy)
+	second := n.dial()
+	second.send("G")
+	eventually(t, "about to be accepted", func() bool {
+		return seen.all() == "[new], [new]" && len(n.ln.idleConns()) == 0
+	})
+	closed := make(chan error, 1)
+	go func() { closed <- n.Close() }() // ends with Serve
+	second.isCut()
+	seen.await(t, "[new closed]", "[new]")
+	first.Close()
+	release()
+	if err := within(t, "end of Close", closed); err != nil {
+		t.Error(err)
+	}
+	within(t, "end of Serve", n.done)
 }
 
 // So it does with a connection that the previous process has handed over.

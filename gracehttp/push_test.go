@@ -39,7 +39,10 @@ func TestSchemeOfPushedRequests(t *testing.T) {
 			mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
 				pushed <- w.(http.Pusher).Push(c.target, nil)
 			})
-			mux.Handle("/pushed", names("pushed"))
+			promised := make(chan string, 1)
+			mux.HandleFunc("/pushed", func(_ http.ResponseWriter, r *http.Request) {
+				promised <- r.Host + r.URL.Path
+			})
 			srv := &http.Server{Handler: mux, Protocols: http2Only()}
 			srv.Protocols.SetHTTP2(true)
 			ln, m := listen(t), managertest.New(t)
@@ -62,14 +65,12 @@ func TestSchemeOfPushedRequests(t *testing.T) {
 				t.Fatal(err)
 			}
 			want := fmt.Sprintf("PUSH 2 82%x", c.scheme)
-			heard := ""
-			eventually(t, "answered", func() bool {
-				heard = w.heardSoFar()
-				return strings.Contains(heard, "DATA 2 end")
-			})
-			if !strings.Contains(heard, want) {
-				t.Errorf("it has heard %q without %q", heard, want)
+			if url := within(t, "pushed request", promised); url != "test/pushed" {
+				t.Errorf("%s is pushed", url)
 			}
+			eventually(t, "promised as "+want, func() bool {
+				return strings.Contains(w.heardSoFar(), want)
+			})
 		})
 	}
 }
