@@ -76,6 +76,20 @@ func (l *load) stop() (requests int, failures []string) {
 	return l.requests, l.failures
 }
 
+// checkWith ends the load and then the service. Each request has been answered, and handled once.
+func (l *load) checkWith(s *service) totals {
+	s.t.Helper()
+	sent, failures := l.stop()
+	had := s.stop()
+	for _, f := range failures {
+		s.t.Error(f)
+	}
+	if int(had.requests) != sent {
+		s.t.Errorf("%d requests were sent, and %d handled", sent, had.requests)
+	}
+	return had
+}
+
 // client is a client with one connection at a time.
 type client struct {
 	addr, method, path string

@@ -102,14 +102,7 @@ func TestCmuxClientsNoticeNoUpgrade(t *testing.T) {
 			s := start(t, config{Mux: x, Busy: 200})
 			l := startLoad(t, s.plain)
 			s.upgradeTenTimes()
-			sent, failures := l.stop()
-			had := s.stop()
-			for _, f := range failures {
-				t.Error(f)
-			}
-			if int(had.requests) != sent {
-				t.Errorf("%d requests were sent, and %d handled", sent, had.requests)
-			}
+			l.checkWith(s)
 		})
 	}
 }

@@ -37,14 +37,7 @@ func TestGatewayNoticesNoUpgrade(t *testing.T) {
 			})
 		}
 		s.upgradeTenTimes()
-		sent, failures := l.stop()
-		had := s.stop()
-		for _, f := range failures {
-			t.Error(f)
-		}
-		if int(had.requests) != sent {
-			t.Errorf("%d requests were sent, and %d handled", sent, had.requests)
-		}
+		l.checkWith(s)
 	})
 }
 

@@ -224,8 +224,8 @@ func (c *conn) isHTTP2() bool {
 }
 
 // ended reports whether a hijacked connection is closed, which net/http does not report. One whose
-// descriptor is hidden is looked for by its addresses when its handler has returned. If it has
-// none, such as one of a unix socket, or others, it counts as closed then.
+// descriptor is hidden is looked for by its addresses when its handler has returned. If it is not
+// found by them, as one of a unix socket, it counts as closed then.
 func (c *conn) ended(descriptors *fds.Index) bool {
 	if raw := socketOf(c.Conn); raw != nil {
 		return raw.Control(func(uintptr) {}) != nil

@@ -100,7 +100,8 @@ func (l *lastResponder) check(c *connection, cut int) time.Duration {
 	return report.Duration
 }
 
-// isClosed makes the test fail if the server has a descriptor of the connection.
+// isClosed makes the test fail if the server has a descriptor of the TCP connection. The end of one
+// of a unix socket shows in what its client reads.
 func (l *lastResponder) isClosed(c *connection) {
 	l.t.Helper()
 	if _, open := new(fds.Index).Find(c.RemoteAddr(), c.LocalAddr()); open {

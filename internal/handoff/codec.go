@@ -50,6 +50,27 @@ func (e *encoder) nested(tag byte, encode func(*encoder)) {
 	e.buf = append(e.buf, inner.buf...)
 }
 
+// element is an element of a list in a message.
+type element[T any] interface {
+	*T
+	encode(e *encoder)
+	set(tag byte, value decoder)
+}
+
+// encodeList writes a field for each element.
+func encodeList[T any, E element[T]](e *encoder, tag byte, list []T) {
+	for i := range list {
+		e.nested(tag, E(&list[i]).encode)
+	}
+}
+
+// appendElement reads the field of an element.
+func appendElement[T any, E element[T]](list []T, value decoder) []T {
+	var t T
+	value.fields(E(&t).set)
+	return append(list, t)
+}
+
 // decoder is the value of a field. A value that cannot be read sets err, which decodeFields
 // returns. The value is a string so that text needs no copy.
 type decoder struct {

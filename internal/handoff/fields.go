@@ -12,9 +12,7 @@ func (m *Hello) encode(e *encoder) {
 		e.nested(6, func(e *encoder) { encodeRecord(e, &m.Sockets[i]) })
 	}
 	e.duration(7, m.Drain)
-	for i := range m.Extras {
-		e.nested(8, m.Extras[i].encode)
-	}
+	encodeList(e, 8, m.Extras)
 }
 
 func (m *Hello) set(tag byte, value decoder) {
@@ -36,9 +34,7 @@ func (m *Hello) set(tag byte, value decoder) {
 	case 7:
 		m.Drain = value.duration()
 	case 8:
-		var f ExtraFile
-		value.fields(f.set)
-		m.Extras = append(m.Extras, f)
+		m.Extras = appendElement(m.Extras, value)
 	}
 }
 
@@ -66,16 +62,12 @@ func (f *ExtraFile) set(tag byte, value decoder) {
 }
 
 func (m *Commit) encode(e *encoder) {
-	for i := range m.Followed {
-		e.nested(1, m.Followed[i].encode)
-	}
+	encodeList(e, 1, m.Followed)
 }
 
 func (m *Commit) set(tag byte, value decoder) {
 	if tag == 1 {
-		var f Followed
-		value.fields(f.set)
-		m.Followed = append(m.Followed, f)
+		m.Followed = appendElement(m.Followed, value)
 	}
 }
 
@@ -152,9 +144,7 @@ func setReason(reason *string, tag byte, value decoder) {
 func (m *Drained) encode(e *encoder) {
 	e.duration(1, m.Duration)
 	e.string(2, m.Error)
-	for i := range m.Cut {
-		e.nested(3, m.Cut[i].encode)
-	}
+	encodeList(e, 3, m.Cut)
 }
 
 func (m *Drained) set(tag byte, value decoder) {
@@ -164,9 +154,7 @@ func (m *Drained) set(tag byte, value decoder) {
 	case 2:
 		m.Error = value.string()
 	case 3:
-		var c Cut
-		value.fields(c.set)
-		m.Cut = append(m.Cut, c)
+		m.Cut = appendElement(m.Cut, value)
 	}
 }
 

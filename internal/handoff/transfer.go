@@ -77,16 +77,12 @@ func (*Redirect) encode(*encoder)   {}
 func (*Redirect) set(byte, decoder) {}
 
 func (m *Offers) encode(e *encoder) {
-	for i := range m.Offers {
-		e.nested(1, m.Offers[i].encode)
-	}
+	encodeList(e, 1, m.Offers)
 }
 
 func (m *Offers) set(tag byte, value decoder) {
 	if tag == 1 {
-		var o Offer
-		value.fields(o.set)
-		m.Offers = append(m.Offers, o)
+		m.Offers = appendElement(m.Offers, value)
 	}
 }
 
@@ -105,16 +101,12 @@ func (o *Offer) set(tag byte, value decoder) {
 }
 
 func (m *Answers) encode(e *encoder) {
-	for i := range m.Answers {
-		e.nested(1, m.Answers[i].encode)
-	}
+	encodeList(e, 1, m.Answers)
 }
 
 func (m *Answers) set(tag byte, value decoder) {
 	if tag == 1 {
-		var a Answer
-		value.fields(a.set)
-		m.Answers = append(m.Answers, a)
+		m.Answers = appendElement(m.Answers, value)
 	}
 }
 
