@@ -21,6 +21,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/go-grace/grace/graceevent"
+	"github.com/go-grace/grace/internal/test/helpertest"
 )
 
 // config is what a test tells the service that it starts. Successors get the same.
@@ -73,7 +74,7 @@ func linesMain(c config) error {
 		os.Exit(3)
 	}
 	if c.mode() == "never-new" {
-		select {}
+		helpertest.Hang()
 	}
 	if c.mode() == "close-sockets" {
 		closeSockets()

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/go-grace/grace/internal/handoff"
+	"github.com/go-grace/grace/internal/test/helpertest"
 )
 
 // stop stops this process until it gets SIGCONT.
@@ -27,7 +28,7 @@ func stop() {
 func stopAfter(said string) error {
 	if said == "nothing" {
 		stop()
-		select {}
+		helpertest.Hang()
 	}
 	link, _, err := handoff.TakeLink(0)
 	if err != nil {
@@ -46,7 +47,8 @@ func stopAfter(said string) error {
 		}
 	}
 	stop()
-	select {}
+	helpertest.Hang()
+	return nil
 }
 
 // stopParent returns when all threads of the process have noticed.

@@ -88,6 +88,7 @@ type activation struct {
 // the first client comes.
 func activate(t *testing.T, args []string, asks []Ask) *activation {
 	t.Helper()
+	env := helpertest.Use("activated") // even if the test is skipped
 	tool, err := exec.LookPath("systemd-socket-activate")
 	switch {
 	case err != nil && os.Getenv("GRACE_REQUIRE_SYSTEMD") != "":
@@ -105,7 +106,7 @@ func activate(t *testing.T, args []string, asks []Ask) *activation {
 	}
 	described, err := json.Marshal(plain)
 	must(t, err)
-	for _, entry := range append(helpertest.Use("activated"), envAsks+"="+string(described)) {
+	for _, entry := range append(env, envAsks+"="+string(described)) {
 		args = append(args, "-E", entry)
 	}
 	args = append(args, self)

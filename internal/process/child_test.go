@@ -31,7 +31,7 @@ func exitHelper() error {
 		if err := syscall.Kill(os.Getpid(), syscall.Signal(-code)); err != nil {
 			return err
 		}
-		select {} // until the signal comes
+		helpertest.Hang() // until the signal comes
 	}
 	os.Exit(code)
 	return nil

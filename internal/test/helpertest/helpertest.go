@@ -36,6 +36,14 @@ func Use(name string) (env []string) {
 	return []string{Env + "=" + name, "GORACE=atexit_sleep_ms=0"}
 }
 
+// Hang blocks until the process is ended. A program without cgo that does nothing else would take
+// an empty select for a deadlock.
+func Hang() {
+	for {
+		time.Sleep(time.Hour)
+	}
+}
+
 // Main is the TestMain of a package. It looks for descriptors and processes that are left over, and
 // has goroutines look for those.
 func Main(m *testing.M, goroutines func() error) {
