@@ -64,7 +64,8 @@
 //
 // It executes the same path, resolved again, with the arguments, directory and environment that the
 // first process had in [New], and shares its standard streams. It gets exactly the sockets, one end
-// of a connection to the old process, and what the application passes. New removes the variables
+// of a connection to the old process, and what the application passes; on Linux, not even a
+// descriptor that the program has left without close-on-exec. New removes the variables
 // that announce them (LISTEN_FDS, LISTEN_FDNAMES, GRACE_LINK) and makes the descriptors
 // close-on-exec, so that no other child of the process can take them for its own. The flags of the
 // shared sockets are never touched: os/exec would clear O_NONBLOCK in both processes
@@ -111,7 +112,13 @@
 // The Go runtime ends a process that gets no thread when it needs one: leave room.
 //
 // Go raises the soft limit on descriptors for itself, and gives what it starts the limit that it
-// was started with. With more sockets and files than that, the dynamic linker of a successor cannot
-// open its libraries. Start the service with a higher soft limit (LimitNOFILE= in systemd.exec(5)),
-// link it statically, or have it call [syscall.Setrlimit], after which Go hands its limit on.
+// was started with. On Linux (amd64 and arm64) a successor that gets more sockets and files than
+// that has a higher one. Elsewhere its dynamic linker cannot open its libraries then: start the
+// service with a higher soft limit (LimitNOFILE= in systemd.exec(5)), link it statically, or have it
+// call [syscall.Setrlimit], after which Go hands its limit on.
+//
+// While the kernel opens a program, package syscall would stop this process at the next garbage
+// collection (it uses vfork(2)), which takes seconds where the file comes from a network or is
+// scanned first. A successor is started in another way on Linux on amd64 and arm64: nothing stops,
+// and Upgrade returns when its context ends. On other systems keep the program on a local disk.
 package grace

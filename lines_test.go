@@ -304,6 +304,9 @@ func (s *lineServer) answer(conn net.Conn, line string) string {
 		return toJSON(map[string]any{"generation": st.Generation, "state": st.State, "sockets": len(st.Sockets), "parent": st.Parent, "successor": st.Successor, "draining": st.Draining})
 	case "census":
 		return toJSON(takeCensus())
+	case "collect":
+		runtime.GC()
+		return "collected"
 	case "exe":
 		exe, _ := os.Readlink("/proc/self/exe")
 		dir, _ := os.Getwd()

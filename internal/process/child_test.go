@@ -120,7 +120,7 @@ func TestEndedChildIsNoZombie(t *testing.T) {
 // The application itself waits for its own children.
 func TestOtherChildrenAreNotWaitedFor(t *testing.T) {
 	spec := helperSpec(t, "exit", "5")
-	other, err := start(spec)
+	other, err := start(context.Background(), spec)
 	must(t, err)
 	startChild(t, helperSpec(t, "exit", "0")).State()
 	var status unix.WaitStatus
@@ -136,7 +136,7 @@ func TestOtherChildrenAreNotWaitedFor(t *testing.T) {
 func TestStateThatSomebodyElseTook(t *testing.T) {
 	spec := helperSpec(t, "exit", "0")
 	before := len(helpertest.OpenDescriptors())
-	pid, err := start(spec)
+	pid, err := start(context.Background(), spec)
 	must(t, err)
 	proc, err := os.FindProcess(pid)
 	must(t, err)

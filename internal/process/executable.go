@@ -21,6 +21,13 @@ type Executable struct {
 	file   *os.File    // nil if the program is executed by its path
 }
 
+// placed says where a child finds the program.
+type placed struct {
+	path    string
+	keep    []uintptr // descriptors through which the path leads
+	release func()    // to be called when the child has begun
+}
+
 // OpenExecutable opens a program. The caller closes it. A process that was started from it no
 // longer needs it.
 func OpenExecutable(path string) (*Executable, error) {

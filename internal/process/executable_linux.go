@@ -58,23 +58,25 @@ func descriptorPath(process string, fd int) string {
 	return "/proc/" + process + "/fd/" + strconv.Itoa(fd)
 }
 
-// place returns the path at which a child that is started with the given descriptors finds the
-// program. It is called for each start, and release after it.
+// place returns where a child that is started with the given descriptors finds the program.
 //
 // The descriptor is close-on-exec. The kernel closes it after it has opened the program, so the
 // child does not get it.
-func (e *Executable) place(files []uintptr) (path string, release func(), err error) {
+func (e *Executable) place(files []uintptr) (placed, error) {
 	first := untouched(files)
 	fd, err := unix.FcntlInt(e.file.Fd(), unix.F_DUPFD_CLOEXEC, first)
 	if err != nil {
-		return "", nil, fmt.Errorf("the program that was checked needs a descriptor from %d on: "+
+		return placed{}, fmt.Errorf("the program that was checked needs a descriptor from %d on: "+
 			"raise the limit on open files (RLIMIT_NOFILE): %w", first, err)
 	}
-	return descriptorPath("self", fd), func() { _ = unix.Close(fd) }, nil
+	return placed{
+		path: descriptorPath("self", fd), keep: []uintptr{uintptr(fd)},
+		release: func() { _ = unix.Close(fd) },
+	}, nil
 }
 
-// untouched returns a number from which on syscall.StartProcess leaves descriptors as they are.
-// StartProcess puts the given ones in their places. Before that it moves those that are in the way,
+// untouched returns a number from which on a start leaves descriptors as they are.
+// syscall.StartProcess puts the given ones in their places. Before that it moves those that are in the way,
 // and its own pipe, to numbers above all of them.
 func untouched(files []uintptr) int {
 	top, moved := len(files), 1

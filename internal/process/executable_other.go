@@ -11,6 +11,6 @@ func openExecutable(path string) (*Executable, error) {
 
 func (e *Executable) checkStartable(string) error { return nil }
 
-func (e *Executable) place([]uintptr) (path string, release func(), err error) {
-	return e.path, func() {}, nil
+func (e *Executable) place([]uintptr) (placed, error) {
+	return placed{path: e.path, release: func() {}}, nil
 }

@@ -3,6 +3,7 @@
 package process
 
 import (
+	"context"
 	"errors"
 	"os"
 	"path/filepath"
@@ -64,7 +65,7 @@ func TestExecutableThatChanges(t *testing.T) {
 		must(t, change(path))
 		spec := helperSpec(t, "exit", "0")
 		spec.Path, spec.Executable = path, e
-		if _, err := start(spec); err == nil || !strings.Contains(err.Error(), "was changed") {
+		if _, err := start(context.Background(), spec); err == nil || !strings.Contains(err.Error(), "was changed") {
 			t.Errorf("a program that %s: %v", what, err)
 		}
 	}

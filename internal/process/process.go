@@ -62,16 +62,24 @@ const (
 )
 
 func startPatiently(ctx context.Context, spec Spec) (pid int, err error) {
+	var busy error
 	for pause, waited := busyFirst, time.Duration(0); ; pause *= 2 {
-		pid, err = start(spec)
-		if !isBusy(err) || waited >= busyTotal {
-			return pid, err
+		pid, err = start(ctx, spec)
+		switch {
+		case err == nil:
+			return pid, nil
+		case isBusy(err) && waited < busyTotal:
+			busy = err
+		case ctx.Err() != nil:
+			return 0, errors.Join(err, busy)
+		default:
+			return 0, err
 		}
 		select {
 		case <-time.After(pause):
 			waited += pause
 		case <-ctx.Done():
-			return 0, errors.Join(context.Cause(ctx), err)
+			return 0, errors.Join(context.Cause(ctx), busy)
 		}
 	}
 }

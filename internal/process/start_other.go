@@ -3,13 +3,14 @@
 package process
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"runtime"
 	"syscall"
 )
 
-func start(Spec) (int, error) {
+func start(context.Context, Spec) (int, error) {
 	return 0, fmt.Errorf("passing sockets to a process on %s: %w",
 		runtime.GOOS, errors.ErrUnsupported)
 }

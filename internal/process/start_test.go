@@ -239,7 +239,7 @@ func installing(t *testing.T) (Spec, *os.File) {
 	must(t, err)
 	t.Cleanup(func() { _ = f.Close() })
 	spec := Spec{Path: path, Args: []string{"sh", "-c", "exit 7"}}
-	if _, err := start(spec); !isBusy(err) {
+	if _, err := start(context.Background(), spec); !isBusy(err) {
 		t.Fatalf("a program that is open for writing: %v, want ETXTBSY", err)
 	}
 	return spec, f
@@ -269,7 +269,7 @@ func TestStartOfBusyProgramEndsWithContext(t *testing.T) {
 	spec, _ := installing(t)
 	cause := errors.New("enough")
 	ctx, cancel := context.WithCancelCause(context.Background())
-	time.AfterFunc(10*time.Millisecond, func() { cancel(cause) })
+	time.AfterFunc(100*time.Millisecond, func() { cancel(cause) })
 	began := time.Now()
 	_, err := Start(ctx, spec)
 	if !errors.Is(err, cause) || !errors.Is(err, syscall.ETXTBSY) {

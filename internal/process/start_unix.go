@@ -3,30 +3,48 @@
 package process
 
 import (
+	"context"
 	"errors"
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/go-grace/grace/internal/spawn"
 )
 
-func start(spec Spec) (int, error) {
-	path := spec.Path
+func start(ctx context.Context, spec Spec) (int, error) {
+	at := placed{path: spec.Path, release: func() {}}
 	if e := spec.Executable; e != nil {
-		placed, release, err := e.place(spec.Files)
-		if err != nil {
+		var err error
+		if at, err = e.place(spec.Files); err != nil {
 			return 0, err
 		}
-		defer release()
+		defer at.release()
 		if err := e.Unchanged(); err != nil {
 			return 0, err
 		}
-		path = placed
 	}
-	pid, _, err := syscall.StartProcess(path, spec.Args,
-		&syscall.ProcAttr{Dir: spec.Dir, Env: spec.Env, Files: spec.Files})
+	pid, err := fork(ctx, spec, at)
 	if err != nil {
 		err = explain(spec, err)
 	}
+	return pid, err
+}
+
+// fork makes the child, without holding this process up where the system can do that.
+func fork(ctx context.Context, spec Spec, at placed) (int, error) {
+	c, err := spawn.Start(spawn.Program{
+		Path: at.path, Args: spec.Args, Env: spec.Env, Dir: spec.Dir,
+		Files: spec.Files, Keep: at.keep,
+	})
+	if err == nil {
+		return c.PID, c.Wait(ctx)
+	}
+	if !errors.Is(err, errors.ErrUnsupported) {
+		return 0, err
+	}
+	pid, _, err := syscall.StartProcess(at.path, spec.Args,
+		&syscall.ProcAttr{Dir: spec.Dir, Env: spec.Env, Files: spec.Files})
 	return pid, err
 }
 
