@@ -32,7 +32,6 @@ func (u *upgrade) start(ctx context.Context) error {
 		return err
 	}
 	u.legacy.Await()
-	defer u.legacy.Greeted()
 	sockets, err := u.launch(ctx, env)
 	if err != nil {
 		u.legacy.Launched(0, 0, nil)

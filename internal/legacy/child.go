@@ -1,13 +1,16 @@
 package legacy
 
 import (
+	"context"
 	"errors"
 	"os"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	"github.com/go-grace/grace/internal/fds"
 	"github.com/go-grace/grace/internal/process"
+	"github.com/go-grace/grace/internal/wait"
 	"github.com/go-grace/grace/internal/wiring"
 )
 
@@ -26,17 +29,16 @@ type Child struct {
 	link   wiring.Link
 
 	launched  chan struct{} // closed when the fields above are set, or never will be
-	greeted   chan struct{} // closed when Hello was sent
 	awaited   atomic.Bool   // between Await and Dismiss
 	signalled atomic.Bool
 }
 
 // NewChild returns the state of a successor that is not started yet.
 func NewChild() *Child {
-	return &Child{launched: make(chan struct{}), greeted: make(chan struct{})}
+	return &Child{launched: make(chan struct{})}
 }
 
-// Await says that the successor is about to be started. Launched and Greeted must follow.
+// Await says that the successor is about to be started. Launched must follow.
 func (c *Child) Await() { c.awaited.Store(true) }
 
 // Launched says which process the successor is, and how many sockets it was passed; pid 0 is none.
@@ -45,29 +47,26 @@ func (c *Child) Launched(pid, passed int, l wiring.Link) {
 	close(c.launched)
 }
 
-// Greeted says that all of Hello was sent, or never will be.
-func (c *Child) Greeted() { close(c.greeted) }
-
 // Dismiss says that no signal is the successor's from now on: it speaks our protocol, or the
 // upgrade is over.
 func (c *Child) Dismiss() { c.awaited.Store(false) }
 
 // HasSignalled reports whether a signal is the successor's word that it serves. It counts once: the
 // next signal is for this process. sockets returns those that are open here.
+//
+// The signals of a process come one after another, so this does not wait for a start that takes
+// long.
 func (c *Child) HasSignalled(sig os.Signal, sockets func() []*fds.Socket) bool {
 	if sig != syscall.SIGTERM || !c.awaited.Load() {
 		return false
 	}
-	<-c.launched
-	return c.pid != 0 && c.hasTaken(sockets()) && !c.hasReadHello() && !c.signalled.Swap(true)
+	return wait.Closed(context.Background(), c.launched, launchPatience) &&
+		c.pid != 0 && c.hasTaken(sockets()) && !c.link.IsRead() && !c.signalled.Swap(true)
 }
 
-func (c *Child) hasReadHello() bool {
-	if c.link.IsRead() {
-		<-c.greeted // it may not have been sent
-	}
-	return c.link.IsRead()
-}
+// launchPatience is how long this process may take to notice that the successor runs. A successor
+// takes longer to serve.
+const launchPatience = 250 * time.Millisecond
 
 // hasTaken reports whether the successor has one of our sockets at a number other than those at
 // which it was passed: package net makes a duplicate of what it takes. Having none any longer is
