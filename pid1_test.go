@@ -7,29 +7,22 @@ import (
 	"encoding/json"
 	"errors"
 	"net"
-	"os"
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/go-grace/grace/internal/test/helpertest"
 )
 
 // The end of PID 1 ends its container, and with it the successor: an upgrade is refused, and says why.
 func TestPID1RefusesToUpgrade(t *testing.T) {
 	cmd := command("lines", tcpOnly)
-	cmd.SysProcAttr = &syscall.SysProcAttr{
-		Cloneflags:  syscall.CLONE_NEWUSER | syscall.CLONE_NEWPID,
-		UidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}},
-		GidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}},
-	}
+	helpertest.InNamespaces(t, cmd, syscall.CLONE_NEWPID)
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	err = cmd.Start()
-	if errors.Is(err, syscall.EPERM) && os.Getenv("GRACE_REQUIRE_NAMESPACES") == "" {
-		t.Skip("this system lets no unprivileged process make a PID namespace:", err)
-	}
-	if err != nil {
+	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
 	defer func() {
