@@ -71,8 +71,8 @@ var (
 	// was asked for.
 	ErrWrongKind = fds.ErrWrongKind
 
-	// ErrEnvironment is matched by the error of New if LISTEN_FDS or one of its relatives does not
-	// tell the truth.
+	// ErrEnvironment is matched by the error of New if LISTEN_FDS, one of its relatives or GRACE_LINK,
+	// by which an old process starts its successor, does not tell the truth.
 	ErrEnvironment = fds.ErrEnvironment
 
 	// ErrProtocol is matched by errors about a message that the other process should not have sent.

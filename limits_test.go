@@ -311,7 +311,7 @@ func TestDescriptorLimitOfTheOldProcess(t *testing.T) {
 		if upgraded = got.Upgraded; upgraded {
 			break
 		}
-		if got.Step != StepStart || got.Errno != syscall.EMFILE || got.PID != 0 {
+		if got.Step != StepStart || got.Errno != syscall.EMFILE || got.PID != 0 || !strings.Contains(got.Text, "RLIMIT_NOFILE") {
 			t.Errorf("with %d free descriptors Upgrade returned %+v", free, got)
 		}
 		nilAnswer(t, c, "nofile max")

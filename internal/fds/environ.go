@@ -89,16 +89,19 @@ func Readdress() error {
 // maxCount is how many descriptors a process can have on Linux, unless fs.nr_open was raised.
 const maxCount = 1 << 20
 
+// remedy is what to do about a wrong LISTEN_FDS.
+const remedy = "unset it if no service manager passes sockets (sd_listen_fds(3))"
+
 func parseAnnounced(count, names string, named bool) (Announced, error) {
 	n, err := strconv.Atoi(count)
 	if n > maxCount {
 		return Announced{Count: maxCount}, fmt.Errorf(
-			"%w: %s=%q is more than the %d descriptors that a process can have",
-			ErrEnvironment, envCount, count, maxCount)
+			"%w: %s=%q is more than the %d descriptors that a process can have: %s",
+			ErrEnvironment, envCount, count, maxCount, remedy)
 	}
 	if err != nil || n < 0 {
-		return Announced{}, fmt.Errorf("%w: %s=%q is not a count of descriptors",
-			ErrEnvironment, envCount, count)
+		return Announced{}, fmt.Errorf("%w: %s=%q is not the number of descriptors that were "+
+			"passed: %s", ErrEnvironment, envCount, count, remedy)
 	}
 	a := Announced{Count: n}
 	if !named {

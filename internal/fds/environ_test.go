@@ -41,7 +41,8 @@ func TestParseAnnouncedRefusesLies(t *testing.T) {
 		named              bool
 		says               string // what the message must name, so that it can be corrected
 	}{
-		{"a word", "many", "", false, `LISTEN_FDS="many"`},
+		{"a word", "many", "", false, `LISTEN_FDS="many" is not the number of descriptors`},
+		{"another word", "x", "", false, "unset it if no service manager passes sockets"},
 		{"a negative count", "-1", "", false, `LISTEN_FDS="-1"`},
 		{"an empty count", "", "", false, `LISTEN_FDS=""`},
 		{"a fraction", "1.5", "", false, `LISTEN_FDS="1.5"`},

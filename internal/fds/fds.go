@@ -26,7 +26,8 @@ var (
 	// ErrWrongKind is matched by the error of an Ask whose name or address an inherited descriptor
 	// has that cannot serve it.
 	ErrWrongKind = errors.New("inherited descriptor is of the wrong kind")
-	// ErrEnvironment is matched by every error about LISTEN_FDS and its relatives.
+	// ErrEnvironment is matched by every error about LISTEN_FDS, its relatives and the variable of a
+	// link.
 	ErrEnvironment = errors.New("descriptors announced by the environment are unusable")
 	// ErrHandedOver is returned by Open and Lend after HandOver.
 	ErrHandedOver = fmt.Errorf("grace: a successor serves instead of this process: %w",

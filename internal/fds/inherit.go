@@ -59,7 +59,8 @@ func checkAll(count int, records []Record, described bool) error {
 	}
 	for fd := First; fd < First+count; fd++ {
 		if err := CheckInherited(fd); err != nil {
-			return fmt.Errorf("%w: %s=%d, but %w", ErrEnvironment, envCount, count, err)
+			return fmt.Errorf("%w: %s=%d announces descriptors %d to %d, but %w: %s",
+				ErrEnvironment, envCount, count, First, First+count-1, err, remedy)
 		}
 		if f := inspect(fd); !f.servable() {
 			d := &descriptor{fd: fd, record: &records[fd-First]}

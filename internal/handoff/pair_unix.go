@@ -36,7 +36,7 @@ func socketpair() (ours, theirs int, err error) {
 	defer syscall.ForkLock.RUnlock()
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM, 0)
 	if err != nil {
-		return 0, 0, os.NewSyscallError("socketpair", err)
+		return 0, 0, fds.ExplainLimit(os.NewSyscallError("socketpair", err))
 	}
 	unix.CloseOnExec(pair[0])
 	unix.CloseOnExec(pair[1])
@@ -47,7 +47,7 @@ func socketpair() (ours, theirs int, err error) {
 func NewLink(f *os.File) (*Link, error) {
 	conn, err := net.FileConn(f)
 	if err := errors.Join(err, f.Close()); err != nil {
-		return nil, err
+		return nil, fds.ExplainLimit(err)
 	}
 	uc, ok := conn.(*net.UnixConn)
 	if !ok {
@@ -101,46 +101,48 @@ const maxFollowing = 1 << 16
 
 func parseAnnounced(value string) (announced, error) {
 	fields := append(strings.SplitN(value, ",", 3), "", "")
-	n, err := strconv.ParseInt(fields[0], 10, 32) // the kernel would look at 32 bits
-	if err != nil || n < fds.First {
-		return announced{}, fmt.Errorf("%s=%q does not begin with the number of a descriptor "+
-			"beyond the standard streams", EnvLink, value)
-	}
-	k, err := strconv.ParseUint(fields[1], 10, 32)
-	if err != nil || k > maxFollowing {
-		return announced{}, fmt.Errorf("%s=%q does not continue with the number of "+
-			"descriptors that follow", EnvLink, value)
-	}
-	by, err := strconv.ParseInt(fields[2], 10, 32)
-	if err != nil || by < 1 {
-		return announced{}, fmt.Errorf("%s=%q does not end with the PID of the old process",
-			EnvLink, value)
+	n, errFD := strconv.ParseInt(fields[0], 10, 32) // the kernel would look at 32 bits
+	k, errCount := strconv.ParseUint(fields[1], 10, 32)
+	by, errPID := strconv.ParseInt(fields[2], 10, 32)
+	err := errors.Join(errFD, errCount, errPID)
+	if err != nil || n < fds.First || k > maxFollowing || by < 1 {
+		return announced{}, fmt.Errorf("%w: %s=%q is not what an old process sets for its "+
+			"successor, three numbers (descriptor,count,PID): unset it",
+			fds.ErrEnvironment, EnvLink, value)
 	}
 	return announced{value: value, fd: int(n), following: int(k), announcer: int(by)}, nil
 }
 
 // take takes the announced descriptors.
 func (a announced) take(sockets int) (*Link, []*os.File, error) {
-	if a.fd < fds.First+sockets {
-		return nil, nil, fmt.Errorf("%s=%s, but descriptor %d is one of the %d sockets",
-			EnvLink, a.value, a.fd, sockets)
-	}
-	for n := a.fd; n <= a.fd+a.following; n++ {
-		if err := fds.CheckInherited(n); err != nil {
-			return nil, nil, fmt.Errorf("%s=%s, but %w", EnvLink, a.value, err)
-		}
-	}
-	if _, err := unix.GetsockoptInt(a.fd, unix.SOL_SOCKET, unix.SO_TYPE); err != nil {
-		return nil, nil, fmt.Errorf("%s=%s, but descriptor %d is not a socket",
-			EnvLink, a.value, a.fd)
+	if err := a.check(sockets); err != nil {
+		return nil, nil, fmt.Errorf("%w: %s=%s announces the old process %d, but %w: unset it "+
+			"if no old process has started this one",
+			fds.ErrEnvironment, EnvLink, a.value, a.announcer, err)
 	}
 	files := take(a.fd, a.following)
 	link, err := NewLink(files[0])
 	if err != nil {
-		err = fmt.Errorf("%s=%s: %w", EnvLink, a.value, err)
+		err = fmt.Errorf("%w: %s=%s: %w", fds.ErrEnvironment, EnvLink, a.value, err)
 		return nil, nil, errors.Join(err, CloseAll(files[1:]))
 	}
 	return link, files[1:], nil
+}
+
+// check returns an error unless all announced descriptors were passed, the first of them a socket.
+func (a announced) check(sockets int) error {
+	if a.fd < fds.First+sockets {
+		return fmt.Errorf("descriptor %d is one of the %d sockets", a.fd, sockets)
+	}
+	for n := a.fd; n <= a.fd+a.following; n++ {
+		if err := fds.CheckInherited(n); err != nil {
+			return err
+		}
+	}
+	if _, err := unix.GetsockoptInt(a.fd, unix.SOL_SOCKET, unix.SO_TYPE); err != nil {
+		return fmt.Errorf("descriptor %d is not a socket", a.fd)
+	}
+	return nil
 }
 
 // take makes files from a descriptor and the ones that follow it.

@@ -135,11 +135,12 @@ func TestTakeLinkRefusesLies(t *testing.T) {
 	defer unix.Close(good)
 	defer unix.Close(afile)
 	parent := "," + strconv.Itoa(os.Getppid())
+	malformed := "three numbers (descriptor,count,PID): unset it"
 	tests := []struct {
 		what, value, says string
 		keeps             int // a descriptor that must stay open; -1 for none
 	}{
-		{"a word", "three", `GRACE_LINK="three"`, -1},
+		{"a word", "three", `GRACE_LINK="three" is not what an old process sets`, -1},
 		{"nothing", "", `GRACE_LINK=""`, -1},
 		{"a negative number", "-1", `GRACE_LINK="-1"`, -1},
 		{"a number with a blank", " " + strconv.Itoa(good) + ",0" + parent, "GRACE_LINK=", good},
@@ -147,15 +148,15 @@ func TestTakeLinkRefusesLies(t *testing.T) {
 		// The kernel would see the low half.
 		{"more than a descriptor", strconv.FormatInt(1<<32+int64(good), 10) + ",0" + parent,
 			"GRACE_LINK", good},
-		{"no count", strconv.Itoa(good), "descriptors that follow", good},
-		{"a count below zero", strconv.Itoa(good) + ",-1", "descriptors that follow", good},
-		{"a count beyond reason", strconv.Itoa(good) + ",100000", "descriptors that follow", good},
-		{"no process", strconv.Itoa(good) + ",0", "the PID of the old process", good},
-		{"a process below one", strconv.Itoa(good) + ",0,0", "the PID of the old process", good},
-		{"more fields", strconv.Itoa(good) + ",0" + parent + ",1", "the PID of the old process",
-			good},
+		{"no count", strconv.Itoa(good), malformed, good},
+		{"a count below zero", strconv.Itoa(good) + ",-1", malformed, good},
+		{"a count beyond reason", strconv.Itoa(good) + ",100000", malformed, good},
+		{"no process", strconv.Itoa(good) + ",0", malformed, good},
+		{"a process below one", strconv.Itoa(good) + ",0,0", malformed, good},
+		{"more fields", strconv.Itoa(good) + ",0" + parent + ",1", malformed, good},
 		{"more than was passed", strconv.Itoa(good) + ",1000" + parent, "but descriptor ", good},
-		{"closed", "1000,0" + parent, "GRACE_LINK=1000", -1},
+		{"closed", "1000,0" + parent,
+			"but descriptor 1000 is closed: unset it if no old process has started this one", -1},
 		{"a file", strconv.Itoa(afile) + ",0" + parent, "is not a socket", afile},
 		{"opened by this process", strconv.Itoa(int(theirs.Fd())) + ",0" + parent,
 			"was opened by this process", int(theirs.Fd())},
@@ -167,8 +168,10 @@ func TestTakeLinkRefusesLies(t *testing.T) {
 			t.Setenv(EnvLink, tt.value)
 			before := len(helpertest.OpenDescriptors())
 			l, _, err := TakeLink(0)
-			if l != nil || err == nil || !strings.Contains(err.Error(), tt.says) {
-				t.Fatalf("got %v, %v; want an error that says %q", l, err, tt.says)
+			if l != nil || !errors.Is(err, fds.ErrEnvironment) ||
+				!strings.Contains(err.Error(), tt.says) ||
+				!strings.Contains(err.Error(), EnvLink) {
+				t.Fatalf("got %v, %v; want ErrEnvironment, and words like %q", l, err, tt.says)
 			}
 			if _, ok := os.LookupEnv(EnvLink); ok {
 				t.Error("the variable is still set")

@@ -21,6 +21,8 @@ func explain(spec Spec, err error) error {
 	case errors.Is(err, syscall.EAGAIN):
 		return fmt.Errorf("%w: the user or the container has reached its limit on processes and "+
 			"threads: raise RLIMIT_NPROC or pids.max", err)
+	case errors.Is(err, syscall.EMFILE):
+		return fmt.Errorf("%w: this process has reached its limit: raise RLIMIT_NOFILE", err)
 	case errors.Is(err, syscall.EBADF):
 		return beyondLimit(spec, err)
 	}
