@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"slices"
+	"syscall"
 
 	"github.com/go-grace/grace/graceevent"
 	"github.com/go-grace/grace/internal/fds"
@@ -43,7 +44,7 @@ type Socket = graceevent.Socket
 func (m *Manager) Listen(
 	ctx context.Context, network, address string, opts ...ListenOption,
 ) (net.Listener, error) {
-	ask, err := m.ask(streams, network, address, opts)
+	ask, err := m.ask(ctx, streams, network, address, opts)
 	if err != nil {
 		return nil, err
 	}
@@ -74,7 +75,7 @@ func (m *Manager) ListenUnix(
 	ctx context.Context, network string, laddr *net.UnixAddr, opts ...ListenOption,
 ) (*net.UnixListener, error) {
 	if laddr == nil {
-		return nil, listenError(fds.Ask{Network: network}, errMissingAddress)
+		return nil, m.listenFailed(ctx, fds.Ask{Network: network}, errMissingAddress)
 	}
 	sock, err := m.openBare(ctx, unixNetworks, network, laddr.Name, opts)
 	if err != nil {
@@ -93,7 +94,7 @@ func (m *Manager) ListenUnix(
 func (m *Manager) ListenPacket(
 	ctx context.Context, network, address string, opts ...ListenOption,
 ) (net.PacketConn, error) {
-	ask, err := m.ask(packets, network, address, opts)
+	ask, err := m.ask(ctx, packets, network, address, opts)
 	if err != nil {
 		return nil, err
 	}
@@ -123,7 +124,7 @@ func (m *Manager) ListenUnixgram(
 	ctx context.Context, network string, laddr *net.UnixAddr, opts ...ListenOption,
 ) (*net.UnixConn, error) {
 	if laddr == nil {
-		return nil, listenError(fds.Ask{Network: network}, errMissingAddress)
+		return nil, m.listenFailed(ctx, fds.Ask{Network: network}, errMissingAddress)
 	}
 	sock, err := m.openBare(ctx, unixgramNetworks, network, laddr.Name, opts)
 	if err != nil {
@@ -155,19 +156,19 @@ var errMissingAddress = &net.AddrError{Err: "missing address"}
 
 // ask puts the arguments of a Listen function together, and checks them.
 func (m *Manager) ask(
-	networks []string, network, address string, opts []ListenOption,
+	ctx context.Context, networks []string, network, address string, opts []ListenOption,
 ) (fds.Ask, error) {
 	ask := fds.Ask{Network: network, Address: address, Config: m.opts.listenConfig}
 	for _, opt := range opts {
 		if opt == nil {
-			return ask, listenError(ask, errors.New("a ListenOption is nil"))
+			return ask, m.listenFailed(ctx, ask, errors.New("a ListenOption is nil"))
 		}
 		if err := opt.applyListen(&ask); err != nil {
-			return ask, listenError(ask, fmt.Errorf("%s: %w", opt, err))
+			return ask, m.listenFailed(ctx, ask, fmt.Errorf("%s: %w", opt, err))
 		}
 	}
 	if !slices.Contains(networks, fds.Protocol(network)) {
-		return ask, listenError(ask, net.UnknownNetworkError(network))
+		return ask, m.listenFailed(ctx, ask, net.UnknownNetworkError(network))
 	}
 	return ask, nil
 }
@@ -177,7 +178,7 @@ func (m *Manager) ask(
 func (m *Manager) openBare(
 	ctx context.Context, networks []string, network, address string, opts []ListenOption,
 ) (*fds.Socket, error) {
-	ask, err := m.ask(networks, network, address, opts)
+	ask, err := m.ask(ctx, networks, network, address, opts)
 	if err != nil {
 		return nil, err
 	}
@@ -189,7 +190,7 @@ func (m *Manager) openBare(
 func (m *Manager) open(ctx context.Context, ask fds.Ask) (*fds.Socket, error) {
 	sock, err := m.sockets.Open(ctx, ask)
 	if err != nil {
-		return nil, listenError(ask, err)
+		return nil, m.listenFailed(ctx, ask, err)
 	}
 	if len(m.opts.observers) > 0 {
 		m.emit(ctx, graceevent.SocketOpened{Socket: describeSocket(sock)})
@@ -197,13 +198,21 @@ func (m *Manager) open(ctx context.Context, ask fds.Ask) (*fds.Socket, error) {
 	return sock, nil
 }
 
-// listenError has the form of the errors of package net.
-func listenError(ask fds.Ask, err error) error {
+// listenFailed returns an error in the form of package net, and tells the observers, unless it only
+// says that this process no longer serves.
+func (m *Manager) listenFailed(ctx context.Context, ask fds.Ask, err error) error {
 	op, ok := err.(*net.OpError) //nolint:errorlint // only one that is not wrapped says it all
-	if ok {
-		return op
+	if !ok {
+		op = &net.OpError{Op: "listen", Net: ask.Network, Addr: askedAddr{ask}, Err: err}
 	}
-	return &net.OpError{Op: "listen", Net: ask.Network, Addr: askedAddr{ask}, Err: err}
+	if ok && errors.Is(err, syscall.EADDRINUSE) {
+		op.Err = fmt.Errorf("%w: another socket has it, perhaps of an older process of this "+
+			"service: find it by ss -lntup or lsof -i", op.Err)
+	}
+	if !errors.Is(err, ErrUpgraded) && !errors.Is(err, ErrShutdown) {
+		m.emit(ctx, graceevent.ListenFailed{Network: ask.Network, Address: ask.Address, Err: op})
+	}
+	return op
 }
 
 // askedAddr shows an address as it was asked for.

@@ -23,7 +23,7 @@
 //	CheckStarted, CheckFinished
 //	HookStarted, HookFinished (PassState)
 //	SuccessorStarted                        Inherited
-//	                                        SocketOpened ...
+//	                                        SocketOpened, ListenFailed ...
 //	                                        ReadyStarted
 //	                                        HookStarted, HookFinished (OnReady)
 //	SuccessorReady                          Announced

@@ -25,6 +25,7 @@ var errCause = errors.New("cause")
 var events = []Event{
 	Inherited{Parent: &Process{11, 1}, Sockets: 2, Files: []string{"log"}, States: []string{"sessions"}},
 	SocketOpened{Socket{Name: "web", Network: "tcp", Addr: &net.TCPAddr{Port: 80}, Inherited: true}},
+	ListenFailed{Network: "tcp", Address: ":80", Err: errCause},
 	SocketsAbandoned{Sockets: []string{"tcp :81"}},
 	InheritedAbandoned{Files: []string{"access.log"}, States: []string{"sessions"}},
 	ReadyStarted{},

@@ -28,6 +28,21 @@ func (e SocketOpened) Describe() (slog.Level, string, []slog.Attr) {
 	}
 }
 
+// ListenFailed says that a Listen function returns an error, because an address is in use, for
+// example. A program mostly exits then, and in a successor the upgrade fails.
+type ListenFailed struct {
+	Network string // as it was asked for
+	Address string // as it was asked for
+	Err     error
+}
+
+// Describe implements [Event].
+func (e ListenFailed) Describe() (slog.Level, string, []slog.Attr) {
+	return slog.LevelError, "listen failed", []slog.Attr{
+		slog.String("network", e.Network), slog.String("address", e.Address), errAttr(e.Err),
+	}
+}
+
 // SocketsAbandoned says that a process which began to serve has closed the inherited sockets for
 // which its program did not ask.
 type SocketsAbandoned struct {

@@ -4,8 +4,12 @@ package main
 
 import (
 	"errors"
+	"net"
+	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/go-grace/grace/internal/test/servicetest"
 )
 
 // Echo is upgraded three times. Each generation has a connection, and serves it to its end.
@@ -30,6 +34,26 @@ func TestEcho(t *testing.T) {
 	endOneByOne(t, s, conns)
 
 	s.AwaitCleanEnd()
+}
+
+// A process that cannot listen says in its log at which address, and what to look for.
+func TestAddressInUse(t *testing.T) {
+	ln, err := net.Listen("tcp", freeAddr(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	out, err := servicetest.Command(nil, ln.Addr().String()).CombinedOutput()
+	if err == nil {
+		t.Error("it has not failed")
+	}
+	for _, want := range []string{
+		"ERROR listen failed", "address=" + ln.Addr().String(), "address already in use", "ss -lntup",
+	} {
+		if !strings.Contains(string(out), want) {
+			t.Errorf("no %q in %s", want, out)
+		}
+	}
 }
 
 // dialPast opens a connection that the old process does not serve, because it is stopped meanwhile.
