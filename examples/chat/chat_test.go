@@ -4,6 +4,7 @@ package main
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -16,6 +17,8 @@ import (
 	"time"
 
 	"github.com/gobwas/ws"
+
+	"github.com/go-grace/grace/internal/test/servicetest"
 )
 
 // Twenty people talk through ten upgrades. Each hears every message once, in the same order, over a
@@ -180,5 +183,14 @@ func TestMessageBehindTheRequest(t *testing.T) {
 	defer resp.Body.Close()
 	if f, err := ws.ReadFrame(in); err != nil || string(f.Payload) != "1 anna: hello" {
 		t.Errorf("got %q, %v", f.Payload, err)
+	}
+}
+
+// Without an address, the program says how it is called.
+func TestUsage(t *testing.T) {
+	out, err := servicetest.Command(nil).CombinedOutput()
+	ended, ok := errors.AsType[*exec.ExitError](err)
+	if !ok || ended.ExitCode() != 2 || string(out) != "usage: chat HOST:PORT\n" {
+		t.Errorf("got %q, %v", out, err)
 	}
 }

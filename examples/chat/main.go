@@ -1,5 +1,8 @@
 // Chat is a WebSocket chat whose clients do not notice an upgrade. Start it with an address, open
-// that in some browsers, replace the binary and send it SIGHUP.
+// that in some browsers, replace the binary and send it SIGHUP. It is a module of its own, which is
+// built in its directory:
+//
+//	cd examples/chat && go build && ./chat localhost:8001
 //
 // The old process transfers its connections to the new one, each with the state of its client:
 //
@@ -27,6 +30,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"log"
 	"log/slog"
 	"net/http"
@@ -38,6 +42,10 @@ import (
 )
 
 func main() {
+	if len(os.Args) != 2 {
+		fmt.Fprintln(os.Stderr, "usage: chat HOST:PORT")
+		os.Exit(2)
+	}
 	m, err := grace.New(grace.WithLogger(slog.Default()))
 	if err != nil {
 		log.Fatal(err)

@@ -5,6 +5,7 @@ package main
 import (
 	"errors"
 	"net"
+	"os/exec"
 	"strings"
 	"syscall"
 	"testing"
@@ -97,5 +98,14 @@ func endOneByOne(t *testing.T, s *service, conns []conn) {
 			t.Errorf("connection of generation %d: %v", i+1, err)
 		}
 		eventually(t, "end of a process without connections", func() bool { return gone(pid) })
+	}
+}
+
+// Without an address, the program says how it is called.
+func TestUsage(t *testing.T) {
+	out, err := servicetest.Command(nil).CombinedOutput()
+	ended, ok := errors.AsType[*exec.ExitError](err)
+	if !ok || ended.ExitCode() != 2 || string(out) != "usage: echo HOST:PORT\n" {
+		t.Errorf("got %q, %v", out, err)
 	}
 }

@@ -1,9 +1,12 @@
 // Echo sends back everything it receives. Replace the binary and send it SIGHUP: no connection is
 // refused or cut.
+//
+//	go build ./examples/echo && ./echo localhost:7000
 package main
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"log"
 	"log/slog"
@@ -13,6 +16,10 @@ import (
 )
 
 func main() {
+	if len(os.Args) != 2 {
+		fmt.Fprintln(os.Stderr, "usage: echo HOST:PORT")
+		os.Exit(2)
+	}
 	ctx := context.Background()
 	m, err := grace.New(grace.WithLogger(slog.Default()))
 	if err != nil {

@@ -3,10 +3,12 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"os"
+	"os/exec"
 	"syscall"
 	"testing"
 	"time"
@@ -57,4 +59,13 @@ func ask(t *testing.T, url string) string {
 		t.Fatal(err)
 	}
 	return string(body)
+}
+
+// Without an address, the program says how it is called.
+func TestUsage(t *testing.T) {
+	out, err := servicetest.Command(nil).CombinedOutput()
+	ended, ok := errors.AsType[*exec.ExitError](err)
+	if !ok || ended.ExitCode() != 2 || string(out) != "usage: http HOST:PORT\n" {
+		t.Errorf("got %q, %v", out, err)
+	}
 }

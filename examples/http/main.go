@@ -1,5 +1,7 @@
 // HTTP answers with the number of its process. Replace the binary and send it SIGHUP: no request is
 // lost.
+//
+//	go build ./examples/http && ./http localhost:8000
 package main
 
 import (
@@ -15,6 +17,10 @@ import (
 )
 
 func main() {
+	if len(os.Args) != 2 {
+		fmt.Fprintln(os.Stderr, "usage: http HOST:PORT")
+		os.Exit(2)
+	}
 	m, err := grace.New(grace.WithLogger(slog.Default()))
 	if err != nil {
 		log.Fatal(err)

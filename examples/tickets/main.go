@@ -1,5 +1,7 @@
 // Tickets sends each connection a number that no other connection gets, before or after an upgrade.
 // Replace the binary and send it SIGHUP: the count continues in the new process.
+//
+//	go build ./examples/tickets && ./tickets localhost:7001
 package main
 
 import (
@@ -22,6 +24,10 @@ import (
 const reserve = 1 << 20
 
 func main() {
+	if len(os.Args) != 2 {
+		fmt.Fprintln(os.Stderr, "usage: tickets HOST:PORT")
+		os.Exit(2)
+	}
 	m, err := grace.New(grace.WithLogger(slog.Default()))
 	if err != nil {
 		log.Fatal(err)

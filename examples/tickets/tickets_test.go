@@ -3,9 +3,11 @@
 package main
 
 import (
+	"errors"
 	"io"
 	"net"
 	"os"
+	"os/exec"
 	"regexp"
 	"strconv"
 	"strings"
@@ -92,4 +94,13 @@ func startDrawing(addr string) *draws {
 		}
 	}()
 	return d
+}
+
+// Without an address, the program says how it is called.
+func TestUsage(t *testing.T) {
+	out, err := servicetest.Command(nil).CombinedOutput()
+	ended, ok := errors.AsType[*exec.ExitError](err)
+	if !ok || ended.ExitCode() != 2 || string(out) != "usage: tickets HOST:PORT\n" {
+		t.Errorf("got %q, %v", out, err)
+	}
 }

@@ -3,9 +3,11 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"strings"
 	"syscall"
 	"testing"
@@ -77,5 +79,14 @@ func expect(t *testing.T, got *pb.Payload, err error, pid int) {
 	t.Helper()
 	if err != nil || !strings.HasSuffix(string(got.Body), fmt.Sprintf(" in process %d", pid)) {
 		t.Errorf("the answer is %q, %v, and not of process %d", got.GetBody(), err, pid)
+	}
+}
+
+// Without an address, the program says how it is called.
+func TestUsage(t *testing.T) {
+	out, err := servicetest.Command(nil).CombinedOutput()
+	ended, ok := errors.AsType[*exec.ExitError](err)
+	if !ok || ended.ExitCode() != 2 || string(out) != "usage: clock HOST:PORT\n" {
+		t.Errorf("got %q, %v", out, err)
 	}
 }

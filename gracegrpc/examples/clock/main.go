@@ -1,5 +1,8 @@
 // Clock tells the time over gRPC, once or every second. Replace the binary and send it SIGHUP: no
-// RPC fails, and clients that follow the clock reach the new process.
+// RPC fails, and clients that follow the clock reach the new process. It belongs to the module
+// gracegrpc, and is built there:
+//
+//	cd gracegrpc && go build ./examples/clock && ./clock localhost:7002
 package main
 
 import (
@@ -50,6 +53,10 @@ func now() *pb.Payload {
 }
 
 func main() {
+	if len(os.Args) != 2 {
+		fmt.Fprintln(os.Stderr, "usage: clock HOST:PORT")
+		os.Exit(2)
+	}
 	ctx := context.Background()
 	m, err := grace.New(grace.WithLogger(slog.Default()))
 	if err != nil {
