@@ -61,7 +61,7 @@ func soak(ctx context.Context, set settings, m mode) error {
 	if d.lineage, err = lineage.Start(ctx, drainTimeout, d.note, m.name, dir); err != nil {
 		return err
 	}
-	enough := func(done int, _ time.Duration) bool { return done == set.upgrades }
+	enough := func(done int, _ time.Duration) bool { return done >= set.upgrades }
 	err = errors.Join(d.lineage.Soak(ctx, d, enough), d.lineage.Stop())
 	o := &outcome{
 		Outcome: &d.lineage.Outcome, mode: m, seen: d.seen, handled: d.handled, drains: d.drains,
@@ -95,7 +95,7 @@ func (d *driver) Load() (stop func(), err error) {
 		Kinds:  d.set.kinds,
 		Copies: d.set.copies,
 		Idle:   idleGrace / 4,
-		Limit:  time.Duration(d.set.upgrades+lineage.WarmUps) * upgradePatience,
+		Limit:  time.Duration(d.set.upgrades) * upgradePatience,
 	}
 	if d.mode.keepsIdle {
 		c.LongIdle = 2 * idleGrace

@@ -47,11 +47,23 @@ func drive(ctx context.Context, args []string) error {
 		set.copies, set.seed)
 	var errs []error
 	for _, mode := range set.modes {
+		if mode.shutdownOnly {
+			fmt.Printf("%s is the control, without gracehttp: it may lose requests.\n", mode.name)
+		}
 		if err := soak(ctx, set, mode); err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", mode.name, err))
 		}
 	}
+	fmt.Println(verdict(errs))
 	return errors.Join(errs...)
+}
+
+// verdict returns the last line of the output. What has failed, and why, is on the standard error.
+func verdict(errs []error) string {
+	if len(errs) == 0 {
+		return "httpsoak: passed"
+	}
+	return fmt.Sprintf("httpsoak: FAILED: %v", errors.Join(errs...))
 }
 
 func parse(args []string) (settings, error) {

@@ -34,17 +34,20 @@ type Driver interface {
 
 // Soak upgrades the service in two phases of load, the first of them short, and takes a census
 // without load after each. By the second census, everything that the second phase added must be
-// gone. The second phase ends when enough returns true for the number of its upgrades and its
-// duration. The end of the context ends it early, without an error.
+// gone. The second phase ends when enough returns true for the number of all upgrades and its own
+// duration. If one upgrade is enough, there is no first phase, and nothing to compare. The end of
+// the context ends it early, without an error.
 func (l *Lineage) Soak(
 	ctx context.Context, d Driver, enough func(done int, took time.Duration) bool,
 ) (err error) {
-	warm := func(done int) bool { return done == WarmUps }
-	if err := l.upgradeUnderLoad(ctx, d, warm); err != nil {
-		return err
-	}
-	if l.before, err = l.idleCensus(d); err != nil {
-		return err
+	if !enough(1, 0) {
+		warm := func(done int) bool { return done == WarmUps || enough(done+1, 0) }
+		if err := l.upgradeUnderLoad(ctx, d, warm); err != nil {
+			return err
+		}
+		if l.before, err = l.idleCensus(d); err != nil {
+			return err
+		}
 	}
 	began := time.Now()
 	soaked := func(done int) bool { return enough(done, time.Since(began)) }
@@ -55,7 +58,7 @@ func (l *Lineage) Soak(
 	return err
 }
 
-// upgradeUnderLoad upgrades until enough returns true. After an interrupt, one upgrade is enough.
+// upgradeUnderLoad upgrades until enough returns true for the number of all upgrades. After an interrupt, one upgrade is enough.
 func (l *Lineage) upgradeUnderLoad(
 	ctx context.Context, d Driver, enough func(done int) bool,
 ) error {
@@ -64,11 +67,11 @@ func (l *Lineage) upgradeUnderLoad(
 		return err
 	}
 	defer stop()
-	for done := 1; ; done++ {
+	for {
 		if err := l.upgradeOnce(d); err != nil {
 			return err
 		}
-		if enough(done) || ctx.Err() != nil {
+		if enough(l.Upgrades+len(l.Failures)) || ctx.Err() != nil {
 			return nil
 		}
 		if err := d.Pause(ctx); err != nil {

@@ -59,7 +59,7 @@ func (d *driver) enough(done int, took time.Duration) bool {
 	if d.set.duration > 0 {
 		return took >= d.set.duration
 	}
-	return done == d.set.upgrades
+	return done >= d.set.upgrades
 }
 
 // Load implements [lineage.Driver].
