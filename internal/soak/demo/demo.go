@@ -60,12 +60,13 @@ var upgradeWays = []struct {
 
 // demonstrate replaces the server in one way after another, and prints the outcomes.
 func demonstrate(ctx context.Context, set settings) error {
-	fmt.Printf("Load: %d clients on keep-alive connections, %d that connect for each request. "+
-		"None tries again.\n", keepAliveClients, connectingClients)
+	fmt.Printf("Load: %d clients on keep-alive connections, %d that connect for each\n"+
+		"request. None tries again. One request in ten sleeps 20 to 50 ms.\n",
+		keepAliveClients, connectingClients)
 	var outcomes []outcome
 	var errs []error
 	for _, way := range upgradeWays {
-		fmt.Printf("\n%s: each server starts the next one (SIGHUP), %d times; %s\n",
+		fmt.Printf("\n%s: each server starts the next one (SIGHUP), %d times;\n%s\n",
 			way.name, set.upgrades, way.title)
 		o, err := replaceByUpgrade(ctx, set, way.name)
 		if err != nil {
@@ -76,8 +77,8 @@ func demonstrate(ctx context.Context, set settings) error {
 			errs = append(errs, way.judge(o, set.upgrades))
 		}
 	}
-	fmt.Printf("\n%s: SIGTERM, http.Server.Shutdown, then a new server on the same port, "+
-		"%d times\n", restartWay, set.upgrades)
+	fmt.Printf("\n%s: SIGTERM, http.Server.Shutdown, then a new server on the same\n"+
+		"port, %d times\n", restartWay, set.upgrades)
 	o, err := replaceByRestart(ctx, set)
 	if err != nil {
 		return fmt.Errorf("%s: %w", restartWay, err)

@@ -22,7 +22,7 @@ func TestDemo(t *testing.T) {
 	}
 	for way, closes := range map[string]bool{"polite": true, "handover": false} {
 		line := programtest.Find(t, stdout, `^`+way+
-			` +upgrades=3 requests=(\d+) failed=0 reconnects=(\d+) p99=\S+ max=\S+$`)
+			` +upgrades=3 requests=(\d+) failed=0 reconnects=(\d+)\n +p99=\S+ max=\S+$`)
 		rows, pids, handled := readTable(t, stdout, way)
 		if rows != 4 || pids != 4 || handled != line[0] {
 			t.Errorf("%s: %d rows with %d processes; %d requests answered, and %d handled",
@@ -40,6 +40,11 @@ func TestDemo(t *testing.T) {
 		}
 		if way == "stop-and-start" && line[1] == 0 {
 			t.Error("stop-and-start did not fail: is there a load?")
+		}
+	}
+	for line := range strings.Lines(stdout) {
+		if len(line) > 81 {
+			t.Errorf("wider than 80 columns: %q", line)
 		}
 	}
 	if t.Failed() {

@@ -65,20 +65,19 @@ type outcome struct {
 	tally
 }
 
-// String returns a line for the outcome, and one for the kinds of failures if there are any.
+// String returns two lines for the outcome, and one for each kind of failure. They fit 80 columns.
 func (o outcome) String() string {
-	s := fmt.Sprintf("%-14s upgrades=%d requests=%d failed=%d reconnects=%d p99=%s max=%s",
+	s := fmt.Sprintf("%-14s upgrades=%d requests=%d failed=%d reconnects=%d\n%sp99=%s max=%s",
 		o.way, o.upgrades, o.requests, o.failed(), o.reconnects,
-		milliseconds(o.latency(0.99)), milliseconds(o.latency(1)))
-	if len(o.failures) == 0 {
-		return s
-	}
-	var kinds []string
+		indent, milliseconds(o.latency(0.99)), milliseconds(o.latency(1)))
 	for _, kind := range slices.Sorted(maps.Keys(o.failures)) {
-		kinds = append(kinds, fmt.Sprintf("%d %s", o.failures[kind], kind))
+		s += fmt.Sprintf("\n%s%d failed: %s", indent, o.failures[kind], kind)
 	}
-	return s + "\n" + strings.Repeat(" ", 15) + "failures: " + strings.Join(kinds, ", ")
+	return s
 }
+
+// indent is as wide as the name of a way.
+var indent = strings.Repeat(" ", 15)
 
 // seamless is verdict, and returns an error if any client had to reconnect.
 func (o outcome) seamless(upgrades int) error {

@@ -55,8 +55,8 @@ func TestSeamlessVerdict(t *testing.T) {
 
 func TestOutcomeLines(t *testing.T) {
 	o := good(10)
-	const line = "grace          upgrades=10 requests=1000 failed=0 reconnects=0 " +
-		"p99=1.0ms max=1.0ms"
+	const line = "grace          upgrades=10 requests=1000 failed=0 reconnects=0\n" +
+		"               p99=1.0ms max=1.0ms"
 	slices.Sort(o.latencies)
 	if got := o.String(); got != line {
 		t.Errorf("got  %q\nwant %q", got, line)
@@ -65,7 +65,7 @@ func TestOutcomeLines(t *testing.T) {
 	o.add(0, "", syscall.ECONNREFUSED)
 	o.add(0, "", syscall.EPIPE)
 	for _, want := range []string{
-		"requests=1003 failed=3", "failures: 1 broken pipe, 2 connection refused",
+		"requests=1003 failed=3", " 1 failed: broken pipe\n", " 2 failed: connection refused",
 	} {
 		if got := o.String(); !strings.Contains(got, want) {
 			t.Errorf("%q is missing in %q", want, got)

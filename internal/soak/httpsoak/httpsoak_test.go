@@ -14,16 +14,20 @@ func TestMain(m *testing.M) { programtest.Main(m, Main) }
 
 // Shutdown alone loses requests, and the other modes lose none.
 func TestEachMode(t *testing.T) {
-	stdout, stderr, err := programtest.Start(t, "-upgrades=3").End()
+	stdout, stderr, err := programtest.Start(t, "-upgrades=8").End()
 	if err != nil || stderr != "" {
 		t.Fatalf("%v\n%s%s", err, stdout, stderr)
+	}
+	if !strings.HasSuffix(stdout, "\nhttpsoak: passed\n") ||
+		!strings.Contains(stdout, "\nshutdown is the control, ") {
+		t.Errorf("no verdict, or no control:\n%s", stdout)
 	}
 	for _, m := range modes {
 		row := programtest.Find(t, stdout, `^`+m.name+
 			` +upgrades=(\d+) requests=(\d+) failed=(\d+) handled=(\d+) of (\d+)`+
 			` reconnects: HTTP/1=(\d+) TLS=(\d+) HTTP/2=(\d+) drain: `)
 		upgrades, requests, failed, handled, sent := row[0], row[1], row[2], row[3], row[4]
-		if upgrades != 3 || requests < 100*upgrades || handled == 0 {
+		if upgrades != 8 || requests < 100*upgrades || handled == 0 {
 			t.Errorf("%s: %d upgrades, %d requests, %d handled",
 				m.name, upgrades, requests, handled)
 		}
