@@ -1,5 +1,5 @@
 // Echo sends back everything it receives. Replace the binary and send it SIGHUP: no connection is
-// refused or cut.
+// refused, and the open ones have 30 seconds to end.
 //
 //	go build ./examples/echo && ./echo localhost:7000
 package main
@@ -29,11 +29,15 @@ func main() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	go func() {
-		for c, err := ln.Accept(); err == nil; c, err = ln.Accept() {
+	m.Go(func() error {
+		for {
+			c, err := ln.Accept()
+			if err != nil {
+				return err // it ends the service, except after an upgrade or in a stop
+			}
 			go func() { defer c.Close(); io.Copy(c, c) }()
 		}
-	}()
+	})
 	if err := m.Run(ctx); err != nil { // until its end, on SIGTERM or after an upgrade
 		log.Fatal(err)
 	}
