@@ -87,8 +87,10 @@
 // under [Manager.Run], with SIGTERM among [WithShutdownSignals], that is its word and not the end
 // of the service, if the successor has taken sockets before it has read what this process sends it
 // at first: none of this package can. That is seen on Linux alone, where /proc/PID/fd can be read;
-// elsewhere SIGTERM ends the service. Package os/signal does not say who sends a signal, so an
-// operator's SIGTERM at that moment is taken for the successor's and ends this process alone. For
+// elsewhere SIGTERM ends the service. A context of [os/signal.NotifyContext] that this SIGTERM
+// cancels cancels neither Run nor the Upgrade: with such a successor, the end of a context, or a
+// Shutdown, waits up to 2 seconds for the signal. Package os/signal does not say who sends one, so
+// an operator's SIGTERM at that moment is taken for the successor's and ends this process alone. For
 // such a successor there is no probation, it gets sockets and nothing else, and the PID file is
 // written on its behalf.
 //

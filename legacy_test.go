@@ -221,6 +221,77 @@ func (m *migration) lastSocket(name string) (addr string) {
 	return addr
 }
 
+// A main as most are, whose context SIGTERM ends too: the successor's SIGTERM is not the end of the service, whichever receiver in
+// the process is the first to learn of it. The owner of the context may also call Upgrade by himself.
+func TestRollbackUnderAContextOfSignals(t *testing.T) {
+	for name, begin := range map[string]func(*migration){
+		"Run": func(m *migration) { m.signal(m.pid, unix.SIGUSR2) },
+		"Upgrade": func(m *migration) {
+			if answer := m.answers("upgrade"); !strings.HasPrefix(answer, "upgraded") {
+				t.Errorf("Upgrade returned %s", answer)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := fixed(t, "")
+			c.Notify = true
+			m := startLegacy(t, c)
+			l := startLoad(m.service)
+			for range 30 {
+				m.toGrace(2)
+				seen := m.PIDs()
+				m.misbehave("legacy")
+				begin(m)
+				m.next(m.Await("the legacy program to serve", func(p printed) bool {
+					return p.Event == "LegacyServing" && !slices.Contains(seen, p.PID)
+				}))
+				if !alive(m.pid) {
+					t.Fatal("nobody serves")
+				}
+			}
+			l.end(t)
+		})
+	}
+}
+
+// Only a signal is waited for, and not for long, where an upgrade to such a program is cancelled or shut down.
+func TestCancelledRollback(t *testing.T) {
+	for name, cancel := range map[string]func(*migration, *client){
+		"cancelled": func(m *migration, _ *client) { m.answers("cancel") },
+		"shut down": func(m *migration, _ *client) { m.signal(m.pid, unix.SIGINT) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := fixed(t, "")
+			c.Notify = true
+			m := startLegacy(t, c)
+			m.toGrace(2)
+			held := m.connect()
+			defer held.Close()
+			m.misbehave("legacy-hang")
+			upgrade := make(chan string, 1)
+			go func() { // ends with the connection
+				answer, _ := held.ask("upgrade")
+				upgrade <- answer
+			}()
+			successor := m.Await("the legacy program to take the socket", func(p printed) bool {
+				return p.Event == "SocketOpened" && p.Generation == 0 && p.PID != m.PIDs()[0]
+			}).PID
+			began := time.Now()
+			cancel(m, held)
+			m.Await("the end of the upgrade", finished("UpgradeFinished", m.pid))
+			if took := time.Since(began); took < signalDelay || took > signalDelay+patience/2 {
+				t.Errorf("the upgrade ended after %v", took)
+			}
+			m.AwaitExit(successor)
+			if answer := <-upgrade; strings.HasPrefix(answer, "upgraded") {
+				t.Errorf("Upgrade returned %s", answer)
+			}
+		})
+	}
+}
+
 // A successor that does not come up has ended nothing: its parent has not been signalled.
 func TestLegacyParentServesOnIfItsSuccessorFails(t *testing.T) {
 	for _, mode := range []string{"exit", "exit-after-listen", "hook-error"} {

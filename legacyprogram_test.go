@@ -20,6 +20,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/go-grace/grace/internal/test/helpertest"
 )
 
 // migratingMain is a service of which two programs exist: the file of modes says which one is installed.
@@ -59,6 +61,9 @@ func legacyMain(c config) error {
 		if err := s.listen(e); err != nil {
 			return err
 		}
+	}
+	if s.mode == "legacy-hang" {
+		helpertest.Hang()
 	}
 	if s.mode == "legacy-exit" {
 		os.Exit(5)

@@ -10,12 +10,14 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"os/signal"
 	"runtime"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -32,6 +34,7 @@ type config struct {
 	Timeout   time.Duration
 	Drain     time.Duration
 	NoSignals bool
+	Notify    bool   // the context of Run, and of Upgrade, is that of signal.NotifyContext
 	Count     int    // of further listeners
 	LongNames bool   // of the further listeners
 	User      int    // that the service becomes; 0 is none
@@ -102,7 +105,14 @@ func linesMain(c config) error {
 	case "hang-before-run":
 		time.Sleep(time.Hour)
 	}
-	if err := m.Run(context.Background()); err != nil {
+	ctx := context.Background()
+	if c.Notify {
+		var stop context.CancelFunc
+		ctx, stop = signal.NotifyContext(ctx, syscall.SIGTERM, os.Interrupt)
+		defer stop()
+		s.caller = func() context.Context { return ctx }
+	}
+	if err := m.Run(ctx); err != nil {
 		return err
 	}
 	s.accepting.Wait() // whoever has closed the listeners, no Accept is left waiting

@@ -114,7 +114,7 @@ func (u *upgrade) run(ctx context.Context) error {
 	bounded, cancel := context.WithTimeoutCause(ctx, u.m.opts.upgradeTimeout, ErrTimeout)
 	defer cancel()
 	defer u.program.close()
-	waiting, endWait := context.WithCancelCause(bounded)
+	waiting, endWait := u.outlastSignal(bounded)
 	defer endWait(nil)
 	u.recognize = func() bool {
 		endWait(legacy.ErrServes)

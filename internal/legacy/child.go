@@ -60,13 +60,27 @@ func (c *Child) HasSignalled(sig os.Signal, sockets func() []*fds.Socket) bool {
 	if sig != syscall.SIGTERM || !c.awaited.Load() {
 		return false
 	}
-	return wait.Closed(context.Background(), c.launched, launchPatience) &&
-		c.pid != 0 && c.hasTaken(sockets()) && !c.link.IsRead() && !c.signalled.Swap(true)
+	return c.wasLaunched(context.Background()) && c.isLegacy(sockets) && !c.signalled.Swap(true)
+}
+
+// MaySignal reports whether the successor may be about to send its word, or has just done so.
+func (c *Child) MaySignal(ctx context.Context, sockets func() []*fds.Socket) bool {
+	return c.awaited.Load() && c.wasLaunched(ctx) && c.isLegacy(sockets)
+}
+
+// isLegacy reports whether the successor has done what none of ours can; it was launched, or not.
+func (c *Child) isLegacy(sockets func() []*fds.Socket) bool {
+	return c.pid != 0 && c.hasTaken(sockets()) && !c.link.IsRead()
 }
 
 // launchPatience is how long this process may take to notice that the successor runs. A successor
 // takes longer to serve.
 const launchPatience = 250 * time.Millisecond
+
+// wasLaunched waits for the end of a start that does not take long.
+func (c *Child) wasLaunched(ctx context.Context) bool {
+	return wait.Closed(ctx, c.launched, launchPatience)
+}
 
 // hasTaken reports whether the successor has one of our sockets at a number other than those at
 // which it was passed: package net makes a duplicate of what it takes. Having none any longer is

@@ -32,6 +32,32 @@ func Closed(ctx context.Context, c <-chan struct{}, d time.Duration) bool {
 	return IsClosed(c)
 }
 
+// Hold returns a context that ends for the same reason as ctx, as soon as before has returned, and
+// the function that ends it earlier. before gets the context that is held; Hold calls it in a
+// goroutine of its own, once ctx has ended.
+func Hold(
+	ctx context.Context, before func(held context.Context),
+) (held context.Context, end context.CancelCauseFunc) {
+	held, cancel := context.WithCancelCause(bounds{context.WithoutCancel(ctx), ctx})
+	stop := context.AfterFunc(ctx, func() {
+		before(held)
+		cancel(context.Cause(ctx))
+	})
+	return held, func(cause error) {
+		stop()
+		cancel(cause)
+	}
+}
+
+// bounds is a context with the deadline of another one, at which it does not end.
+type bounds struct {
+	context.Context //nolint:containedctx // a context is made of contexts
+	of              context.Context
+}
+
+// Deadline implements [context.Context].
+func (b bounds) Deadline() (time.Time, bool) { return b.of.Deadline() }
+
 // Call calls f and returns what it returns; if its context has ended by then, an error also matches
 // the cause of that. If f has not returned when the context has ended and the grace period has
 // passed, f is left behind.

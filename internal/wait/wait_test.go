@@ -31,6 +31,46 @@ func TestClosed(t *testing.T) {
 	})
 }
 
+func TestHold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		errOwn := errors.New("own")
+		ctx, cancel := context.WithTimeoutCause(t.Context(), time.Second, errOwn)
+		defer cancel()
+		held, end := Hold(ctx, func(held context.Context) {
+			Closed(context.Background(), held.Done(), time.Minute)
+		})
+		defer end(nil)
+		want, _ := ctx.Deadline()
+		if deadline, ok := held.Deadline(); !ok || deadline != want {
+			t.Errorf("the deadline is %v, %v", deadline, ok)
+		}
+		began := time.Now()
+		<-held.Done()
+		if context.Cause(held) != errOwn || time.Since(began) != time.Second+time.Minute {
+			t.Errorf("it ended after %v: %v", time.Since(began), context.Cause(held))
+		}
+	})
+}
+
+func TestHoldThatIsEndedEarlier(t *testing.T) {
+	for _, wait := range []time.Duration{0, 2 * time.Second} { // before and after the end of ctx
+		synctest.Test(t, func(t *testing.T) {
+			errOwn := errors.New("own")
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			called := false
+			held, end := Hold(ctx, func(held context.Context) { called = true; <-held.Done() })
+			time.Sleep(wait)
+			end(errOwn)
+			<-held.Done()
+			time.Sleep(time.Minute)
+			if context.Cause(held) != errOwn || called != (wait > 0) {
+				t.Errorf("after %v: %v, called: %v", wait, context.Cause(held), called)
+			}
+		})
+	}
+}
+
 func TestCall(t *testing.T) {
 	errOwn := errors.New("own")
 	for name, c := range map[string]struct {
