@@ -167,10 +167,25 @@ func (m *Manager) Append(h Hook) { m.hooks.append(h) }
 // matched. Ready returns nil at once in a process that serves, and [ErrUpgraded] or [ErrShutdown]
 // in one that drains.
 func (m *Manager) Ready(ctx context.Context) error {
+	if inCallback() {
+		return m.readyInCallback()
+	}
 	if released := m.signals.Release(); len(released) > 0 {
 		m.emit(ctx, graceevent.SignalsReleased{Signals: released})
 	}
 	return m.ready(ctx)
+}
+
+// readyInCallback is Ready where it cannot wait.
+func (m *Manager) readyInCallback() error {
+	switch err := m.life.readiness(); {
+	case err == nil:
+		return ErrCallback
+	case errors.Is(err, errAlreadyReady):
+		return nil
+	default:
+		return err
+	}
 }
 
 func (m *Manager) ready(ctx context.Context) error {
@@ -239,10 +254,16 @@ func (m *Manager) prepare(ctx context.Context) error {
 //
 // If a drain is under way already, after an upgrade or another Shutdown, Shutdown waits for its
 // end. In a successor that was not ready, it first tells the old process to keep serving, which
-// then ends this one.
+// then ends this one. In a function that the drain would wait for, Shutdown begins the same, and
+// returns [ErrCallback] at once.
 func (m *Manager) Shutdown(ctx context.Context) error {
 	if wait.IsClosed(m.life.drained) {
 		return m.life.err
+	}
+	if inWork() {
+		m.life.announceShutdown()
+		go m.stop(context.WithoutCancel(ctx)) // ends when nothing is under way any longer
+		return ErrCallback
 	}
 	stop := context.AfterFunc(ctx, func() { m.hurry(context.Cause(ctx)) })
 	defer stop()
@@ -272,6 +293,9 @@ func (m *Manager) Cause() error { return m.life.cause() }
 // of its OnDrain hooks and of [Manager.Go]; the process can exit then. If the context ends earlier,
 // Wait returns its cause, and the drain goes on.
 func (m *Manager) Wait(ctx context.Context) error {
+	if inWork() && !wait.IsClosed(m.life.drained) {
+		return ErrCallback
+	}
 	select {
 	case <-m.life.drained:
 	case <-ctx.Done():
@@ -293,9 +317,7 @@ func (m *Manager) emit(ctx context.Context, e graceevent.Event) {
 		Time: time.Now(), Generation: m.generation, PID: os.Getpid(), Role: m.role(),
 		Handoff: m.handoffID(), Event: e,
 	}
-	for _, o := range m.opts.observers {
-		o.Observe(ctx, r)
-	}
+	m.tell(ctx, r)
 }
 
 func (m *Manager) handoffID() string {

@@ -10,14 +10,15 @@ import (
 
 	"github.com/go-grace/grace/graceevent"
 	"github.com/go-grace/grace/internal/closed"
-	"github.com/go-grace/grace/internal/wait"
 )
 
 // Hook is a set of functions that are called at certain moments of a handoff. Each may be nil.
 //
 // They run one after another, in the order in which their hooks were appended; OnUpgradeFailed,
 // which undoes what others have done, in reverse; OnDrain side by side. Each gets a context with a
-// deadline, and is left behind if it has not returned a second after that. After an error of
+// deadline, and is left behind if it has not returned a second after that. A function that panics
+// has failed with a [*PanicError], or with nobody to tell if it was left behind. None of them can
+// wait for the Manager, see [ErrCallback]. After an error of
 // OnUpgrade or OnReady the functions that would follow are not called; those of the other kinds all
 // run. Every error is part of what the caller gets, except that of OnParentExit, which nobody calls
 // for: it is an event.
@@ -186,7 +187,7 @@ func (h *hooks) run(ctx context.Context, kind, name string, f func(context.Conte
 	}
 	h.emit(ctx, graceevent.HookStarted{Hook: kind, Name: name})
 	start := time.Now()
-	err := wait.Call(ctx, hookGrace, f)
+	err := call(ctx, hookGrace, f)
 	if err != nil {
 		err = fmt.Errorf("%s hook %q: %w", kind, name, err)
 	}

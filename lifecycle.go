@@ -67,18 +67,33 @@ func (l *lifecycle) beginReady(ctx context.Context) (context.Context, *operation
 			return nil, nil, err
 		}
 	}
-	switch {
-	case l.reason != nil:
-		return nil, nil, l.reason
-	case l.failed != nil:
-		return nil, nil, l.failed
-	case !l.starting():
-		return nil, nil, errAlreadyReady
-	case l.ending:
-		return nil, nil, ErrShutdown
+	if err := l.whyNotReady(); err != nil {
+		return nil, nil, err
 	}
 	ctx, op := l.begin(ctx)
 	return ctx, op, nil
+}
+
+// whyNotReady returns why this process does not get ready, or nil; mu is held.
+func (l *lifecycle) whyNotReady() error {
+	switch {
+	case l.reason != nil:
+		return l.reason
+	case l.failed != nil:
+		return l.failed
+	case !l.starting():
+		return errAlreadyReady
+	case l.ending:
+		return ErrShutdown
+	}
+	return nil
+}
+
+// readiness returns what beginReady would, without waiting or beginning anything.
+func (l *lifecycle) readiness() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.whyNotReady()
 }
 
 // await releases mu until the channel is closed.
@@ -145,6 +160,8 @@ func (l *lifecycle) beginUpgrade(ctx context.Context) (context.Context, *operati
 		return nil, nil, ErrNotReady
 	case l.state == StateUpgrading:
 		return nil, nil, ErrUpgradeInProgress
+	case inCallback():
+		return nil, nil, ErrCallback
 	}
 	l.state = StateUpgrading
 	ctx, op := l.begin(ctx)
@@ -232,6 +249,16 @@ func (l *lifecycle) failure() error {
 func (l *lifecycle) stop(reason error) {
 	l.state, l.reason = StateDraining, reason
 	close(l.done)
+}
+
+// announceShutdown cancels what is under way, and lets nothing new begin.
+func (l *lifecycle) announceShutdown() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.ending = true
+	if l.op != nil {
+		l.op.cancel(ErrShutdown)
+	}
 }
 
 // beginShutdown cancels what is under way, and lets nothing new begin. It reports whether the

@@ -238,6 +238,12 @@ func (s *lineServer) misbehave(ctx context.Context) error {
 		os.Exit(4)
 	case "panic":
 		panic("as told")
+	case "crash":
+		go panic("as told")
+		<-ctx.Done()
+	case "part-panic":
+		s.m.Go(func() error { panic("as told") })
+		<-ctx.Done()
 	case "hang":
 		<-ctx.Done()
 		select {}

@@ -188,6 +188,9 @@ func (m *Manager) openBare(
 
 // open opens a socket, and tells the observers.
 func (m *Manager) open(ctx context.Context, ask fds.Ask) (*fds.Socket, error) {
+	if m.sockets.Lent() && inObserver() {
+		return nil, m.listenFailed(ctx, ask, ErrCallback)
+	}
 	sock, err := m.sockets.Open(ctx, ask)
 	if err != nil {
 		return nil, m.listenFailed(ctx, ask, err)

@@ -121,7 +121,8 @@ func WithLogger(l *slog.Logger) Option {
 	})
 }
 
-// WithObserver tells the observer of every event.
+// WithObserver tells the observer of every event. Observers cannot wait for the Manager that tells
+// them, see [ErrCallback].
 func WithObserver(obs graceevent.Observer) Option {
 	return newOption("WithObserver", func(o *options) error {
 		if obs == nil {

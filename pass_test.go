@@ -317,6 +317,7 @@ func TestStateThatCannotBePassed(t *testing.T) {
 	for kind, want := range map[string][]string{
 		fmt.Sprint(MaxState + 1): {`state "bad" has 67108865 bytes, more than the 67108864 allowed: pass a file instead`},
 		"error":                  {`PassState hook "bad": the sessions are locked`},
+		"panic":                  {`PassState hook "bad": panic: as told`, "passer_test.go"},
 		"hang":                   {`PassState hook "bad": `, ErrTimeout.Error()},
 	} {
 		s.expect("state bad "+kind, "ok")
@@ -364,19 +365,6 @@ func TestFileOfStatesIsClosed(t *testing.T) {
 		check("success", errors.Join(r.Upgrade(t.Context()), errors.New("none")), "none")
 		r.finish(t)
 	})
-}
-
-// A panic is the application's, as in a hook: it ends the process, and is not hidden.
-func TestPanicOfAnEncoderEndsTheProcess(t *testing.T) {
-	s := start(t, "pass", tcpOnly)
-	_, pid := s.serving()
-	s.expect("state bad panic", "ok")
-	c := s.dial()
-	defer c.Close()
-	if answer, err := c.ask("upgrade"); err == nil {
-		t.Errorf("Upgrade returned %q", answer)
-	}
-	s.AwaitExit(pid)
 }
 
 // What comes damaged to the successor is an error of New there, which is the reason in the error of Upgrade.

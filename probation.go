@@ -9,7 +9,6 @@ import (
 
 	"github.com/go-grace/grace/graceevent"
 	"github.com/go-grace/grace/internal/handoff"
-	"github.com/go-grace/grace/internal/wait"
 )
 
 // A successor's health is asked for so often during its probation. On a busy machine an answer may
@@ -84,5 +83,5 @@ func (u *upgrade) askHealth(ctx context.Context, timeout time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	successor := Process{PID: u.pid(), Generation: u.m.generation + 1}
-	return wait.Call(ctx, 0, func(ctx context.Context) error { return check(ctx, successor) })
+	return call(ctx, 0, func(ctx context.Context) error { return check(ctx, successor) })
 }

@@ -11,7 +11,6 @@ import (
 	"github.com/go-grace/grace/internal/fds"
 	"github.com/go-grace/grace/internal/handoff"
 	"github.com/go-grace/grace/internal/process"
-	"github.com/go-grace/grace/internal/wait"
 )
 
 // program is what successors execute, as it was when this process started.
@@ -78,7 +77,7 @@ func (p program) environment(ctx context.Context) ([]string, error) {
 	env := p.env
 	if p.envFunc != nil {
 		got := make(chan []string, 1)
-		err := wait.Call(ctx, hookGrace, func(ctx context.Context) error {
+		err := call(ctx, hookGrace, func(ctx context.Context) error {
 			env, err := p.envFunc(ctx, slices.Clone(p.env))
 			got <- env
 			return err

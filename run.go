@@ -13,13 +13,17 @@ import (
 // Run serves until the end: it gets ready as by [Manager.Ready], then upgrades on SIGHUP and
 // SIGUSR2 (see [WithUpgradeSignals]), and returns when this process is drained. It drains after an
 // upgrade, on SIGTERM and SIGINT (see [WithShutdownSignals]), and when the context ends, which may
-// be one of [os/signal.NotifyContext]. A signal that came since [New] counts. A failed upgrade is reported to the observers, and Run continues.
+// be one of [os/signal.NotifyContext]. A signal that came since [New] counts. A failed upgrade is
+// reported to the observers, and Run continues.
 //
 // Run returns nil after a clean end, the error of Ready, or those of the OnDrain hooks and of
 // [Manager.Go]. Connections that were cut at the drain timeout are not an error: the operator has
 // set the timeout, and the observers are told how many there were. A second shutdown signal makes
 // Run return at once, with [ErrForced]. The program should exit when Run returns.
 func (m *Manager) Run(ctx context.Context) error {
+	if inWork() {
+		return ErrCallback
+	}
 	m.signals.Listen()
 	var upgrades sync.WaitGroup
 	err := m.runUntilDone(ctx, &upgrades)

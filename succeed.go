@@ -231,7 +231,8 @@ func (m *Manager) givenBack(ctx context.Context, reason string) {
 //	}
 //
 // The error also matches [ErrCommitted] if there is no old process that could serve, and
-// [ErrUpgraded] or [ErrShutdown] if this process drains already; then Fail does nothing.
+// [ErrUpgraded] or [ErrShutdown] if this process drains already; then Fail does nothing. In a hook
+// or an observer it matches [ErrCallback], and Ready, which waits for that, fails with the reason.
 func (m *Manager) Fail(reason error) error {
 	if reason == nil {
 		reason = errors.New("grace: Manager.Fail was called without a reason")
@@ -256,6 +257,9 @@ func (m *Manager) fail(reason error) error {
 	ended, err := m.life.fail(reason)
 	if err != nil {
 		return err
+	}
+	if ended != nil && inCallback() {
+		return ErrCallback
 	}
 	if ended != nil {
 		<-ended // by then Ready has told the old process

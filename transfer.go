@@ -7,7 +7,9 @@ import (
 	"net"
 	"syscall"
 
+	"github.com/go-grace/grace/graceevent"
 	"github.com/go-grace/grace/internal/transfer"
+	"github.com/go-grace/grace/internal/wait"
 )
 
 // MaxTransferState is the number of bytes of state that can accompany a connection: 64 KiB.
@@ -60,14 +62,41 @@ func (m *Manager) sender() *transfer.Sender {
 // it. A drain does this by itself: it takes no connections after the OnDrain hooks, and waits for
 // the calls as for the functions of [Manager.Go].
 //
+// If handle panics, or calls [runtime.Goexit], its connection is closed and the observers are told
+// ([graceevent.TransferHandlerFailed]): as in net/http, the others go on.
+//
 // The name must be printable UTF-8 of 1 to 255 bytes. It is an error if the name has a function
 // already, or if handle is nil.
 func (m *Manager) HandleTransfers(
 	name string, handle func(c net.Conn, state []byte),
 ) (stop func(), err error) {
+	if handle != nil {
+		handle = m.guarded(name, handle)
+	}
 	stop, err = m.handlers.Add(name, handle)
 	if err != nil {
 		return nil, fmt.Errorf("grace: handle transfers: %w", err)
 	}
 	return stop, nil
+}
+
+// guarded returns a function that calls handle, and closes the connection if that does not return.
+func (m *Manager) guarded(
+	name string, handle func(net.Conn, []byte),
+) func(net.Conn, []byte) {
+	return func(c net.Conn, state []byte) {
+		err := wait.ErrGoexit
+		defer func() {
+			if err != nil {
+				_ = c.Close()
+				m.emit(m.draining, graceevent.TransferHandlerFailed{Name: name, Err: err})
+			}
+		}()
+		err = part(func() error {
+			return recovered(func() error {
+				handle(c, state)
+				return nil
+			})
+		})
+	}
 }

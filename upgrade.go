@@ -17,7 +17,6 @@ import (
 	"github.com/go-grace/grace/internal/legacy"
 	"github.com/go-grace/grace/internal/process"
 	"github.com/go-grace/grace/internal/transfer"
-	"github.com/go-grace/grace/internal/wait"
 )
 
 // Upgrade replaces this process with a new one. It runs the OnUpgrade hooks and the check of
@@ -185,7 +184,7 @@ func (u *upgrade) check(ctx context.Context) error {
 	err := u.program.open()
 	if err == nil {
 		path := u.program.opened.Path()
-		err = wait.Call(ctx, hookGrace, func(ctx context.Context) error { return check(ctx, path) })
+		err = call(ctx, hookGrace, func(ctx context.Context) error { return check(ctx, path) })
 	}
 	if err != nil {
 		err = fmt.Errorf("check of %s: %w", name, err)

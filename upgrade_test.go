@@ -55,7 +55,9 @@ func TestFailedSuccessorLeavesTheOldProcessAsItWas(t *testing.T) {
 	for mode, want := range map[string]string{
 		"exit":              "exit status 3",
 		"exit-after-listen": "exit status 4",
-		"panic":             "exit status 2",
+		"panic":             "panic: as told",
+		"crash":             "exit status 2",
+		"part-panic":        "exit status 2",
 		"hook-error":        "the database is not there",
 		"hang":              ErrTimeout.Error(),
 		"never-new":         ErrTimeout.Error(),

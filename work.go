@@ -3,6 +3,7 @@ package grace
 import (
 	"github.com/go-grace/grace/graceevent"
 	"github.com/go-grace/grace/internal/closed"
+	"github.com/go-grace/grace/internal/wait"
 )
 
 // Go calls f in a goroutine of its own. f is a part of the service, such as the loop of a server.
@@ -18,9 +19,28 @@ import (
 // Accept, [net/http.ErrServerClosed], or a text that ends in "server closed" or "listener closed",
 // as those of multiplexers do. Other errors are failures in the drain too. The drain waits for f,
 // after the OnDrain hooks have run and all sockets are closed, until a second after its deadline.
+//
+// If f panics, the process ends, as by a panic in any other goroutine of the service: it cannot be
+// known in which state f has left what it shares with the rest. In a successor whose handoff is not
+// committed yet, that is a failed upgrade.
 func (m *Manager) Go(f func() error) {
 	m.work.Begin()
-	go func() { m.workEnded(f()) }() // ends with f; the drain waits for that
+	go m.runPart(f) // ends with f; the drain waits for that
+}
+
+func (m *Manager) runPart(f func() error) {
+	err := wait.ErrGoexit
+	returned := false
+	defer func() {
+		if !returned {
+			if v := recover(); v != nil {
+				panic(v) // at once, and not when the service has ended
+			}
+		}
+		m.workEnded(err)
+	}()
+	err = part(f)
+	returned = true
 }
 
 // workEnded does what follows from the end of a function of Go.

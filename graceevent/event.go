@@ -53,7 +53,8 @@ type Event interface {
 }
 
 // Observer is told of every event. Observe is called by several goroutines at once, in the course
-// of what it is told of, and should return soon.
+// of what it is told of, which waits for it: it should return soon. A panic in it is an
+// [ObserverFailed], and fails nothing else.
 //
 // The context is that of the call that led to the event, such as Upgrade(ctx) or Ready(ctx), so
 // that its values, a trace for example, reach the observer. It may have ended.

@@ -48,6 +48,8 @@ var events = []Event{
 	HookStarted{Hook: "OnDrain", Name: "db"},
 	HookFinished{Hook: "OnDrain", Name: "db", Duration: time.Second, Err: errCause},
 	PartFailed{Err: errCause},
+	ObserverFailed{Event: ReadyStarted{}, Err: errCause},
+	TransferHandlerFailed{Name: "chat", Err: errCause},
 	StopDelayed{Delay: time.Second},
 	DrainStarted{Upgraded: true, Timeout: time.Minute},
 	DrainFinished{Duration: time.Second, Transferred: 2, Cut: []Cut{{"tcp :80", 3}}, Err: errCause},

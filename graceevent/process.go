@@ -1,6 +1,7 @@
 package graceevent
 
 import (
+	"fmt"
 	"log/slog"
 	"net"
 	"time"
@@ -95,6 +96,32 @@ func (e HookFinished) Describe() (slog.Level, string, []slog.Attr) {
 		level = slog.LevelDebug
 	}
 	return level, msg, append(attrs, slog.String("hook", e.Hook), slog.String("name", e.Name))
+}
+
+// ObserverFailed says that an observer has panicked, or called [runtime.Goexit]. The other
+// observers are told; if there are none, it is printed to the standard error.
+type ObserverFailed struct {
+	Event Event // of which the observer was told
+	Err   error
+}
+
+// Describe implements [Event].
+func (e ObserverFailed) Describe() (slog.Level, string, []slog.Attr) {
+	return slog.LevelError, "an observer has failed",
+		[]slog.Attr{slog.String("event", fmt.Sprintf("%T", e.Event)), errAttr(e.Err)}
+}
+
+// TransferHandlerFailed says that a function of Manager.HandleTransfers has panicked, or called
+// [runtime.Goexit]. Its connection was closed.
+type TransferHandlerFailed struct {
+	Name string // of the function
+	Err  error
+}
+
+// Describe implements [Event].
+func (e TransferHandlerFailed) Describe() (slog.Level, string, []slog.Attr) {
+	return slog.LevelError, "the handler of a transferred connection has failed",
+		[]slog.Attr{slog.String("name", e.Name), errAttr(e.Err)}
 }
 
 // PartFailed says that a function of Manager.Go has returned an error: the service cannot go on in

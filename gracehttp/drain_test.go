@@ -1,12 +1,15 @@
 package gracehttp
 
 import (
+	"bytes"
 	"context"
 	"io"
+	"log"
 	"log/slog"
 	"net"
 	"net/http"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -243,6 +246,31 @@ func TestOnDrain(t *testing.T) {
 		}
 		if !slices.Equal(got, []string{"kept", "at once"}) {
 			t.Errorf("called: %q", got)
+		}
+	})
+}
+
+// A function of OnDrain that panics is no more to the process than a handler that does.
+func TestOnDrainThatPanics(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var logged bytes.Buffer
+		values := []any{"boom", http.ErrAbortHandler}
+		srv := &http.Server{ErrorLog: log.New(&logged, "", 0)}
+		srv.Handler = http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			for _, v := range values {
+				OnDrain(r.Context(), func() { panic(v) })
+			}
+		})
+		r := newRig(t, srv, WithIdleGrace(0))
+		c := r.connect()
+		c.get("/")
+		result := r.drain()
+		synctest.Wait()
+		c.end()
+		(<-result).check(t, 0, 0, 1, 0)
+		if text := logged.String(); strings.Count(text, "gracehttp: panic in a function of OnDrain: boom\n") != 1 ||
+			!strings.Contains(text, "drain_test.go") || strings.Contains(text, "abort") {
+			t.Errorf("logged %q", text)
 		}
 	})
 }

@@ -1,6 +1,11 @@
 package gracehttp
 
-import "context"
+import (
+	"context"
+	"log"
+	"net/http"
+	"runtime/debug"
+)
 
 // contextKey is the key of a connection in the contexts of its requests.
 type contextKey struct{}
@@ -32,11 +37,30 @@ func Draining(ctx context.Context) <-chan struct{} {
 // each connection would need a goroutine that waits. OnDrain takes the same contexts as [Draining].
 // With any other context, f is never called.
 //
+// A panic of f is logged, as net/http logs that of a handler: the other connections are not its
+// fault.
+//
 // Calling stop cancels the call. It reports false if f was already called or stop was. Like the
 // stop function of [context.AfterFunc], it does not wait for f.
 func OnDrain(ctx context.Context, f func()) (stop func() bool) {
 	if c := connOf(ctx); c != nil {
-		return context.AfterFunc(c.server.serving, f)
+		return context.AfterFunc(c.server.serving, func() {
+			defer c.server.logPanic("OnDrain")
+			f()
+		})
 	}
 	return func() bool { return false }
+}
+
+// logPanic recovers from a panic as net/http does from one of a handler.
+func (s *server) logPanic(where string) {
+	v := recover()
+	if v == nil || v == http.ErrAbortHandler { //nolint:errorlint // as net/http compares it
+		return
+	}
+	printf := log.Printf
+	if s.ErrorLog != nil {
+		printf = s.ErrorLog.Printf
+	}
+	printf("gracehttp: panic in a function of %s: %v\n%s", where, v, debug.Stack())
 }

@@ -105,6 +105,13 @@ func (s *Set) awaitOpen(ctx context.Context) error {
 	return s.gone()
 }
 
+// Lent reports whether Open waits for the end of an upgrade.
+func (s *Set) Lent() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.phase == phaseLent
+}
+
 // gone returns the error for sockets that no longer belong to this process; mu is held.
 func (s *Set) gone() error {
 	switch s.phase {

@@ -36,8 +36,12 @@ func (s *Set) Evict(ctx context.Context, o *Older, reason error) error {
 // kill ends a generation by SIGTERM, and then by SIGKILL, unless the owner objects. It returns nil
 // when the process is gone.
 func (s *Set) kill(ctx context.Context, o *Older, reason error) error {
-	o.killing.Lock()
-	defer o.killing.Unlock()
+	select {
+	case o.killing <- struct{}{}: // MayKill may take long, and may end ctx
+		defer func() { <-o.killing }()
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 	if !o.Lives() {
 		return nil
 	}

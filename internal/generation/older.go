@@ -12,7 +12,6 @@ package generation
 import (
 	"context"
 	"errors"
-	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -33,13 +32,15 @@ type Older struct {
 	Legacy bool      // it speaks the protocol of facebookgo/grace
 
 	ended    chan struct{} // closed when the process was seen to be gone
-	killing  sync.Mutex    // held by who sends signals
+	killing  chan struct{} // has room for whoever sends signals
 	signaled atomic.Int64  // the last signal that the process was sent
 }
 
 // New returns the state of a generation, which owns its link and its watch.
 func New(p graceevent.Process, l wiring.Link, w wiring.Watched) *Older {
-	return &Older{Process: p, Link: l, Watch: w, ended: make(chan struct{})}
+	return &Older{
+		Process: p, Link: l, Watch: w, ended: make(chan struct{}), killing: make(chan struct{}, 1),
+	}
 }
 
 // Gone returns a channel that is closed when the process is known to be gone.

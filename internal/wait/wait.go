@@ -62,8 +62,7 @@ func (b bounds) Deadline() (time.Time, bool) { return b.of.Deadline() }
 // the cause of that. If f has not returned when the context has ended and the grace period has
 // passed, f is left behind.
 func Call(ctx context.Context, grace time.Duration, f func(context.Context) error) error {
-	result := make(chan error, 1)
-	go func() { result <- f(ctx) }() // ends with f
+	result := start(func() error { return f(ctx) })
 	select {
 	case err := <-result:
 		return withCause(ctx, err)
@@ -77,6 +76,24 @@ func Call(ctx context.Context, grace time.Duration, f func(context.Context) erro
 	case <-timer.C:
 		return fmt.Errorf("has not returned %v after its deadline: %w", grace, context.Cause(ctx))
 	}
+}
+
+// ErrGoexit is the error of a function that did not return.
+var ErrGoexit = errors.New("it has called runtime.Goexit instead of returning," +
+	" as FailNow of package testing does")
+
+// Do calls f in a goroutine of its own, which f may end, and returns what f returns.
+func Do(f func() error) error { return <-start(f) }
+
+// start calls f in a goroutine of its own.
+func start(f func() error) (result <-chan error) {
+	c := make(chan error, 1)
+	go func() { // ends with f
+		err := ErrGoexit
+		defer func() { c <- err }()
+		err = f()
+	}()
+	return c
 }
 
 // withCause adds why the context has ended to the error of a function that was interrupted by it.

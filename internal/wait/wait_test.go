@@ -3,6 +3,7 @@ package wait
 import (
 	"context"
 	"errors"
+	"runtime"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -69,6 +70,21 @@ func TestHoldThatIsEndedEarlier(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestFunctionThatEndsItsGoroutine(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		began := time.Now()
+		err := Call(ctx, time.Second, func(context.Context) error { runtime.Goexit(); return nil })
+		if !errors.Is(err, ErrGoexit) || time.Since(began) > 0 {
+			t.Errorf("Call returned %v after %v", err, time.Since(began))
+		}
+		if err := Do(func() error { runtime.Goexit(); return nil }); !errors.Is(err, ErrGoexit) {
+			t.Errorf("Do returned %v", err)
+		}
+	})
 }
 
 func TestCall(t *testing.T) {
