@@ -33,6 +33,9 @@ func called(t *testing.T, name string) func(*Manager) error {
 			if took := time.Since(began); took > 0 {
 				t.Errorf("%s took %v and returned %v", name, took, err)
 			}
+			if s := m.Status().State; name == "Shutdown" && (s == StateServing || s == StateUpgrading) {
+				t.Errorf("after Shutdown the state is %v", s)
+			}
 			switch name {
 			case "Shutdown", "Wait", "Run":
 				if !errors.Is(err, ErrCallback) {
