@@ -202,7 +202,7 @@ func (m *Manager) open(ctx context.Context, ask fds.Ask) (*fds.Socket, error) {
 }
 
 // listenFailed returns an error in the form of package net, and tells the observers, unless it only
-// says that this process no longer serves.
+// says that this process no longer serves, or that an observer has called.
 func (m *Manager) listenFailed(ctx context.Context, ask fds.Ask, err error) error {
 	op, ok := err.(*net.OpError) //nolint:errorlint // only one that is not wrapped says it all
 	if !ok {
@@ -212,7 +212,7 @@ func (m *Manager) listenFailed(ctx context.Context, ask fds.Ask, err error) erro
 		op.Err = fmt.Errorf("%w: another socket has it, perhaps of an older process of this "+
 			"service: find it by ss -lntup or lsof -i", op.Err)
 	}
-	if !errors.Is(err, ErrUpgraded) && !errors.Is(err, ErrShutdown) {
+	if !errors.Is(err, ErrUpgraded) && !errors.Is(err, ErrShutdown) && !errors.Is(err, ErrCallback) {
 		m.emit(ctx, graceevent.ListenFailed{Network: ask.Network, Address: ask.Address, Err: op})
 	}
 	return op
