@@ -65,7 +65,7 @@ func (l *Link) SendWith(ctx context.Context, m Message, descriptors ...int) erro
 	}
 	n, err := l.writeWith(ctx, frame, descriptors)
 	if err == nil {
-		err = l.write(ctx, frame[n:])
+		_, err = l.write(ctx, frame[n:])
 		l.broken = err != nil
 	}
 	if err != nil {
@@ -77,20 +77,26 @@ func (l *Link) SendWith(ctx context.Context, m Message, descriptors ...int) erro
 // writeWith writes descriptors and as much of b as there is room for at once.
 func (l *Link) writeWith(ctx context.Context, b []byte, descriptors []int) (n int, err error) {
 	defer onDone(ctx, l.conn.SetWriteDeadline)()
-	n, _, err = l.conn.WriteMsgUnix(b, unix.UnixRights(descriptors...), nil)
+	err = persist(ctx, func() (err error) {
+		n, err = l.socket.WriteWith(b, unix.UnixRights(descriptors...))
+		return err
+	})
 	return n, causeOf(ctx, err)
 }
 
 // ReceiveWith reads a message and the descriptors that came with it, which the caller closes. If
 // there are fewer than were sent, the last ones were lost. When ctx ends in the middle of a
-// message, the part that was read is lost. Otherwise ReceiveWith is like Receive. Use only one of
-// the two to read a Link.
+// message, the part that was read is lost, and nothing is received at the end of ctx's time.
+// Otherwise ReceiveWith is like Receive. Use only one of the two to read a Link.
 func (l *Link) ReceiveWith(ctx context.Context) (Message, []*os.File, error) {
 	if ctx.Err() != nil {
 		return nil, nil, fmt.Errorf("receive: %w", context.Cause(ctx))
 	}
+	if l.lost {
+		return nil, nil, errLost
+	}
 	defer onDone(ctx, l.conn.SetReadDeadline)()
-	frame, files, err := l.readFrame()
+	frame, files, err := l.readFrame(ctx)
 	var m Message
 	if err == nil {
 		m, err = decode(frame)
@@ -116,9 +122,9 @@ const usualLen = headerLen + maxOpen
 // readFrame reads a whole frame. It returns the descriptors that came with it even if there is an
 // error. Beyond the usual length, memory grows with the bytes read, not with the length in the
 // header.
-func (l *Link) readFrame() (frame []byte, files []*os.File, err error) {
+func (l *Link) readFrame(ctx context.Context) (frame []byte, files []*os.File, err error) {
 	header := make([]byte, headerLen)
-	files, err = l.readHeader(header)
+	files, err = l.readHeader(ctx, header)
 	if err != nil {
 		return nil, files, err
 	}
@@ -129,29 +135,51 @@ func (l *Link) readFrame() (frame []byte, files []*os.File, err error) {
 	var whole bytes.Buffer
 	whole.Grow(min(n, usualLen) + bytes.MinRead) // Buffer needs MinRead to see the end
 	whole.Write(header)
-	if _, err := io.CopyN(&whole, l.conn, int64(n-headerLen)); err != nil {
-		return nil, files, endOf(err, true)
+	if _, err := io.CopyN(&whole, reader{ctx, l.socket}, int64(n-headerLen)); err != nil {
+		return nil, files, l.endOf(err, true)
 	}
 	return whole.Bytes(), files, nil
 }
 
-func (l *Link) readHeader(header []byte) (files []*os.File, err error) {
+func (l *Link) readHeader(ctx context.Context, header []byte) (files []*os.File, err error) {
 	space := make([]byte, rightsSpace)
 	for got := 0; got < len(header); {
-		n, oobn, _, _, err := l.conn.ReadMsgUnix(header[got:], space)
+		n, oobn := 0, 0
+		err := persist(ctx, func() (err error) {
+			n, oobn, err = l.socket.ReadWith(header[got:], space)
+			return err
+		})
 		files = append(files, takeRights(space[:max(oobn, 0)])...)
 		if err != nil {
-			return files, endOf(err, got > 0)
+			return files, l.endOf(err, got > 0)
 		}
 		got += n
 	}
 	return files, nil
 }
 
+// reader reads the bytes of a message.
+type reader struct {
+	ctx    context.Context //nolint:containedctx // of one call
+	socket Socket
+}
+
+func (r reader) Read(b []byte) (n int, err error) {
+	err = persist(r.ctx, func() (err error) {
+		n, err = r.socket.Read(b)
+		return err
+	})
+	return n, err
+}
+
+// errLost is why nothing is received after an error in the middle of a message.
+var errLost = fmt.Errorf("%w: a part of a message was lost when reading it failed", ErrProtocol)
+
 // endOf returns io.EOF or errTruncated for the end of the other side, and other errors wrapped.
-func endOf(err error, within bool) error {
+func (l *Link) endOf(err error, within bool) error {
 	switch {
-	case !isEnd(err) && !errors.Is(err, io.ErrUnexpectedEOF):
+	case !IsEnd(err) && !errors.Is(err, io.ErrUnexpectedEOF):
+		l.lost = within && !errors.Is(err, os.ErrDeadlineExceeded)
 		return fmt.Errorf("receive: %w", err)
 	case within:
 		return errTruncated

@@ -421,6 +421,7 @@ func TestNothingFollowsPartOfMessage(t *testing.T) {
 	}
 	for what, err := range map[string]error{
 		"SendWith": sendWith(within(t), a, offers()[0], p),
+		"Send":     a.Send(within(t), &Revoked{}),
 		"Queue":    a.Queue(&Revoked{}),
 	} {
 		if !errors.Is(err, errBroken) {

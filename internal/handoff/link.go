@@ -16,9 +16,11 @@ import (
 // receives. Close, CloseRead and StopWaiting can be called at any time.
 type Link struct {
 	conn   *net.UnixConn
+	socket Socket      // of conn
 	buf    []byte      // read, but not yet returned
 	queued []byte      // to be sent first
-	broken bool        // SendWith has sent a part of a message
+	broken bool        // only a part of the last message was sent
+	lost   bool        // ReceiveWith has lost a part of a message
 	noWait atomic.Bool // StopWaiting was called
 }
 
@@ -39,10 +41,16 @@ func (l *Link) Send(ctx context.Context, m Message) error {
 	if err != nil {
 		return err
 	}
-	if err := l.write(ctx, append(l.queued, frame...)); err != nil {
+	if l.broken {
+		return errBroken
+	}
+	queued := len(l.queued)
+	n, err := l.write(ctx, append(l.queued, frame...))
+	l.broken = err != nil && n > queued
+	l.queued = l.queued[min(n, queued):]
+	if err != nil {
 		return fmt.Errorf("send %s: %w", Name(m), err)
 	}
-	l.queued = nil
 	return nil
 }
 
@@ -57,7 +65,11 @@ func (l *Link) Queue(m Message) error {
 	if l.broken {
 		return errBroken
 	}
-	n, err := writeSome(l.conn, frame)
+	n := 0
+	err = persist(context.Background(), func() (err error) {
+		n, err = l.socket.WriteNow(frame)
+		return err
+	})
 	if err != nil {
 		return fmt.Errorf("send %s: %w", Name(m), err)
 	}
@@ -65,30 +77,48 @@ func (l *Link) Queue(m Message) error {
 	return nil
 }
 
-// Flush sends the rest of a queued message. When ctx ends it returns the cause, as Send does.
+// Flush sends the rest of a queued message. When ctx ends it returns the cause, and the next call
+// goes on where this one has stopped.
 func (l *Link) Flush(ctx context.Context) error {
-	if err := l.write(ctx, l.queued); err != nil {
+	n, err := l.write(ctx, l.queued)
+	l.queued = l.queued[n:]
+	if err != nil {
 		return fmt.Errorf("send the rest of a message: %w", err)
 	}
-	l.queued = nil
 	return nil
 }
 
-func (l *Link) write(ctx context.Context, b []byte) error {
+// write returns how much was written. At the end of ctx's time it still writes what there is room
+// for: the reader may have made some while this process was stopped.
+func (l *Link) write(ctx context.Context, b []byte) (n int, err error) {
 	if len(b) == 0 {
-		return nil
+		return 0, nil
 	}
 	defer onDone(ctx, l.conn.SetWriteDeadline)()
-	_, err := l.conn.Write(b)
-	return causeOf(ctx, err)
+	err = persist(ctx, func() error {
+		wrote, err := l.socket.Write(b[n:])
+		n += wrote
+		if errors.Is(err, os.ErrDeadlineExceeded) && expired(ctx) {
+			wrote, _ = l.socket.WriteNow(b[n:])
+			n += wrote
+		}
+		if n == len(b) {
+			return nil
+		}
+		return err
+	})
+	return n, causeOf(ctx, err)
 }
 
 // Receive reads a message. The error is io.EOF if the other process has closed its end or has
 // ended, and also matches io.ErrUnexpectedEOF in the middle of a message. It matches [ErrProtocol]
-// if the bytes are not a message. When ctx ends it is the cause, and the next call continues a
-// message of which a part has been read.
+// if the bytes are not a message. Any other error says nothing about the other process.
+//
+// When ctx is cancelled the error is the cause, and the next call continues a message of which a
+// part has been read. The same holds when the time of ctx has run out, but a message that has
+// arrived by then counts: this process may have been stopped or starved since.
 func (l *Link) Receive(ctx context.Context) (Message, error) {
-	if ctx.Err() != nil {
+	if ctx.Err() != nil && !expired(ctx) {
 		return nil, fmt.Errorf("receive: %w", context.Cause(ctx))
 	}
 	defer onDone(ctx, l.conn.SetReadDeadline)()
@@ -115,12 +145,12 @@ var errTruncated = fmt.Errorf("%w, in the middle of a message: %w", io.EOF, io.E
 func (l *Link) fill(ctx context.Context, n int) error {
 	chunk := make([]byte, min(max(n-len(l.buf), 512), 64<<10))
 	for len(l.buf) < n {
-		got, err := l.read(chunk)
+		got, err := l.read(ctx, chunk)
 		l.buf = append(l.buf, chunk[:got]...)
 		if err == nil || got > 0 {
 			continue
 		}
-		if isEnd(err) {
+		if IsEnd(err) {
 			if len(l.buf) > 0 {
 				return errTruncated
 			}
@@ -131,15 +161,31 @@ func (l *Link) fill(ctx context.Context, n int) error {
 	return nil
 }
 
-// read reads bytes. After StopWaiting it does not wait for any.
-func (l *Link) read(b []byte) (int, error) {
+// read reads bytes. After StopWaiting, or at the end of ctx's time, it does not wait for any.
+func (l *Link) read(ctx context.Context, b []byte) (n int, err error) {
+	err = persist(ctx, func() error {
+		n, err = l.readOnce(ctx, b)
+		return err
+	})
+	return n, err
+}
+
+func (l *Link) readOnce(ctx context.Context, b []byte) (int, error) {
 	if !l.noWait.Load() {
-		n, err := l.conn.Read(b)
-		if n > 0 || !errors.Is(err, os.ErrDeadlineExceeded) || !l.noWait.Load() {
+		n, err := l.socket.Read(b)
+		late := errors.Is(err, os.ErrDeadlineExceeded) && (l.noWait.Load() || expired(ctx))
+		if n > 0 || !late {
 			return n, err
 		}
 	}
-	return readSome(l.conn, b)
+	n, err := l.socket.ReadNow(b)
+	switch {
+	case !errors.Is(err, errNothing):
+		return n, err
+	case l.noWait.Load():
+		return 0, io.EOF
+	}
+	return 0, os.ErrDeadlineExceeded
 }
 
 // Unread puts a message back for the next Receive.

@@ -29,8 +29,9 @@ func NewLink(f *os.File) (*Link, error) {
 	return nil, errors.Join(errors.ErrUnsupported, f.Close())
 }
 
-func isEnd(err error) bool { return errors.Is(err, io.EOF) }
+// IsEnd reports whether an error of a link means that the other process has closed its end.
+func IsEnd(err error) bool { return errors.Is(err, io.EOF) }
 
-func writeSome(syscall.Conn, []byte) (int, error) { return 0, errors.ErrUnsupported }
+func writeNow(syscall.Conn, []byte) (int, error) { return 0, errors.ErrUnsupported }
 
-func readSome(syscall.Conn, []byte) (int, error) { return 0, errors.ErrUnsupported }
+func readNow(syscall.Conn, []byte) (int, error) { return 0, errors.ErrUnsupported }

@@ -55,7 +55,7 @@ func NewLink(f *os.File) (*Link, error) {
 			conn.LocalAddr().Network())
 		return nil, errors.Join(err, conn.Close())
 	}
-	return &Link{conn: uc}, nil
+	return &Link{conn: uc, socket: unixSocket{uc}}, nil
 }
 
 // Announce returns the variable that tells a successor the number of its end of the link, how many
@@ -155,27 +155,25 @@ func take(fd, following int) []*os.File {
 	return files
 }
 
-// isEnd reports whether an error of Read means that the other process has closed its end. If it
+// IsEnd reports whether an error of a link means that the other process has closed its end. If it
 // closes its end with unread bytes, the kernel reports a reset.
-func isEnd(err error) bool {
+func IsEnd(err error) bool {
 	return errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) ||
 		errors.Is(err, syscall.EPIPE)
 }
 
-// writeSome writes as much as there is room for, which may be nothing.
-func writeSome(conn syscall.Conn, b []byte) (n int, err error) {
+func writeNow(conn syscall.Conn, b []byte) (n int, err error) {
 	err = fds.Control(conn, func(fd int) (err error) {
 		n, err = unix.Write(fd, b)
 		return err
 	})
-	if errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EINTR) {
+	if errors.Is(err, unix.EAGAIN) {
 		err = nil
 	}
 	return max(n, 0), err
 }
 
-// readSome reads the bytes that have arrived. It returns io.EOF if there are none.
-func readSome(conn syscall.Conn, b []byte) (n int, err error) {
+func readNow(conn syscall.Conn, b []byte) (n int, err error) {
 	err = fds.Control(conn, func(fd int) error {
 		for {
 			n, err = unix.Read(fd, b)
@@ -184,8 +182,11 @@ func readSome(conn syscall.Conn, b []byte) (n int, err error) {
 			}
 		}
 	})
-	if err == nil && n == 0 || errors.Is(err, unix.EAGAIN) {
+	switch {
+	case err == nil && n == 0:
 		return 0, io.EOF
+	case errors.Is(err, unix.EAGAIN):
+		return 0, errNothing
 	}
 	return max(n, 0), err
 }
