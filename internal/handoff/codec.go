@@ -3,6 +3,7 @@ package handoff
 import (
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"math"
 	"time"
 )
@@ -64,8 +65,12 @@ func encodeList[T any, E element[T]](e *encoder, tag byte, list []T) {
 	}
 }
 
-// appendElement reads the field of an element.
-func appendElement[T any, E element[T]](list []T, value decoder) []T {
+// appendElement reads the field of an element, unless the list has as many as it may have.
+func appendElement[T any, E element[T]](list []T, value decoder, what string, most int) []T {
+	if len(list) >= most {
+		value.refuse(fmt.Errorf("there are more than the %d %s allowed", most, what))
+		return list
+	}
 	var t T
 	value.fields(E(&t).set)
 	return append(list, t)
@@ -82,6 +87,8 @@ var (
 	errCutOff = errors.New("a field is cut off")
 	errNumber = errors.New("a field is not a number")
 )
+
+func (d decoder) refuse(err error) { *d.err = err }
 
 func (d decoder) string() string { return d.value }
 

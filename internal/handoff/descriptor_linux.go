@@ -74,6 +74,9 @@ func (l *Link) SendWith(ctx context.Context, m Message, descriptors ...int) erro
 	return nil
 }
 
+// Broken reports whether nothing more can be sent, because only a part of a message was.
+func (l *Link) Broken() bool { return l.broken }
+
 // writeWith writes descriptors and as much of b as there is room for at once.
 func (l *Link) writeWith(ctx context.Context, b []byte, descriptors []int) (n int, err error) {
 	defer onDone(ctx, l.conn.SetWriteDeadline)()

@@ -15,6 +15,9 @@ func TransferPair() (*Link, *os.File, error) { return nil, nil, nil }
 // CloseRead is never called on this platform.
 func (l *Link) CloseRead() {}
 
+// Broken is never called on this platform.
+func (l *Link) Broken() bool { return l.broken }
+
 // SendWith is never called on this platform.
 func (l *Link) SendWith(context.Context, Message, ...int) error {
 	return errors.ErrUnsupported

@@ -34,7 +34,7 @@ func (m *Hello) set(tag byte, value decoder) {
 	case 7:
 		m.Drain = value.duration()
 	case 8:
-		m.Extras = appendElement(m.Extras, value)
+		m.Extras = appendElement(m.Extras, value, "extra files", MaxExtras)
 	}
 }
 
@@ -67,7 +67,7 @@ func (m *Commit) encode(e *encoder) {
 
 func (m *Commit) set(tag byte, value decoder) {
 	if tag == 1 {
-		m.Followed = appendElement(m.Followed, value)
+		m.Followed = appendElement(m.Followed, value, "older generations", MaxGenerations)
 	}
 }
 
@@ -154,7 +154,7 @@ func (m *Drained) set(tag byte, value decoder) {
 	case 2:
 		m.Error = value.string()
 	case 3:
-		m.Cut = appendElement(m.Cut, value)
+		m.Cut = appendElement(m.Cut, value, "sockets", MaxSockets)
 	}
 }
 

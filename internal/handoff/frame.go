@@ -15,6 +15,13 @@ const (
 	maxRefusal = 512 // of the reason in an Answer
 )
 
+// These bound the lists of a message. A short element takes far more memory than bytes.
+const (
+	MaxSockets     = 1 << 17
+	MaxExtras      = 1 << 16
+	MaxGenerations = 1 << 12
+)
+
 func maxBody(k kind) int {
 	switch k {
 	case kindHello, kindCommit, kindDrained:

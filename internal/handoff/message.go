@@ -72,6 +72,7 @@ const (
 	kindOffers   kind = 'M'
 	kindAnswers  kind = 'W'
 	kindRevoked  kind = 'V'
+	kindCeded    kind = 'G'
 	kindRedirect kind = 'I'
 )
 

@@ -43,9 +43,9 @@ func messages() []Message {
 		&Drained{Duration: 1500 * time.Millisecond, Error: "hook: failed",
 			Cut: []Cut{{"tcp :80", 3}, {"unix /run/s", 1}}}, &Drained{},
 		&Accept{Probation: time.Minute}, &Accept{}, &Leave{Reason: "too many"}, &Leave{},
-		&Offers{[]Offer{{"chat", "\x00half a line"}, {}}}, &Offers{},
-		&Answers{[]Answer{{Taken: true}, {Reason: "who?"}, {}}}, &Answers{}, &Revoked{},
-		&Redirect{},
+		&Offers{[]Offer{{"chat", "\x00half a line"}, {}}, 7}, &Offers{},
+		&Answers{[]Answer{{Taken: true}, {Reason: "who?"}, {}}, 7}, &Answers{}, &Revoked{},
+		&Ceded{}, &Redirect{},
 	}
 }
 

@@ -96,16 +96,13 @@ type announced struct {
 	announcer     int // PID of the process that made it
 }
 
-// maxFollowing is far more than any process passes to its successor.
-const maxFollowing = 1 << 16
-
 func parseAnnounced(value string) (announced, error) {
 	fields := append(strings.SplitN(value, ",", 3), "", "")
 	n, errFD := strconv.ParseInt(fields[0], 10, 32) // the kernel would look at 32 bits
 	k, errCount := strconv.ParseUint(fields[1], 10, 32)
 	by, errPID := strconv.ParseInt(fields[2], 10, 32)
 	err := errors.Join(errFD, errCount, errPID)
-	if err != nil || n < fds.First || k > maxFollowing || by < 1 {
+	if err != nil || n < fds.First || k > MaxExtras || by < 1 {
 		return announced{}, fmt.Errorf("%w: %s=%q is not what an old process sets for its "+
 			"successor, three numbers (descriptor,count,PID): unset it",
 			fds.ErrEnvironment, EnvLink, value)

@@ -28,7 +28,7 @@ func FuzzReceiveWith(f *testing.F) {
 	}
 	f.Add(all, uint16(0), uint8(1), uint16(len(frameOf('X'))), uint8(0))
 	f.Add(all, uint16(1), uint8(5), uint16(2), uint8(2))
-	many, err := encode(&Offers{make([]Offer, MaxOffers)})
+	many, err := encode(&Offers{Offers: make([]Offer, MaxOffers)})
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -240,7 +240,7 @@ func FuzzAnnounced(f *testing.F) {
 			}
 			return
 		}
-		if a.fd < 3 || a.following < 0 || a.following > maxFollowing || a.announcer < 1 {
+		if a.fd < 3 || a.following < 0 || a.following > MaxExtras || a.announcer < 1 {
 			t.Errorf("%q was understood as %+v", value, a)
 		}
 		a.value = fmt.Sprintf("%d,%d,%d", a.fd, a.following, a.announcer)

@@ -6,11 +6,11 @@ package handoff
 //	old                                          new
 //	Offers, with a descriptor for each     -->
 //	                                       <--   Answers
-//	Revoked                                -->   (nothing more is taken)
+//	Revoked, or Ceded                      -->   (nothing more is taken)
 //
-// Each message of offers has one message of answers, in the same order. Until it has read the
-// answer, the old process keeps a connection and may continue with it. The successor does not touch
-// a connection before it has sent that it takes it.
+// Each message of offers has one message of answers, in the same order and with the same number.
+// Until it has read the answer, the old process keeps a connection and may continue with it. The
+// successor does not touch a connection before it has sent that it takes it.
 //
 // If the successor cannot open as many descriptors, the system drops the last ones. An offer whose
 // descriptor is missing is refused.
@@ -21,6 +21,10 @@ package handoff
 // Revoked, the old process has died, and the successor alone has the connections. Therefore the
 // link always has room for Revoked, see [TransferPair]. A link that ends in the middle of a message
 // means the same as Revoked.
+//
+// If the old process cannot read or understand what the successor has sent, it cannot know which
+// connections the successor took. Then it gives up all of those without an answer, and sends Ceded
+// instead of Revoked. A successor that could not send Answers has those connections.
 //
 // If the successor is itself replaced while an older generation still drains, it makes a new link.
 // It passes one end to its own successor and sends the other to the older generation with Redirect,
@@ -39,6 +43,7 @@ const MaxOffers = 32
 // Offers offers connections. A descriptor for each comes with the message, in the same order.
 type Offers struct {
 	Offers []Offer
+	Number int // of the message on its link, from 1 on
 }
 
 // Offer is the offer of one connection.
@@ -50,6 +55,7 @@ type Offer struct {
 // Answers answers each offer of a message, in the same order.
 type Answers struct {
 	Answers []Answer
+	Number  int // of the Offers; 0 from a process that does not know numbers
 }
 
 // Answer is the answer to an offer.
@@ -61,6 +67,10 @@ type Answer struct {
 // Revoked says that the old process keeps every connection for which it has not read an answer.
 type Revoked struct{}
 
+// Ceded says that the successor has every connection for which the old process has not read an
+// answer.
+type Ceded struct{}
+
 // Redirect asks to offer connections over another link from now on. Its descriptor comes with the
 // message.
 type Redirect struct{}
@@ -69,20 +79,28 @@ func (*Offers) kind() kind  { return kindOffers }
 func (*Answers) kind() kind { return kindAnswers }
 func (*Revoked) kind() kind { return kindRevoked }
 
+func (*Ceded) kind() kind { return kindCeded }
+
 func (*Redirect) kind() kind { return kindRedirect }
 
 func (*Revoked) encode(*encoder)    {}
 func (*Revoked) set(byte, decoder)  {}
+func (*Ceded) encode(*encoder)      {}
+func (*Ceded) set(byte, decoder)    {}
 func (*Redirect) encode(*encoder)   {}
 func (*Redirect) set(byte, decoder) {}
 
 func (m *Offers) encode(e *encoder) {
 	encodeList(e, 1, m.Offers)
+	e.int(2, m.Number)
 }
 
 func (m *Offers) set(tag byte, value decoder) {
-	if tag == 1 {
-		m.Offers = appendElement(m.Offers, value)
+	switch tag {
+	case 1:
+		m.Offers = appendElement(m.Offers, value, "offers", MaxOffers)
+	case 2:
+		m.Number = value.int()
 	}
 }
 
@@ -102,11 +120,15 @@ func (o *Offer) set(tag byte, value decoder) {
 
 func (m *Answers) encode(e *encoder) {
 	encodeList(e, 1, m.Answers)
+	e.int(2, m.Number)
 }
 
 func (m *Answers) set(tag byte, value decoder) {
-	if tag == 1 {
-		m.Answers = appendElement(m.Answers, value)
+	switch tag {
+	case 1:
+		m.Answers = appendElement(m.Answers, value, "answers", MaxOffers)
+	case 2:
+		m.Number = value.int()
 	}
 }
 
@@ -144,6 +166,8 @@ func newTransferMessage(k kind) Message {
 		return &Answers{}
 	case kindRevoked:
 		return &Revoked{}
+	case kindCeded:
+		return &Ceded{}
 	case kindRedirect:
 		return &Redirect{}
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/go-grace/grace/internal/fds"
 	"github.com/go-grace/grace/internal/handoff"
+	"github.com/go-grace/grace/internal/wait"
 )
 
 // goneTimeout bounds the time from the end of a link to the end of the process behind it.
@@ -27,6 +28,7 @@ type Receiver struct {
 	ended   atomic.Bool // nothing more is offered
 	sending sync.Mutex  // held by whoever sends over the link
 	unsure  []*call     // those for which the answer could not be sent; Run alone uses it
+	silent  bool        // no answer can be sent any more: Run alone uses it too
 }
 
 // NewReceiver makes a Receiver for an older generation. It takes the link. The caller closes gone
@@ -53,7 +55,10 @@ func (r *Receiver) Close() {
 	_ = r.link.Close()
 }
 
-var errRevoked = errors.New("the old process keeps the connections that were not answered")
+var (
+	errRevoked = errors.New("the old process keeps the connections that were not answered")
+	errCeded   = errors.New("the old process gives up the connections that were not answered")
+)
 
 // takeOffers answers offers. It returns why there are no more: io.EOF if the link has ended, and
 // nothing was revoked.
@@ -65,9 +70,11 @@ func (r *Receiver) takeOffers(ctx context.Context) error {
 		}
 		switch msg := msg.(type) {
 		case *handoff.Offers:
-			r.consider(ctx, msg.Offers, files)
+			r.consider(ctx, msg, files)
 		case *handoff.Revoked:
 			return errRevoked
+		case *handoff.Ceded:
+			return errCeded
 		default:
 			_ = handoff.CloseAll(files)
 			return fmt.Errorf("%w: the old process sent %s instead of Offers",
@@ -77,27 +84,38 @@ func (r *Receiver) takeOffers(ctx context.Context) error {
 }
 
 // consider answers offers. It must not touch a connection before the old process can know that it
-// is taken.
-func (r *Receiver) consider(ctx context.Context, offers []handoff.Offer, files []*os.File) {
-	answers := make([]handoff.Answer, len(offers))
-	var taken []*call
-	files = append(files, make([]*os.File, len(offers)-len(files))...) // those that were lost
-	for i, offer := range offers {
-		c, err := r.open(offer, files[i])
-		if err != nil {
-			answers[i] = handoff.Refusal(err)
-			continue
-		}
-		answers[i].Taken = true
-		taken = append(taken, c)
+// is taken. After an answer that could not be sent there are no others, because answers have to
+// come in order.
+func (r *Receiver) consider(ctx context.Context, msg *handoff.Offers, files []*os.File) {
+	answers, taken := r.judge(msg.Offers, files)
+	if !r.silent {
+		err := r.send(ctx, &handoff.Answers{Answers: answers, Number: msg.Number})
+		r.silent = err != nil
 	}
-	if err := r.send(ctx, &handoff.Answers{Answers: answers}); err != nil {
+	if r.silent {
 		r.unsure = append(r.unsure, taken...)
 		return
 	}
 	for _, c := range taken {
 		go c.run() // ends with the handler
 	}
+}
+
+// judge returns the answers to offers, and the calls for those that are taken.
+func (r *Receiver) judge(
+	offers []handoff.Offer, files []*os.File,
+) (answers []handoff.Answer, taken []*call) {
+	files = append(files, make([]*os.File, len(offers)-len(files))...) // those that were lost
+	for i, offer := range offers {
+		c, err := r.open(offer, files[i])
+		if err != nil {
+			answers = append(answers, handoff.Refusal(err))
+			continue
+		}
+		answers = append(answers, handoff.Answer{Taken: true})
+		taken = append(taken, c)
+	}
+	return answers, taken
 }
 
 var errLost = errors.New("the descriptor was lost: the new process may have too many open")
@@ -144,7 +162,7 @@ func (r *Receiver) settle(ctx context.Context, end error) {
 		return
 	}
 	//nolint:errorlint // an end within a message matches io.EOF too, but is not a clean one
-	ours := end == io.EOF && r.awaitGone(ctx)
+	ours := end == errCeded || end == io.EOF && wait.Closed(ctx, r.gone, goneTimeout)
 	for _, c := range r.unsure {
 		if ours {
 			go c.run() // ends with the handler
@@ -153,16 +171,4 @@ func (r *Receiver) settle(ctx context.Context, end error) {
 		}
 	}
 	r.unsure = nil
-}
-
-// awaitGone waits for the end of the older generation's process, and reports whether it came.
-func (r *Receiver) awaitGone(ctx context.Context) bool {
-	ctx, cancel := context.WithTimeout(ctx, goneTimeout)
-	defer cancel()
-	select {
-	case <-r.gone:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }

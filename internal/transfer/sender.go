@@ -94,25 +94,41 @@ func (s *Sender) Run(ctx context.Context) {
 
 func (s *Sender) read(ctx context.Context, st *stream) {
 	s.reading.Go(func() { // ends with the process on the other side, or with ctx
-		st.run(ctx, func(end *os.File) { s.redirect(ctx, end) })
+		st.run(ctx, func(end *os.File) error { return s.redirect(ctx, end) })
 	})
 }
 
+// maxStreams bounds how often the connections of one drain are redirected. There is one redirect
+// for each process that serves meanwhile.
+const maxStreams = 1 << 10
+
 // redirect makes a new link the current one. It takes the file, which is nil if it was lost on its
 // way. Without a link, connections that the successor no longer takes stay here.
-func (s *Sender) redirect(ctx context.Context, end *os.File) {
+func (s *Sender) redirect(ctx context.Context, end *os.File) error {
 	if end == nil {
-		return
+		return nil
+	}
+	if s.length() == maxStreams {
+		err := fmt.Errorf("%w: redirect %d in one drain is more than the %d allowed",
+			handoff.ErrProtocol, maxStreams, maxStreams-1)
+		return errors.Join(err, end.Close())
 	}
 	l, err := handoff.NewLink(end)
 	if err != nil {
-		return
+		return nil //nolint:nilerr // the connections stay here
 	}
 	st := newStream(l)
 	s.mu.Lock()
 	s.streams = append(s.streams, st)
 	s.mu.Unlock()
 	s.read(ctx, st)
+	return nil
+}
+
+func (s *Sender) length() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.streams)
 }
 
 // Taken returns the number of connections that other processes have taken.

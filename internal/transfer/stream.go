@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"slices"
 	"sync"
@@ -20,6 +21,8 @@ const (
 	maxUnanswered = handoff.MaxOffers
 	bytesPerSlot  = MaxState / maxUnanswered
 	answerTimeout = 3 * time.Second // a successor that is slower counts as hung
+	answerLooks   = 3               // within it: a stop of this process counts as one third
+	maxReadErrors = 3               // in a row
 )
 
 // stream is the offers over one link, and their answers. An offer is sent at once if there are
@@ -32,12 +35,16 @@ type stream struct {
 	revoked sync.Once
 	done    chan struct{} // closed when run returns
 
+	redirected bool // run alone uses it
+
 	mu       sync.Mutex
 	queue    []*pending // not sent yet
 	sent     []*message // and not answered, the oldest first
 	busy     bool       // the last of them is being sent
+	number   int        // of the last message
 	free     int        // slots
 	finished bool       // no more answers come
+	doubt    error      // why answers may be lost: those that are missing count as given
 	taken    int
 }
 
@@ -50,8 +57,10 @@ type pending struct {
 
 // message is offers that are sent together.
 type message struct {
+	number int
 	offers []*pending
 	timer  *time.Timer // revokes them
+	looks  int         // that are left
 }
 
 func newStream(l *handoff.Link) *stream {
@@ -109,11 +118,9 @@ func (s *stream) withdraw(p *pending) bool {
 // sendQueue sends the offers that can be sent now, unless another goroutine is doing so.
 func (s *stream) sendQueue() {
 	for m := s.next(); m != nil; m = s.next() {
-		err := s.send(m)
-		if errors.Is(err, ErrNoSuccessor) {
+		if errors.Is(s.send(m), ErrNoSuccessor) {
 			s.revoke()
 		}
-		s.noteSent(m, err)
 	}
 }
 
@@ -127,7 +134,9 @@ func (s *stream) next() *message {
 	if n == 0 || small && len(s.sent) > 0 || s.busy || s.sending.Err() != nil {
 		return nil
 	}
-	m := &message{s.queue[:n:n], time.AfterFunc(answerTimeout, s.revoke)}
+	s.number++
+	m := &message{number: s.number, offers: s.queue[:n:n], looks: answerLooks}
+	m.timer = time.AfterFunc(answerTimeout/answerLooks, func() { s.look(m) })
 	s.queue, s.sent = s.queue[n:], append(s.sent, m)
 	s.free -= slots
 	s.busy = true
@@ -149,18 +158,40 @@ func (s *stream) fitting() (n, slots int) {
 
 func (p *pending) slots() int { return min(1+len(p.State)/bytesPerSlot, maxUnanswered) }
 
+// look revokes a message that has waited for its answer for too long.
+func (s *stream) look(m *message) {
+	s.mu.Lock()
+	waits := slices.Contains(s.sent, m)
+	m.looks--
+	late := waits && m.looks == 0
+	if waits && !late {
+		m.timer.Reset(answerTimeout / answerLooks)
+	}
+	s.mu.Unlock()
+	if late {
+		s.revoke()
+	}
+}
+
 // send sends a message. After an error the other side may have got a part of it.
 func (s *stream) send(m *message) error {
-	msg := &handoff.Offers{}
+	s.turn.Lock()
+	defer s.turn.Unlock()
+	err := s.transmit(m)
+	s.noteSent(m, err)
+	return err
+}
+
+// transmit returns ErrNoSuccessor if nothing more can be sent; the turn is held.
+func (s *stream) transmit(m *message) error {
+	msg := &handoff.Offers{Number: m.number}
 	var descriptors []int
 	for _, p := range m.offers {
 		msg.Offers = append(msg.Offers, p.Offer)
 		descriptors = append(descriptors, p.fd)
 	}
-	s.turn.Lock()
-	defer s.turn.Unlock()
 	err := s.link.SendWith(s.sending, msg, descriptors...)
-	if err != nil && (s.sending.Err() != nil || isHangup(err)) {
+	if err != nil && (s.sending.Err() != nil || handoff.IsEnd(err) || s.link.Broken()) {
 		return ErrNoSuccessor
 	}
 	return err
@@ -186,14 +217,9 @@ func (s *stream) settle(m *message, answer func(i int) error) {
 	}
 }
 
-// isHangup reports whether the other side has closed its end.
-func isHangup(err error) bool {
-	return errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET)
-}
-
 // run reads the answers. It returns when no more can come; those that are missing then never will.
-// When ctx ends, it revokes the offers that are unanswered.
-func (s *stream) run(ctx context.Context, redirect func(end *os.File)) {
+// When ctx ends, it revokes the offers that are unanswered. redirect takes the file of a Redirect.
+func (s *stream) run(ctx context.Context, redirect func(end *os.File) error) {
 	defer close(s.done)
 	defer context.AfterFunc(ctx, s.revoke)()
 	defer s.close()
@@ -202,44 +228,98 @@ func (s *stream) run(ctx context.Context, redirect func(end *os.File)) {
 	s.giveUp()
 }
 
-// readAnswers reads until an error, which revoke provokes.
-func (s *stream) readAnswers(redirect func(end *os.File)) {
-	for {
+// readAnswers reads until the end, which revoke provokes, or until what is read makes no sense.
+// Any other error does not mean that no answers were sent.
+func (s *stream) readAnswers(redirect func(end *os.File) error) {
+	for failed := 0; failed < maxReadErrors; failed++ {
 		msg, files, err := s.link.ReceiveWith(context.Background())
-		if err != nil {
+		if handoff.IsEnd(err) || errors.Is(err, net.ErrClosed) {
 			return
 		}
-		switch msg := msg.(type) {
-		case *handoff.Answers:
-			if !s.noteAnswers(msg.Answers) {
-				return
-			}
-			s.sendQueue()
-		case *handoff.Redirect:
-			redirect(append(files, nil)[0])
-		default:
-			_ = handoff.CloseAll(files) // none, unless the other side errs
+		if err == nil {
+			err = s.heed(msg, files, redirect)
+			failed = -1
+		}
+		s.doubtAnswers(err)
+		if errors.Is(err, handoff.ErrProtocol) {
+			return
 		}
 	}
 }
 
-// noteAnswers notes the answers to the oldest message. It reports false if they cannot be those.
-func (s *stream) noteAnswers(answers []handoff.Answer) bool {
+// heed does what the other side says.
+func (s *stream) heed(
+	msg handoff.Message, files []*os.File, redirect func(end *os.File) error,
+) error {
+	switch msg := msg.(type) {
+	case *handoff.Answers:
+		err := s.noteAnswers(msg)
+		if err == nil {
+			s.sendQueue()
+		}
+		return err
+	case *handoff.Redirect:
+		if s.redirected {
+			return errors.Join(errRedirected, handoff.CloseAll(files))
+		}
+		s.redirected = true
+		return redirect(append(files, nil)[0])
+	}
+	return errors.Join(unexpected(msg), handoff.CloseAll(files))
+}
+
+var errRedirected = fmt.Errorf("%w: the successor sent a second Redirect, and one is allowed",
+	handoff.ErrProtocol)
+
+func unexpected(m handoff.Message) error {
+	return fmt.Errorf("%w: the successor sent %s instead of Answers",
+		handoff.ErrProtocol, handoff.Name(m))
+}
+
+// doubtAnswers notes that answers to what was sent may be lost.
+func (s *stream) doubtAnswers(why error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.sent) == 0 || len(answers) != len(s.sent[0].offers) {
-		return false
+	if why != nil && len(s.sent) > 0 && s.doubt == nil {
+		s.doubt = why
+	}
+}
+
+// noteAnswers notes the answers to the oldest message. It returns an error if they cannot be those.
+func (s *stream) noteAnswers(msg *handoff.Answers) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.checkAnswers(msg); err != nil {
+		return err
 	}
 	m := s.sent[0]
 	s.sent = s.sent[1:]
+	s.doubt = nil // the answers come in order: none was lost
 	s.settle(m, func(i int) error {
-		if !answers[i].Taken {
-			return fmt.Errorf("%w: %s", ErrRefused, answers[i].Reason)
+		if !msg.Answers[i].Taken {
+			return fmt.Errorf("%w: %s", ErrRefused, msg.Answers[i].Reason)
 		}
 		s.taken++
 		return nil
 	})
-	return true
+	return nil
+}
+
+// checkAnswers compares answers with the oldest message; mu is held.
+func (s *stream) checkAnswers(msg *handoff.Answers) error {
+	if len(s.sent) == 0 {
+		return fmt.Errorf("%w: the successor answered without an offer", handoff.ErrProtocol)
+	}
+	m := s.sent[0]
+	if msg.Number != 0 && msg.Number != m.number {
+		return fmt.Errorf("%w: the successor answered message %d instead of %d",
+			handoff.ErrProtocol, msg.Number, m.number)
+	}
+	if len(msg.Answers) != len(m.offers) {
+		return fmt.Errorf("%w: the successor sent %d answers to %d offers",
+			handoff.ErrProtocol, len(msg.Answers), len(m.offers))
+	}
+	return nil
 }
 
 // giveUp answers the offers to which no answer came.
@@ -249,7 +329,13 @@ func (s *stream) giveUp() {
 	s.finished = true
 	err := fmt.Errorf("%w: it did not answer", ErrNoSuccessor)
 	for _, m := range s.sent {
-		s.settle(m, func(int) error { return err })
+		s.settle(m, func(int) error {
+			if s.doubt == nil {
+				return err
+			}
+			s.taken++
+			return nil
+		})
 	}
 	for _, p := range s.queue {
 		p.answer <- err
@@ -267,16 +353,29 @@ func (s *stream) awaitLastWord(ctx context.Context) {
 }
 
 // revoke takes back the offers that are unanswered, and ends the stream: run still reads the
-// answers that were sent before. Where Revoked cannot be sent, the other side reads an end in the
-// middle of a message, which says the same.
+// answers that were sent before. If answers may be lost, it gives the offers up instead.
 func (s *stream) revoke() {
 	s.stop()
 	s.revoked.Do(func() {
 		s.turn.Lock() // nobody else sends
 		defer s.turn.Unlock()
-		_ = s.link.Queue(&handoff.Revoked{}) // the link has room for it
+		// The link has room for it. Where it cannot be sent because only a part of a message was,
+		// the other side reads an end in the middle of a message, which says the same.
+		err := s.link.Queue(s.lastWord())
+		if !handoff.IsEnd(err) && !errors.Is(err, net.ErrClosed) && !s.link.Broken() {
+			s.doubtAnswers(err) // it reads an end, and may take what it has not answered
+		}
 		s.link.CloseRead()
 	})
+}
+
+func (s *stream) lastWord() handoff.Message {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.doubt != nil {
+		return &handoff.Ceded{}
+	}
+	return &handoff.Revoked{}
 }
 
 func (s *stream) count() int {

@@ -326,21 +326,42 @@ func (h *handover) fill(fd int, state string, together bool) {
 	}
 }
 
-// A successor that answers more or fewer offers than there were is not believed.
-func TestWrongNumberOfAnswers(t *testing.T) {
-	for _, n := range []int{0, 2} {
-		h := newHandover(t)
-		client, server := connect(t)
-		answer := h.begin(server)
-		answers := slices.Repeat([]handoff.Answer{{Taken: true}}, n)
-		if err := h.receiver.send(t.Context(), &handoff.Answers{Answers: answers}); err != nil {
-			t.Fatal(err)
-		}
-		if err := <-answer; !errors.Is(err, ErrNoSuccessor) {
-			t.Errorf("after %d answers: %v", n, err)
-		}
-		h.receive()
-		h.keeps(client, server)
+// A successor that answers more or fewer offers than there were, or others, has possibly taken the
+// connection: it is the one that has it.
+func TestAnswersThatDoNotMatch(t *testing.T) {
+	taken := handoff.Answer{Taken: true}
+	for what, answers := range map[string]*handoff.Answers{
+		"none":               {},
+		"two":                {Answers: []handoff.Answer{taken, taken}, Number: 1},
+		"of another message": {Answers: []handoff.Answer{taken}, Number: 2},
+	} {
+		t.Run(what, func(t *testing.T) {
+			h := newHandover(t)
+			client, server := connect(t)
+			answer := h.begin(server)
+			if err := h.receiver.send(t.Context(), answers); err != nil {
+				t.Fatal(err)
+			}
+			h.cedes(client, server, answer)
+		})
+	}
+}
+
+// cedes asserts that the old process has given up a connection, and that the new one alone has it.
+func (h *handover) cedes(client, server net.Conn, answer <-chan error) {
+	h.t.Helper()
+	if err := <-answer; err != nil {
+		h.t.Errorf("the old process keeps the connection: %v", err)
+	}
+	server.Close()
+	h.receive()
+	says(h.t, client, "hello\n", "hello\n")
+	if n := h.old.count(); n != 1 {
+		h.t.Errorf("%d connections count as taken", n)
+	}
+	_, server = connect(h.t)
+	if err := h.offer(server, "lines", ""); !errors.Is(err, ErrNoSuccessor) {
+		h.t.Errorf("the next one: %v", err)
 	}
 }
 
@@ -382,15 +403,39 @@ func control(t *testing.T, c syscall.Conn, do func(fd int) error) {
 	}
 }
 
-// A successor that sends nonsense is not heard any more, and takes nothing more.
+// A successor that sends nonsense is not heard any more, and takes nothing more. It may have taken
+// what was offered before.
 func TestOfferToASuccessorThatSendsNonsense(t *testing.T) {
-	h := newHandover(t)
-	client, server := connect(t)
-	answer := h.begin(server)
-	write(t, h.receiver.link, "HTTP/1.1 400 Bad Request")
-	if err := <-answer; !errors.Is(err, ErrNoSuccessor) {
-		t.Errorf("got %v", err)
+	for what, nonsense := range map[string]string{
+		"another protocol":             "HTTP/1.1 400 Bad Request",
+		"a damaged message of Answers": "\x00\x00\x00\x03W\x01\x09",
+		"a message that is unknown":    "\x00\x00\x00\x01X",
+		"a message for the other side": "\x00\x00\x00\x01V",
+		"two redirects":                "\x00\x00\x00\x01I\x00\x00\x00\x01I",
+	} {
+		t.Run(what, func(t *testing.T) {
+			h := newHandover(t)
+			client, server := connect(t)
+			answer := h.begin(server)
+			write(t, h.receiver.link, nonsense)
+			h.cedes(client, server, answer)
+		})
 	}
-	h.receive()
-	h.keeps(client, server)
+}
+
+// Nonsense says nothing about connections when none was offered.
+func TestNonsenseBeforeAnOffer(t *testing.T) {
+	for _, nonsense := range []string{
+		"HTTP/1.1 400 Bad Request", "\x00\x00\x00\x05W\x01\x02\x01\x01",
+	} {
+		h := newHandover(t)
+		write(t, h.receiver.link, nonsense)
+		<-h.old.done
+		client, server := connect(t)
+		if err := h.offer(server, "lines", ""); !errors.Is(err, ErrNoSuccessor) {
+			t.Errorf("got %v", err)
+		}
+		h.receive()
+		h.keeps(client, server)
+	}
 }

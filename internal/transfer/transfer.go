@@ -10,6 +10,10 @@
 //   - The new process calls the handler after it has sent this answer, and not before.
 //   - An old process that waits for an answer in vain shuts down its end for reading, reads the
 //     answers sent before that, and sends Revoked. What is not answered by then stays with it.
+//   - If the old process cannot read or understand an answer, it cannot know whether the new one
+//     has the connection. It gives up those without an answer, and sends Ceded instead of Revoked:
+//     one that the new process has refused ends, but none has two owners. An error is not the end
+//     of the other process: only the end of the link is.
 //   - A new process that cannot send its answer is not sure whether the old one keeps the
 //     connection. If the link ends without Revoked and the old process is gone, the connection is
 //     its own. Otherwise it closes its descriptor.

@@ -18,18 +18,62 @@ func IsClosed(c <-chan struct{}) bool {
 	}
 }
 
+// looks is how often a wait looks at what it waits for. If the process is stopped or starved
+// meanwhile, only a part of the time passes: what has happened then has to be noticed first.
+const looks = 8
+
 // Closed waits until the channel is closed. It reports false if d has passed or ctx has ended
-// before.
+// before. A stop of this process counts for at most an eighth of d.
 func Closed(ctx context.Context, c <-chan struct{}, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-c:
-		return true
-	case <-timer.C:
-	case <-ctx.Done():
+	for i := range looks {
+		timer := time.NewTimer(part(d, i))
+		select {
+		case <-c:
+		case <-timer.C:
+		case <-ctx.Done():
+		}
+		timer.Stop()
+		if IsClosed(c) || ctx.Err() != nil {
+			break
+		}
 	}
 	return IsClosed(c)
+}
+
+// part returns the ith part of d. Together they are all of it.
+func part(d time.Duration, i int) time.Duration {
+	if i == looks-1 {
+		return d - d/looks*(looks-1)
+	}
+	return d / looks
+}
+
+// WithTimeout returns a context that ends with the cause after d, like that of
+// [context.WithTimeoutCause]. A stop of this process counts for at most an eighth of d.
+func WithTimeout(
+	ctx context.Context, d time.Duration, cause error,
+) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	go func() { // ends with ctx
+		if !Closed(context.Background(), ctx.Done(), d) {
+			cancel(cause)
+		}
+	}()
+	return timeoutContext{ctx, cause}, func() { cancel(nil) }
+}
+
+// timeoutContext has the error of a context whose time has run out.
+type timeoutContext struct {
+	context.Context //nolint:containedctx // is one
+	cause           error
+}
+
+func (c timeoutContext) Err() error {
+	err := c.Context.Err()
+	if err != nil && errors.Is(context.Cause(c.Context), c.cause) {
+		return context.DeadlineExceeded
+	}
+	return err
 }
 
 // Hold returns a context that ends for the same reason as ctx, as soon as before has returned, and
@@ -74,6 +118,11 @@ func Call(ctx context.Context, grace time.Duration, f func(context.Context) erro
 	case err := <-result:
 		return withCause(ctx, err)
 	case <-timer.C:
+	}
+	select {
+	case err := <-result: // it came in time, and this process was stopped
+		return withCause(ctx, err)
+	default:
 		return fmt.Errorf("has not returned %v after its deadline: %w", grace, context.Cause(ctx))
 	}
 }
