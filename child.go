@@ -90,7 +90,7 @@ func (u *upgrade) hello(
 		Drain: u.m.opts.drainTimeout, Sockets: sockets, Extras: extras,
 	}
 	if deadline, ok := ctx.Deadline(); ok {
-		h.Timeout = time.Until(deadline)
+		h.Timeout = max(0, time.Until(deadline))
 	}
 	return h
 }

@@ -130,15 +130,18 @@ func (m *Manager) closeReceivers() {
 	}
 }
 
-// awaitLeave ends the drain when a newer generation asks for it.
+// awaitLeave ends the drain when a newer generation asks for it. It does not listen to one that
+// says much else.
 func (m *Manager) awaitLeave(l wiring.Link) {
-	for {
-		msg, err := l.Receive(m.draining)
+	for range wiring.MaxIgnored {
+		msg, err := wiring.Hear(m.draining, l)
 		if err != nil {
 			return // the link has ended, or the drain
 		}
 		if leave, ok := msg.(*handoff.Leave); ok {
-			m.hurry(fmt.Errorf("a newer generation ends the drain: %s", leave.Reason))
+			m.hurry(fmt.Errorf("a newer generation ends the drain: %s",
+				handoff.Printable(leave.Reason)))
+			return
 		}
 	}
 }

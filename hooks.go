@@ -10,6 +10,7 @@ import (
 
 	"github.com/go-grace/grace/graceevent"
 	"github.com/go-grace/grace/internal/closed"
+	"github.com/go-grace/grace/internal/wait"
 )
 
 // Hook is a set of functions that are called at certain moments of a handoff. Each may be nil.
@@ -160,7 +161,7 @@ func (h *hooks) parentKill(ctx context.Context, p Process) error {
 }
 
 func (h *hooks) ask(ctx context.Context, hook Hook, p Process) error {
-	ctx, cancel := context.WithTimeout(ctx, vetoTimeout)
+	ctx, cancel := wait.WithTimeout(ctx, vetoTimeout, context.DeadlineExceeded)
 	defer cancel()
 	return h.run(ctx, "OnParentKill", hook.Name, with(hook.OnParentKill, p))
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/go-grace/grace/internal/legacy"
 	"github.com/go-grace/grace/internal/passed"
 	"github.com/go-grace/grace/internal/transfer"
+	"github.com/go-grace/grace/internal/wait"
 	"github.com/go-grace/grace/internal/wiring"
 )
 
@@ -97,7 +98,7 @@ func inheritAnnounced(announced fds.Announced, pid int) (inheritance, error) {
 
 // inheritFrom makes a successor.
 func inheritFrom(l wiring.Link, files []*os.File, announced fds.Announced) (inheritance, error) {
-	ctx, cancel := context.WithTimeoutCause(context.Background(), helloTimeout, ErrTimeout)
+	ctx, cancel := wait.WithTimeout(context.Background(), helloTimeout, ErrTimeout)
 	defer cancel()
 	hello, err := receiveHello(ctx, l)
 	if errors.Is(err, io.EOF) {
@@ -136,7 +137,7 @@ func known(records []fds.Record) []fds.Record {
 }
 
 func receiveHello(ctx context.Context, l wiring.Link) (*handoff.Hello, error) {
-	msg, err := l.Receive(ctx)
+	msg, err := wiring.Hear(ctx, l)
 	if err != nil {
 		return nil, err
 	}
@@ -145,7 +146,7 @@ func receiveHello(ctx context.Context, l wiring.Link) (*handoff.Hello, error) {
 		return nil, fmt.Errorf("%w: the old process began with %s instead of Hello",
 			ErrProtocol, handoff.Name(msg))
 	}
-	return hello, nil
+	return hello, hello.Check()
 }
 
 // receivers returns the receiver of each older generation that may transfer connections. It closes

@@ -9,6 +9,7 @@ import (
 
 	"github.com/go-grace/grace/graceevent"
 	"github.com/go-grace/grace/internal/handoff"
+	"github.com/go-grace/grace/internal/wait"
 )
 
 // A successor's health is asked for so often during its probation. On a busy machine an answer may
@@ -45,7 +46,11 @@ func (u *upgrade) observe(ctx context.Context, d time.Duration) error {
 	ctx, end := context.WithCancelCause(ctx)
 	defer end(nil)
 	go func() { end(u.checkHealth(ctx, d)) }() // ends with ctx
-	switch got, err := u.receive(ctx); {
+	got, err := u.receive(ctx)
+	if errors.Is(err, errPassed) {
+		got, err = u.lastComplaint()
+	}
+	switch {
 	case errors.Is(err, errPassed):
 		return nil
 	case errors.Is(err, io.EOF):
@@ -55,6 +60,13 @@ func (u *upgrade) observe(ctx context.Context, d time.Duration) error {
 	default:
 		return fmt.Errorf("%w: the successor sent %s on probation", ErrProtocol, handoff.Name(got))
 	}
+}
+
+// lastComplaint returns what the successor has said by the end of its probation, or errPassed.
+func (u *upgrade) lastComplaint() (handoff.Message, error) {
+	ctx, cancel := context.WithDeadlineCause(context.Background(), time.Unix(1, 0), errPassed)
+	defer cancel()
+	return u.receive(ctx)
 }
 
 // checkHealth lasts as long as the probation, unless the successor is found ill. It returns
@@ -80,7 +92,7 @@ func (u *upgrade) askHealth(ctx context.Context, timeout time.Duration) error {
 	if check == nil {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, timeout)
+	ctx, cancel := wait.WithTimeout(ctx, timeout, context.DeadlineExceeded)
 	defer cancel()
 	successor := Process{PID: u.pid(), Generation: u.m.generation + 1}
 	return call(ctx, 0, func(ctx context.Context) error { return check(ctx, successor) })

@@ -77,7 +77,10 @@ func (m *Manager) awaitCommit(ctx context.Context, op *operation) error {
 		return m.parentGone(ctx, err)
 	}
 	m.emit(ctx, graceevent.Announced{})
-	msg, err := m.parent.Link.Receive(ctx)
+	msg, err := wiring.Hear(ctx, m.parent.Link)
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
 	if accept, ok := msg.(*handoff.Accept); ok {
 		return m.probation(ctx, op, accept)
 	}
@@ -90,7 +93,7 @@ func (m *Manager) probation(ctx context.Context, op *operation, accept *handoff.
 	m.emit(ctx, graceevent.ProbationStarted{Timeout: accept.Probation})
 	start := time.Now()
 	m.gate.Open()
-	msg, err := m.parent.Link.Receive(ctx)
+	msg, err := wiring.Hear(ctx, m.parent.Link)
 	err = m.decide(ctx, msg, err)
 	m.emit(ctx, graceevent.ProbationFinished{Duration: time.Since(start), Err: err})
 	return err
@@ -112,7 +115,9 @@ func (m *Manager) decide(ctx context.Context, msg handoff.Message, err error) er
 	}
 }
 
-func aborted(msg *handoff.Abort) error { return fmt.Errorf("%w: %s", ErrAborted, msg.Reason) }
+func aborted(msg *handoff.Abort) error {
+	return fmt.Errorf("%w: %s", ErrAborted, handoff.Printable(msg.Reason))
+}
 
 // accept answers Commit, unless the caller has given up. The PID file comes first: the old process
 // can still take it back.
@@ -132,8 +137,8 @@ func (m *Manager) accept(ctx context.Context) error {
 
 // lastWord reads what the old process has said before its end: whether it has given the handoff up.
 func (p *parent) lastWord(ctx context.Context) error {
-	for {
-		msg, err := p.Link.Receive(ctx)
+	for range wiring.MaxIgnored {
+		msg, err := wiring.Hear(ctx, p.Link)
 		if err != nil {
 			return nil //nolint:nilerr // there is no more to hear
 		}
@@ -141,6 +146,8 @@ func (p *parent) lastWord(ctx context.Context) error {
 			return aborted(abort)
 		}
 	}
+	return fmt.Errorf("%w: the old process sent more than %d messages and no Abort before its end",
+		ErrProtocol, wiring.MaxIgnored)
 }
 
 // parentGone finds out what the end of the link means. If the old process is dead, this one serves.
@@ -214,7 +221,7 @@ func (m *Manager) exited(ctx context.Context, o *generation.Older, exit Exit) {
 // givenBack ends this process, which has begun to serve, because the old one keeps serving.
 func (m *Manager) givenBack(ctx context.Context, reason string) {
 	m.sockets.Disown()
-	m.emit(ctx, graceevent.GivenBack{Err: fmt.Errorf("%w: %s", ErrAborted, reason)})
+	m.emit(ctx, graceevent.GivenBack{Err: fmt.Errorf("%w: %s", ErrAborted, handoff.Printable(reason))})
 	m.stopNow()
 }
 

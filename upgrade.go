@@ -17,6 +17,8 @@ import (
 	"github.com/go-grace/grace/internal/legacy"
 	"github.com/go-grace/grace/internal/process"
 	"github.com/go-grace/grace/internal/transfer"
+	"github.com/go-grace/grace/internal/wait"
+	"github.com/go-grace/grace/internal/wiring"
 )
 
 // Upgrade replaces this process with a new one. It runs the OnUpgrade hooks and the check of
@@ -135,7 +137,7 @@ func (u *upgrade) run(ctx context.Context) error {
 		{StepCommit, ctx, u.commit},
 	} {
 		err := context.Cause(step.ctx)
-		if err == nil {
+		if err == nil || step.name == StepReady { // what has come counts, see awaitReady
 			err = step.do(step.ctx)
 		}
 		if errors.Is(err, legacy.ErrServes) {
@@ -193,16 +195,22 @@ func (u *upgrade) check(ctx context.Context) error {
 	return err
 }
 
+// awaitReady returns nil if the successor is ready, even if the time has run out: a message that has
+// come by the time this process looks counts. The caller's context still has to hold.
 func (u *upgrade) awaitReady(ctx context.Context) error {
 	if err := u.expect(ctx, &handoff.Ready{}); err != nil {
 		return err
 	}
 	u.legacy.Dismiss() // it speaks our protocol
 	u.m.emit(ctx, graceevent.SuccessorReady{PID: u.pid(), Duration: time.Since(u.started)})
-	return context.Cause(ctx) // what comes with the deadline comes too late
+	if cause := context.Cause(ctx); !errors.Is(cause, ErrTimeout) {
+		return cause
+	}
+	return nil
 }
 
-// commitTimeout is how long a successor may take from Commit to Serving, which takes it no time.
+// commitTimeout is how long a successor may take from Commit to Serving, which takes it no time. If
+// this process is stopped meanwhile, or the whole machine, that hardly counts.
 const commitTimeout = 10 * time.Second
 
 // commit lets the successor serve. From here on only the successor can make the upgrade fail: a
@@ -214,7 +222,7 @@ func (u *upgrade) commit(ctx context.Context) error {
 		return context.Cause(ctx)
 	}
 	uncancelled := context.WithoutCancel(ctx)
-	bounded, cancel := context.WithTimeoutCause(uncancelled, commitTimeout, ErrTimeout)
+	bounded, cancel := wait.WithTimeout(uncancelled, commitTimeout, ErrTimeout)
 	defer cancel()
 	err := u.child.link.Send(bounded, &handoff.Commit{Followed: u.m.older.Followed()})
 	if err != nil {
@@ -288,10 +296,10 @@ func (u *upgrade) expect(ctx context.Context, want handoff.Message) error {
 
 // receive returns the successor's next message; if that is Failed, the reason is the error.
 func (u *upgrade) receive(ctx context.Context) (handoff.Message, error) {
-	got, err := u.child.link.Receive(ctx)
+	got, err := wiring.Hear(ctx, u.child.link)
 	if failed, ok := got.(*handoff.Failed); ok {
 		u.child.refused = true
-		return nil, fmt.Errorf("the successor cannot serve: %s", failed.Reason)
+		return nil, fmt.Errorf("the successor cannot serve: %s", handoff.Printable(failed.Reason))
 	}
 	return got, err
 }

@@ -3,9 +3,12 @@ package generation
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/go-grace/grace/graceevent"
 	"github.com/go-grace/grace/internal/handoff"
+	"github.com/go-grace/grace/internal/wait"
+	"github.com/go-grace/grace/internal/wiring"
 )
 
 var (
@@ -17,7 +20,7 @@ var (
 
 // follow hears a generation out, and ends it when it is overdue.
 func (s *Set) follow(ctx context.Context, o *Older) {
-	bounded, cancel := context.WithDeadlineCause(ctx, o.Due, errOverdue)
+	bounded, cancel := wait.WithTimeout(ctx, time.Until(o.Due), errOverdue)
 	defer cancel()
 	last, err := s.awaitEnd(bounded, o, nil)
 	if errors.Is(err, errOverdue) {
@@ -42,8 +45,8 @@ func (s *Set) follow(ctx context.Context, o *Older) {
 func (s *Set) awaitEnd(
 	ctx context.Context, o *Older, last *handoff.Drained,
 ) (*handoff.Drained, error) {
-	for {
-		msg, err := o.Link.Receive(ctx)
+	for range wiring.MaxIgnored {
+		msg, err := wiring.Hear(ctx, o.Link)
 		if err != nil && ctx.Err() != nil {
 			return last, context.Cause(ctx)
 		}
@@ -62,6 +65,9 @@ func (s *Set) awaitEnd(
 	case <-o.Watch.Gone():
 		return last, nil
 	case <-ctx.Done():
-		return last, context.Cause(ctx)
 	}
+	if wait.IsClosed(o.Watch.Gone()) { // this process was stopped, and looks late
+		return last, nil
+	}
+	return last, context.Cause(ctx)
 }

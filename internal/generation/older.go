@@ -84,10 +84,12 @@ func (o *Older) exit(ctx context.Context, last *handoff.Drained) graceevent.Exit
 	}
 	e.Drained, e.Drain = true, last.Duration
 	if last.Error != "" {
-		e.Err = errors.New(last.Error)
+		e.Err = errors.New(handoff.Printable(last.Error))
 	}
 	for _, c := range last.Cut {
-		e.Cut = append(e.Cut, graceevent.Cut(c))
+		e.Cut = append(e.Cut, graceevent.Cut{
+			Socket: handoff.Printable(c.Socket), Connections: c.Connections,
+		})
 	}
 	return e
 }

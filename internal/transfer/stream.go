@@ -297,7 +297,7 @@ func (s *stream) noteAnswers(msg *handoff.Answers) error {
 	s.doubt = nil // the answers come in order: none was lost
 	s.settle(m, func(i int) error {
 		if !msg.Answers[i].Taken {
-			return fmt.Errorf("%w: %s", ErrRefused, msg.Answers[i].Reason)
+			return fmt.Errorf("%w: %s", ErrRefused, handoff.Printable(msg.Answers[i].Reason))
 		}
 		s.taken++
 		return nil

@@ -115,6 +115,24 @@ func launch(ctx context.Context, l Launch) (Child, Link, error) {
 	return c, ours, nil
 }
 
+// Hear receives a message. An error is not the end of the other process, and may pass: unless it
+// is the end, violates the protocol, or ctx has ended, Hear tries again a few times.
+func Hear(ctx context.Context, l Link) (m handoff.Message, err error) {
+	for range hearings {
+		m, err = l.Receive(ctx)
+		if err == nil || handoff.IsEnd(err) || errors.Is(err, handoff.ErrProtocol) ||
+			ctx.Err() != nil {
+			break
+		}
+	}
+	return m, err
+}
+
+const hearings = 3
+
+// MaxIgnored bounds the messages that are read from a process that has nothing more to say.
+const MaxIgnored = 16
+
 // SayTimeout bounds a message that nobody needs to read.
 const SayTimeout = time.Second
 
