@@ -26,7 +26,8 @@ const MaxTransferState = transfer.MaxState
 // When Transfer returns nil, the new process has the connection, and the caller closes c. After an
 // error the caller still has it and can use it as before: no other process has touched it or ever
 // will. Both are certain, even if the new process dies or hangs: an offer without an answer is
-// revoked after 3 seconds. (A process that hangs still holds a descriptor of the connection. Until
+// revoked after 3 seconds. If an answer cannot be read or understood, the new process may have the
+// connection: Transfer returns nil, and a connection that was refused ends. (A process that hangs still holds a descriptor of the connection. Until
 // it ends or continues, the client notices CloseWrite, but not Close.)
 //
 // Up to 32 transfers are under way at once, fewer with large states. The context bounds the wait

@@ -19,6 +19,10 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strconv"
+	"strings"
+	"unicode"
+	"unicode/utf8"
 )
 
 // Errors that callers match.
@@ -71,16 +75,24 @@ func (a Ask) key() key { return key{a.Name, a.Network, a.Address} }
 
 // String returns the network, address and name for error messages.
 func (a Ask) String() string {
-	s := a.Network + " " + a.Address
+	s := printable(a.Network) + " " + printable(a.Address)
 	if a.Name != "" {
 		s += fmt.Sprintf(" (name %q)", a.Name)
 	}
 	return s
 }
 
+// printable returns a text that a log can have: the address of a unix socket can be any bytes.
+func printable(s string) string {
+	if strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) || r == utf8.RuneError }) {
+		return strconv.QuoteToASCII(s)
+	}
+	return s
+}
+
 // String returns the network, address and name for messages.
 func (r Record) String() string {
-	s := r.Network + " " + r.Address
+	s := printable(r.Network) + " " + printable(r.Address)
 	if r.Network == "" {
 		s = "socket"
 	}

@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"math"
 	"time"
 )
 
@@ -31,8 +30,12 @@ func (e *encoder) int(tag byte, v int) {
 	e.buf = append(append(e.buf, tag, byte(n)), num[:n]...)
 }
 
+// MaxDuration bounds the durations of messages, so that sums of them and the time stay in range. A
+// longer one is sent as this one, which is as good as forever.
+const MaxDuration = 200 * 365 * 24 * time.Hour
+
 func (e *encoder) duration(tag byte, v time.Duration) {
-	e.int(tag, int(v/time.Microsecond))
+	e.int(tag, int(min(v, MaxDuration)/time.Microsecond))
 }
 
 func (e *encoder) bool(tag byte, v bool) {
@@ -68,12 +71,16 @@ func encodeList[T any, E element[T]](e *encoder, tag byte, list []T) {
 // appendElement reads the field of an element, unless the list has as many as it may have.
 func appendElement[T any, E element[T]](list []T, value decoder, what string, most int) []T {
 	if len(list) >= most {
-		value.refuse(fmt.Errorf("there are more than the %d %s allowed", most, what))
+		value.refuse(tooMany(what, most))
 		return list
 	}
 	var t T
 	value.fields(E(&t).set)
 	return append(list, t)
+}
+
+func tooMany(what string, most int) error {
+	return fmt.Errorf("there are more than the %d %s allowed", most, what)
 }
 
 // decoder is the value of a field. A value that cannot be read sets err, which decodeFields
@@ -102,11 +109,14 @@ func (d decoder) int() int {
 	return int(v)
 }
 
-// duration reads microseconds and refuses a negative number.
+// duration reads microseconds and refuses a negative number and more than MaxDuration.
 func (d decoder) duration() time.Duration {
 	v := int64(d.int())
-	if v < 0 || v > math.MaxInt64/int64(time.Microsecond) {
-		*d.err = errNumber
+	if v < 0 || v > int64(MaxDuration/time.Microsecond) {
+		if *d.err == nil {
+			d.refuse(fmt.Errorf("a duration of %d microseconds is not within 0 and %v",
+				v, MaxDuration))
+		}
 		return 0
 	}
 	return time.Duration(v) * time.Microsecond

@@ -28,6 +28,10 @@ func (m *Hello) set(tag byte, value decoder) {
 	case 5:
 		m.Timeout = value.duration()
 	case 6:
+		if len(m.Sockets) >= MaxSockets {
+			value.refuse(tooMany("sockets", MaxSockets))
+			return
+		}
 		var r fds.Record
 		value.fields(func(tag byte, value decoder) { setRecord(&r, tag, value) })
 		m.Sockets = append(m.Sockets, r)

@@ -59,14 +59,20 @@ func WithTimeout(
 			cancel(cause)
 		}
 	}()
-	return timeoutContext{ctx, cause}, func() { cancel(nil) }
+	done := make(chan struct{})
+	context.AfterFunc(ctx, func() { close(done) })
+	return timeoutContext{ctx, done, cause}, func() { cancel(nil) }
 }
 
-// timeoutContext has the error of a context whose time has run out.
+// timeoutContext has the error of a context whose time has run out, and a channel of its own, by
+// which package context knows that it has to ask for that error.
 type timeoutContext struct {
 	context.Context //nolint:containedctx // is one
+	done            chan struct{}
 	cause           error
 }
+
+func (c timeoutContext) Done() <-chan struct{} { return c.done }
 
 func (c timeoutContext) Err() error {
 	err := c.Context.Err()

@@ -87,6 +87,38 @@ func TestFunctionThatEndsItsGoroutine(t *testing.T) {
 	})
 }
 
+// Its parts add up, and its end is told from that of its parent.
+func TestWithTimeout(t *testing.T) {
+	errSlow, errOther := errors.New("too slow"), errors.New("other")
+	for _, d := range []time.Duration{-1, 0, 1, 9, time.Second, 1<<63 - 1} {
+		synctest.Test(t, func(t *testing.T) {
+			parent, end := context.WithCancelCause(t.Context())
+			defer end(nil)
+			time.AfterFunc(time.Hour, func() { end(errOther) })
+			ctx, cancel := WithTimeout(parent, d, errSlow)
+			defer cancel()
+			child, cancelChild := context.WithCancel(ctx)
+			defer cancelChild()
+			began := time.Now()
+			<-child.Done()
+			took, want, err := max(0, d), errSlow, context.DeadlineExceeded
+			if d > time.Hour {
+				took, want, err = time.Hour, errOther, context.Canceled
+			}
+			if time.Since(began) != took || context.Cause(child) != want || child.Err() != err ||
+				ctx.Err() != err {
+				t.Errorf("%v: after %v: %v, %v", d, time.Since(began), context.Cause(child),
+					child.Err())
+			}
+		})
+	}
+	ctx, cancel := WithTimeout(t.Context(), time.Hour, errSlow)
+	cancel()
+	if ctx.Err() != context.Canceled {
+		t.Errorf("cancelled: %v", ctx.Err())
+	}
+}
+
 func TestCall(t *testing.T) {
 	errOwn := errors.New("own")
 	for name, c := range map[string]struct {
