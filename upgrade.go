@@ -195,8 +195,8 @@ func (u *upgrade) check(ctx context.Context) error {
 	return err
 }
 
-// awaitReady returns nil if the successor is ready, even if the time has run out: a message that has
-// come by the time this process looks counts. The caller's context still has to hold.
+// awaitReady returns nil if the successor is ready, even if the time has run out: a message that
+// has come by the time this process looks counts. The caller's context still has to hold.
 func (u *upgrade) awaitReady(ctx context.Context) error {
 	if err := u.expect(ctx, &handoff.Ready{}); err != nil {
 		return err

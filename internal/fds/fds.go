@@ -84,7 +84,8 @@ func (a Ask) String() string {
 
 // printable returns a text that a log can have: the address of a unix socket can be any bytes.
 func printable(s string) string {
-	if strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) || r == utf8.RuneError }) {
+	strange := func(r rune) bool { return !unicode.IsPrint(r) || r == utf8.RuneError }
+	if strings.ContainsFunc(s, strange) {
 		return strconv.QuoteToASCII(s)
 	}
 	return s
