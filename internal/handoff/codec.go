@@ -21,12 +21,14 @@ func (e *encoder) string(tag byte, v string) {
 	e.buf = append(e.buf, v...)
 }
 
-func (e *encoder) int(tag byte, v int) {
+func (e *encoder) int(tag byte, v int) { e.int64(tag, int64(v)) }
+
+func (e *encoder) int64(tag byte, v int64) {
 	if v == 0 {
 		return
 	}
 	var num [binary.MaxVarintLen64]byte
-	n := binary.PutVarint(num[:], int64(v))
+	n := binary.PutVarint(num[:], v)
 	e.buf = append(append(e.buf, tag, byte(n)), num[:n]...)
 }
 
@@ -34,8 +36,9 @@ func (e *encoder) int(tag byte, v int) {
 // longer one is sent as this one, which is as good as forever.
 const MaxDuration = 200 * 365 * 24 * time.Hour
 
+// duration appends microseconds. On 32-bit platforms an int holds only 35 minutes of them.
 func (e *encoder) duration(tag byte, v time.Duration) {
-	e.int(tag, int(min(v, MaxDuration)/time.Microsecond))
+	e.int64(tag, min(v, MaxDuration).Microseconds())
 }
 
 func (e *encoder) bool(tag byte, v bool) {
@@ -100,19 +103,27 @@ func (d decoder) refuse(err error) { *d.err = err }
 func (d decoder) string() string { return d.value }
 
 func (d decoder) int() int {
-	u, n := uvarint(d.value)
-	v := int64(u>>1) ^ -int64(u&1) // zigzag
-	if n == 0 || n != len(d.value) || int64(int(v)) != v {
+	v := d.int64()
+	if int64(int(v)) != v {
 		*d.err = errNumber
 		return 0
 	}
 	return int(v)
 }
 
+func (d decoder) int64() int64 {
+	u, n := uvarint(d.value)
+	if n == 0 || n != len(d.value) {
+		*d.err = errNumber
+		return 0
+	}
+	return int64(u>>1) ^ -int64(u&1) // zigzag
+}
+
 // duration reads microseconds and refuses a negative number and more than MaxDuration.
 func (d decoder) duration() time.Duration {
-	v := int64(d.int())
-	if v < 0 || v > int64(MaxDuration/time.Microsecond) {
+	v := d.int64()
+	if v < 0 || v > MaxDuration.Microseconds() {
 		if *d.err == nil {
 			d.refuse(fmt.Errorf("a duration of %d microseconds is not within 0 and %v",
 				v, MaxDuration))

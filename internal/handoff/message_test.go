@@ -3,6 +3,7 @@ package handoff
 import (
 	"encoding/binary"
 	"errors"
+	"math"
 	"reflect"
 	"strings"
 	"testing"
@@ -68,6 +69,27 @@ func TestEncodeDecode(t *testing.T) {
 		if m := newMessage(kind(k)); (m != nil) != seen[kind(k)] {
 			t.Errorf("this test has a message of type %q: %t; the protocol has one: %t",
 				rune(k), seen[kind(k)], m != nil)
+		}
+	}
+}
+
+// A duration arrives as it was sent, whatever the size of an int.
+func TestLongDurationsArrive(t *testing.T) {
+	for _, d := range []time.Duration{
+		35 * time.Minute, 36 * time.Minute, time.Hour, 71*time.Minute + 36*time.Second,
+		24 * time.Hour, math.MaxInt64 / time.Microsecond * time.Microsecond,
+	} {
+		for _, want := range []Message{
+			&Hello{Version: Version, Timeout: d, Drain: d}, &Accept{Probation: d},
+			&Commit{[]Followed{{Generation: 1, Left: d}}}, &Drained{Duration: d},
+		} {
+			frame, err := encode(want)
+			if err != nil {
+				t.Fatalf("encode %+v: %v", want, err)
+			}
+			if got, err := decode(frame); err != nil || !reflect.DeepEqual(got, want) {
+				t.Errorf("%v: got %+v, %v; want %+v", d, got, err, want)
+			}
 		}
 	}
 }
