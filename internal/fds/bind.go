@@ -54,8 +54,8 @@ func listen(ctx context.Context, ask Ask) (Conn, error) {
 //
 // It locks the directory meanwhile. Otherwise, if several processes start at once, one could remove
 // the socket of another between its bind(2) and its listen(2), when nobody answers there either. A
-// directory that cannot be opened may still accept a socket; it is not locked, and nothing in it is
-// removed.
+// directory that cannot be locked, because it cannot be opened or because somebody keeps it locked,
+// may still accept a socket; nothing in it is removed then.
 func listenPath(ctx context.Context, ask Ask) (Conn, error) {
 	unlock, lockErr := lockDir(ctx, filepath.Dir(ask.Address))
 	if lockErr == nil {

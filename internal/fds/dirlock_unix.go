@@ -12,9 +12,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// lockDir locks a directory by flock(2), which leaves no file behind.
+// lockTimeout is much longer than a process needs the lock.
+const lockTimeout = time.Second
+
+// errLockHeld is the error of lockDir after lockTimeout.
+var errLockHeld = fmt.Errorf("another process has held the lock for %v", lockTimeout)
+
+// lockDir locks a directory by flock(2), which leaves no file behind. Anyone who can read the
+// directory can lock it too, so it does not wait forever.
 func lockDir(ctx context.Context, dir string) (unlock func(), err error) {
-	f, err := os.Open(dir)
+	ctx, cancel := context.WithTimeoutCause(ctx, lockTimeout, errLockHeld)
+	defer cancel()
+	// A FIFO in place of the directory would block a plain open.
+	f, err := os.OpenFile(dir, os.O_RDONLY|unix.O_DIRECTORY|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, err
 	}

@@ -174,6 +174,36 @@ func TestStalePathThatIsLockedIsWaitedFor(t *testing.T) {
 	openAsk(t, s, ask)
 }
 
+// Anyone who can read a directory can lock it, and then neither keeps a service from its path nor
+// has a file removed.
+func TestLockThatIsNeverReleased(t *testing.T) {
+	ask := Ask{Network: "unix", Address: sockPath(t)}
+	dir := filepath.Dir(ask.Address)
+	unlock, err := lockDir(t.Context(), dir)
+	must(t, err)
+	defer unlock()
+	began := time.Now()
+	must(t, openAsk(t, newSet(t), ask).Close())
+	if took := time.Since(began); took > 10*time.Second {
+		t.Errorf("it took %v", took)
+	}
+	crashed(t, ask)
+	checkPathIsTaken(t, ask, "lock "+dir+": another process has held the lock for 1s")
+	if !exists(ask.Address) {
+		t.Error("the path was removed without the lock")
+	}
+}
+
+// Open does not wait for a writer of a FIFO in place of the directory.
+func TestDirectoryThatIsAFIFO(t *testing.T) {
+	fifo := sockPath(t)
+	must(t, unix.Mkfifo(fifo, 0o600))
+	_, err := newSet(t).Open(t.Context(), Ask{Network: "unix", Address: filepath.Join(fifo, "s")})
+	if !errors.Is(err, syscall.ENOTDIR) {
+		t.Errorf("got %v, want ENOTDIR", err)
+	}
+}
+
 // A directory that cannot be read cannot be locked. A socket can be bound there, but a file in its
 // way is not removed: another process may just have bound it.
 func TestPathInUnreadableDirectory(t *testing.T) {
