@@ -98,8 +98,8 @@
 //
 // Linux is complete. On macOS and the BSDs there are no transfers, and only the parent can be
 // signalled. On Windows, Listen and Run work, connections are not waited for, and Upgrade returns
-// an error that matches [errors.ErrUnsupported]; so it does in a process that is PID 1, whose end
-// would be that of its container.
+// an error that matches [errors.ErrUnsupported]; so it does where the end of this process would end
+// its container, as that of PID 1 does, see [WithoutContainerCheck].
 //
 // A successor is a child of the old process. Service managers that supervise a main process have to
 // be told of the new one: those that follow a PID file are, by [WithPIDFile]. Under systemd, socket

@@ -242,7 +242,9 @@ func (r *rig) appendHooks(name string) {
 // newTestManager returns a first generation, which ends with the test. A process may have several.
 func newTestManager(t testing.TB, opts ...Option) *Manager {
 	t.Helper()
-	own := []Option{WithUpgradeSignals(), WithShutdownSignals(), withWiring(wiring.Processes())}
+	wires := wiring.Processes()
+	wires.Container = nil // whoever runs the tests, and where
+	own := []Option{WithUpgradeSignals(), WithShutdownSignals(), withWiring(wires)}
 	m, err := New(append(own, opts...)...)
 	if err != nil {
 		t.Fatal(err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -42,13 +43,14 @@ type Manager struct {
 	receivers  []*transfer.Receiver // from older generations that drain
 	work       wait.Group           // of Go
 
-	handoff  string                  // of the handoff that started this process, or ""
-	upgrade  atomic.Pointer[upgrade] // the present or last one
-	hurry    context.CancelCauseFunc // ends the drain's context
-	draining context.Context         //nolint:containedctx // of the drain: it has no caller
-	watching sync.WaitGroup          // goroutines that end with the drain
-	delay    stopDelay
-	release  func() // lets the next Manager of this process be made
+	handoff      string                  // of the handoff that started this process, or ""
+	upgrade      atomic.Pointer[upgrade] // the present or last one
+	hurry        context.CancelCauseFunc // ends the drain's context
+	draining     context.Context         //nolint:containedctx // of the drain: it has no caller
+	watching     sync.WaitGroup          // goroutines that end with the drain
+	delay        stopDelay
+	containerEnd string // why the container ends with this process; "" if it does not
+	release      func() // lets the next Manager of this process be made
 }
 
 // taken is set while this process has a Manager.
@@ -145,7 +147,22 @@ func newManager(o options, prog program, from inheritance, sig *signals.Signals)
 	if from.died != nil {
 		m.emit(context.Background(), graceevent.ParentDied{Err: from.died})
 	}
+	if m.parent == nil {
+		m.lookAround()
+	}
 	return m
+}
+
+// lookAround finds out what becomes of the service when this process, which is no successor, ends.
+func (m *Manager) lookAround() {
+	if m.opts.wires.Container != nil {
+		m.containerEnd = m.opts.wires.Container()
+	}
+	// systemd.exec(5): systemd itself has started the process with this number.
+	bySystemd := os.Getenv("SYSTEMD_EXEC_PID") == strconv.Itoa(os.Getpid())
+	if bySystemd && m.pidFile.Path == "" {
+		m.emit(context.Background(), graceevent.SupervisorUntold{Supervisor: "systemd"})
+	}
 }
 
 // Append adds a hook. Hooks that are appended while their moment passes may be missed.

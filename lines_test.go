@@ -52,6 +52,8 @@ type config struct {
 	FaultFile string // says which fault happens where; gone once it has
 	SickFile  string // while it exists, no process becomes ready
 
+	Overrule bool // WithoutContainerCheck
+
 	Stderr string // the file for the standard error; "" is that of the test
 
 	// How the first generation is started; "" and nil are the usual.
@@ -161,6 +163,9 @@ func (c config) options() []Option {
 	}
 	if c.CheckFile != "" {
 		opts = append(opts, WithCheck(c.checkAsTold))
+	}
+	if c.Overrule {
+		opts = append(opts, WithoutContainerCheck())
 	}
 	if c.NoSignals {
 		opts = append(opts, WithUpgradeSignals(), WithShutdownSignals())

@@ -34,6 +34,7 @@ var mains = map[string]func(config) error{
 	"floor":  floorMain,
 	"many":   manyMain,
 	"helper": helperMain,
+	"init":   initMain,
 	"limits": limitsMain,
 	"pass":   passMain,
 

@@ -45,6 +45,7 @@ type options struct {
 	probation        time.Duration
 	healthCheck      func(context.Context, Process) error
 	pidFile          string
+	ignoreContainer  bool
 	upgradeSignals   []os.Signal
 	shutdownSignals  []os.Signal
 	executable       string

@@ -76,6 +76,24 @@ func WithEnv(env func(ctx context.Context, env []string) ([]string, error)) Opti
 	})
 }
 
+// WithoutContainerCheck lets [Manager.Upgrade] run although this process seems to be one whose end
+// ends its container. By default Upgrade refuses on Linux if the processes from the one that has
+// started this one up to PID 1 of the container exit with it: small inits (tini, dumb-init,
+// catatonit), shells that execute a script or a command, sudo and the like. PID 1 is expected to,
+// unless it is an init or a supervisor that is known to stay (systemd, s6, runit, supervisord and
+// others) or an interactive shell. Upgrade also refuses in the first process of a container that
+// shares the PID namespace of its host or of another container. A process outside of containers is
+// never refused.
+//
+// Use the option if PID 1 goes on when this process ends, as a script that waits for something else
+// does. It does not help a process that is PID 1 itself.
+func WithoutContainerCheck() Option {
+	return newOption("WithoutContainerCheck", func(o *options) error {
+		o.ignoreContainer = true
+		return nil
+	})
+}
+
 // WithCheck has a function look at the program of each successor before it is started, for example
 // at its signature; the error of the function fails the upgrade, at [StepCheck]. It runs in the old
 // process, after the OnUpgrade hooks and within the upgrade timeout, and is left behind if it has

@@ -141,6 +141,7 @@ func TestOptionsPrintAsTheirCall(t *testing.T) {
 		"WithProbation(1s, WithHealthCheck())": WithProbation(time.Second,
 			WithHealthCheck(func(context.Context, Process) error { return nil })),
 		"WithoutConnectionWait()":           WithoutConnectionWait(),
+		"WithoutContainerCheck()":           WithoutContainerCheck(),
 		"WithListenConfig()":                WithListenConfig(net.ListenConfig{}),
 		"WithStopDelay(5s)":                 WithStopDelay(5 * time.Second),
 		"WithLogger()":                      WithLogger(slog.Default()),

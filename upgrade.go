@@ -34,9 +34,10 @@ import (
 // Errors: [ErrNotReady], [ErrUpgradeInProgress], [ErrUpgraded] and [ErrShutdown] if there was
 // nothing to begin; after that an [*UpgradeError] that matches the cause, such as [ErrTimeout] or
 // the cause of the context. If it matches [errors.ErrUnsupported], the platform cannot pass sockets
-// to a process, or this process is PID 1, whose end would end its container.
+// to a process, or this process is PID 1 or another one whose end would end its container, see
+// [WithoutContainerCheck].
 func (m *Manager) Upgrade(ctx context.Context) error {
-	if err := upgradable(); err != nil {
+	if err := m.upgradable(); err != nil {
 		return err
 	}
 	ctx, op, err := m.life.beginUpgrade(ctx)
@@ -62,15 +63,21 @@ func (m *Manager) Upgrade(ctx context.Context) error {
 	return err
 }
 
-// upgradable says why no process like this one can be replaced.
-func upgradable() error {
+// upgradable says why a process like this one cannot be replaced.
+func (m *Manager) upgradable() error {
 	if !process.Supported {
 		return fmt.Errorf("grace: sockets cannot be passed to a process on %s: %w",
 			runtime.GOOS, errors.ErrUnsupported)
 	}
 	if os.Getpid() == 1 {
 		return fmt.Errorf("grace: this process is PID 1, and after an upgrade its end would be"+
-			" that of the container or PID namespace: %w", errors.ErrUnsupported)
+			" that of the container or PID namespace: replace the container instead: %w",
+			errors.ErrUnsupported)
+	}
+	if m.containerEnd != "" && !m.opts.ignoreContainer {
+		return fmt.Errorf("grace: the container would end with this process after an upgrade,"+
+			" because %s: replace the container instead, or use WithoutContainerCheck if that is"+
+			" wrong: %w", m.containerEnd, errors.ErrUnsupported)
 	}
 	return nil
 }

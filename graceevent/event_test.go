@@ -44,6 +44,7 @@ var events = []Event{
 	StillAccepting{Err: errCause},
 	Committed{},
 	ParentDied{Err: errCause},
+	SupervisorUntold{Supervisor: "systemd"},
 	GivenBack{Err: errCause},
 	HookStarted{Hook: "OnDrain", Name: "db"},
 	HookFinished{Hook: "OnDrain", Name: "db", Duration: time.Second, Err: errCause},

@@ -209,6 +209,21 @@ func (e ParentDied) Describe() (slog.Level, string, []slog.Attr) {
 		[]slog.Attr{errAttr(e.Err)}
 }
 
+// SupervisorUntold says that a service manager has started this process and will not learn of its
+// successor, because there is no PID file: when this process exits after its first upgrade, the
+// manager takes that for the end of the service and ends the successor too. It comes at the start
+// of the process. Nothing is wrong if the program tells the manager itself.
+type SupervisorUntold struct {
+	Supervisor string // "systemd"
+}
+
+// Describe implements [Event].
+func (e SupervisorUntold) Describe() (slog.Level, string, []slog.Attr) {
+	return slog.LevelWarn, "the first upgrade may be an outage: the service manager does not" +
+			" learn of the new process; use WithPIDFile, and PIDFile= in the unit",
+		[]slog.Attr{slog.String("supervisor", e.Supervisor)}
+}
+
 // GivenBack says that the old process serves after all, because it has waited in vain for the word
 // of this one, which shuts down.
 type GivenBack struct {

@@ -2,7 +2,6 @@ package handoff
 
 import (
 	"fmt"
-	"math"
 	"strconv"
 	"strings"
 	"unicode"
@@ -14,8 +13,8 @@ import (
 // What the other process sends ends in logs, in calls of the system and in arithmetic. Nothing of
 // it is believed before it was compared with these bounds.
 const (
-	maxNumber    = math.MaxInt32 - 1 // of a process or generation: the next one is a number too
-	maxOrdinal   = math.MaxInt32
+	maxNumber    = 1 << 30 // of a process or generation
+	maxOrdinal   = 1 << 30
 	maxHandoffID = 64   // bytes
 	maxNetwork   = 64   // bytes
 	maxAddress   = 4096 // bytes, PATH_MAX

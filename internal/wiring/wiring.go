@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/go-grace/grace/internal/container"
 	"github.com/go-grace/grace/internal/fds"
 	"github.com/go-grace/grace/internal/handoff"
 	"github.com/go-grace/grace/internal/process"
@@ -26,6 +27,9 @@ type Wiring struct {
 	Launch func(context.Context, Launch) (Child, Link, error)
 	// Pair makes both ends of a link for transfers. A nil function makes none.
 	Pair func() (*handoff.Link, *os.File, error)
+	// Container says why the container ends with this process; a nil function and "" say that it
+	// does not, see package container.
+	Container func() string
 }
 
 // Option is a func(Wiring) grace.Option, which package grace sets. It is how the packages of this
@@ -79,7 +83,9 @@ type Launch struct {
 
 // Processes is the wiring of a program.
 func Processes() Wiring {
-	return Wiring{TakeLink: takeLink, Launch: launch, Pair: handoff.TransferPair}
+	return Wiring{
+		TakeLink: takeLink, Launch: launch, Pair: handoff.TransferPair, Container: container.Reason,
+	}
 }
 
 func takeLink(sockets int) (Link, []*os.File, error) {

@@ -14,7 +14,9 @@ import (
 // has not done that.
 func New(t testing.TB, opts ...grace.Option) *grace.Manager {
 	t.Helper()
-	wired := wiring.Option.(func(wiring.Wiring) grace.Option)(wiring.Processes())
+	wires := wiring.Processes()
+	wires.Container = nil // the end of the tests ends nothing else
+	wired := wiring.Option.(func(wiring.Wiring) grace.Option)(wires)
 	m, err := grace.New(append([]grace.Option{
 		wired, grace.WithUpgradeSignals(), grace.WithShutdownSignals(),
 	}, opts...)...)
