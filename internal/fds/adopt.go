@@ -19,7 +19,7 @@ func adopt(ask Ask, d *descriptor) (Conn, error) {
 		return nil, err
 	}
 	stream := kind == kindStream || kind == kindSeqpacket
-	if stream && d.record.Given && !isListening(d.fd) { // FileListener accepts connected sockets
+	if stream && d.record.Given && !inspect(d.fd).listening { // FileListener accepts connected sockets
 		return nil, wrongKind(ask, d)
 	}
 	if d.file == nil {

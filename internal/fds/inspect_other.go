@@ -8,8 +8,6 @@ import "errors"
 
 func inspect(int) facts { return facts{other: "a descriptor that this platform cannot inherit"} }
 
-func isListening(int) bool { return false }
-
 // CheckInherited always returns an error: nothing is inherited on this platform.
 func CheckInherited(int) error {
 	return errors.New("this platform does not pass sockets to a child process")

@@ -27,9 +27,9 @@ func inspect(fd int) facts {
 		return facts{other: fmt.Sprintf("a socket of type %d", sotype)}
 	}
 	f.setAddress(fd)
-	f.listening = isListening(fd)
 	_, err = unix.Getpeername(fd)
 	f.connected = err == nil
+	f.listening = f.isListening(fd)
 	if f.family == familyInet6 {
 		only, err := unix.GetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY)
 		f.v6only = err == nil && only != 0
@@ -42,9 +42,30 @@ func inspect(fd int) facts {
 	return f
 }
 
-func isListening(fd int) bool {
-	n, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ACCEPTCONN)
-	return err == nil && n != 0
+// acceptConn is a seam for tests.
+var acceptConn = func(fd int) (int, error) {
+	return unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ACCEPTCONN)
+}
+
+// isListening is called when the other facts are known. macOS and OpenBSD cannot read SO_ACCEPTCONN
+// and answer ENOPROTOOPT. There a socket listens that has an address and no peer, and that never
+// had one: recv(2) then fails, and at the end of a connection it does not. No client is taken from
+// the queue. A socket that is only bound cannot be told from one that listens.
+func (f *facts) isListening(fd int) bool {
+	n, err := acceptConn(fd)
+	if err == nil {
+		return n != 0
+	}
+	if f.kind != kindStream && f.kind != kindSeqpacket || f.connected || !f.isBound() {
+		return false
+	}
+	_, _, err = unix.Recvfrom(fd, make([]byte, 1), unix.MSG_PEEK|unix.MSG_DONTWAIT)
+	return errors.Is(err, unix.ENOTCONN) || errors.Is(err, unix.EINVAL)
+}
+
+func (f *facts) isBound() bool {
+	named := f.path != "" && f.path != "@" // Linux has "@" for a socket without a name
+	return f.family == familyUnix && named || f.address.Port() != 0
 }
 
 func (f *facts) setAddress(fd int) {
