@@ -44,6 +44,9 @@ func TestListenersWithoutAcceptConn(t *testing.T) {
 		if isListener(t, server) || isListener(t, client) {
 			t.Errorf("%s: a connection is taken for a listener", network)
 		}
+		if tcp, ok := client.(*net.TCPConn); ok {
+			must(t, tcp.SetLinger(0)) // a reset, after which the connection has no peer
+		}
 		must(t, client.Close())
 		_, _ = server.Read(make([]byte, 1)) // until the end has come
 		if isListener(t, server) {
