@@ -71,6 +71,10 @@ var (
 	// was asked for.
 	ErrWrongKind = fds.ErrWrongKind
 
+	// ErrAmbiguous is matched by the error of a Listen function if several inherited sockets match
+	// and their options differ, but nothing says which of them is meant: see WithListenConfig.
+	ErrAmbiguous = fds.ErrAmbiguous
+
 	// ErrEnvironment is matched by the error of New if LISTEN_FDS, one of its relatives or GRACE_LINK,
 	// by which an old process starts its successor, does not tell the truth.
 	ErrEnvironment = fds.ErrEnvironment

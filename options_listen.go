@@ -54,6 +54,14 @@ func (o listenConfigOption) applyListen(ask *fds.Ask) error {
 // WithListenConfig sets how new sockets are bound, and which keep-alive the connections of a
 // listener have, even of an inherited one. The default is the zero [net.ListenConfig]. As an option
 // of [New] it is for all sockets; as one of a Listen function, for that socket instead.
+//
+// An inherited socket keeps the options that it has. On Linux its Control also decides which one is
+// meant, if several are alike: by the device (SO_BINDTODEVICE), mark, transparency and IPV6_V6ONLY
+// that it sets, and by the network namespace of the thread. A socket of another device or
+// namespace, or whose device is gone, is not taken over, and a new one is bound. To find that out,
+// Control may first be called for a socket that is never bound. If it fails then, as it may without
+// the privileges of the first process, names have to tell such sockets apart ([WithName]);
+// otherwise the error matches [ErrAmbiguous].
 func WithListenConfig(c net.ListenConfig) ListenConfigOption {
 	set := func(o *options) error {
 		o.listenConfig = c

@@ -22,6 +22,10 @@ func adopt(ask Ask, d *descriptor) (Conn, error) {
 	if stream && d.record.Given && !inspect(d.fd).listening { // FileListener accepts connected sockets
 		return nil, wrongKind(ask, d)
 	}
+	if d.record.Given && lostDevice(d.fd) {
+		return nil, fmt.Errorf("take over %s for %s: it is bound to a network device that is gone: "+
+			"have whoever has passed it make it again", d, ask)
+	}
 	if d.file == nil {
 		d.file = os.NewFile(uintptr(d.fd), ask.Address)
 	}

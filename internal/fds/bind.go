@@ -16,9 +16,16 @@ func bind(ctx context.Context, ask Ask, record Record) (*Socket, error) {
 	if isUnix(ask) {
 		open = listenPath
 	}
-	conn, err := open(ctx, ask)
+	record.Path = ask.path
+	conn, err := open(ctx, observed(ask, &record.Traits))
 	if err != nil {
 		return nil, err
+	}
+	if record.Traits.Namespace == "" && hasNamespace(ask) {
+		_ = Control(conn, func(fd int) error {
+			record.Traits.Namespace = namespaceOf(fd)
+			return nil
+		})
 	}
 	if ln, ok := conn.(*net.UnixListener); ok {
 		// Only the Set knows whether a successor serves the path, which may not be removed then.
@@ -27,6 +34,19 @@ func bind(ctx context.Context, ask Ask, record Record) (*Socket, error) {
 	sock := &Socket{key: ask.key(), record: record, bare: ask.Bare, conn: conn}
 	sock.adoptPath()
 	return sock, nil
+}
+
+// observed returns the Ask with a Control that stores what its own has made of the socket.
+func observed(ask Ask, into *Traits) Ask {
+	config := ask.Config
+	if config.Control == nil {
+		return ask
+	}
+	ask.Config.Control = func(network, address string, c syscall.RawConn) (err error) {
+		*into, err = setUp(ask, config, network, address, c)
+		return err
+	}
+	return ask
 }
 
 func isUnix(ask Ask) bool {

@@ -5,6 +5,7 @@ import "context"
 // claim marks the inherited descriptor that the Ask means and returns it, or nil if there is none.
 // It looks up host and service names with mu released.
 func (s *Set) claim(ctx context.Context, ask Ask, ordinal int) (*descriptor, error) {
+	ask = s.withTraits(ctx, ask)
 	var address *target
 	if s.isAmbiguous(ask.Name) {
 		if t, err := parse(ctx, ask); err == nil {
@@ -25,6 +26,38 @@ func (s *Set) claim(ctx context.Context, ask Ask, ordinal int) (*descriptor, err
 		return in.findByAddress(ask, t)
 	})
 	return d, err
+}
+
+// withTraits adds to an Ask the traits that a new socket would have, if there are inherited ones to
+// compare.
+func (s *Set) withTraits(ctx context.Context, ask Ask) Ask {
+	needed, compare := s.needsTraits(ask.Name)
+	switch {
+	case !needed:
+	case ask.Config.Control != nil:
+		if t, err := probe(ctx, ask); err != nil {
+			ask.probeErr = err
+		} else {
+			ask.traits = &t
+		}
+	case compare && hasNamespace(ask):
+		ask.traits = &Traits{Namespace: threadNamespace()}
+	default:
+		ask.traits = &Traits{}
+	}
+	return ask
+}
+
+// needsTraits reports whether there are sockets to compare, which a given one of its own name makes
+// unnecessary. namespaces is false if there are many, and all in one network namespace: it takes
+// time to find out in which one an Ask is made.
+func (s *Set) needsTraits(name string) (needed, namespaces bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	in := s.inherited
+	named := in.named[name]
+	needed = in.unclaimed > 0 && (len(named) != 1 || !named[0].record.Given || named[0].claimed)
+	return needed, len(in.descriptors) < maxScan || in.words != nil
 }
 
 func (s *Set) claimWith(

@@ -30,6 +30,9 @@ var (
 	// ErrWrongKind is matched by the error of an Ask whose name or address an inherited descriptor
 	// has that cannot serve it.
 	ErrWrongKind = errors.New("inherited descriptor is of the wrong kind")
+	// ErrAmbiguous is matched by the error of an Ask that several inherited descriptors match, among
+	// which nothing decides.
+	ErrAmbiguous = errors.New("inherited sockets cannot be told apart")
 	// ErrEnvironment is matched by every error about LISTEN_FDS, its relatives and the variable of a
 	// link.
 	ErrEnvironment = errors.New("descriptors announced by the environment are unusable")
@@ -48,6 +51,10 @@ type Ask struct {
 	Config  net.ListenConfig
 	// Bare is set if the caller gives the Conn away: then it can be closed without the Socket.
 	Bare bool
+
+	path     string  // the absolute path of a unix socket; "" if there is none
+	traits   *Traits // that a new socket would have; nil if they are not known
+	probeErr error   // why not
 }
 
 // Record describes a socket to the next generation.
@@ -64,6 +71,11 @@ type Record struct {
 	// File is the identity of the file of a unix socket that this service bound, by which its path
 	// is removed at the end; "" for others.
 	File string
+	// Path is the absolute path of a unix socket that this service bound. It was asked for by
+	// Address, which another process may see from another directory.
+	Path string
+	// Traits are those of a socket that this service bound.
+	Traits Traits
 }
 
 // key identifies equal requests; ordinals distinguish their sockets.

@@ -1,11 +1,13 @@
 package fds
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -22,6 +24,9 @@ type descriptor struct {
 func (d *descriptor) inspect() *facts {
 	if d.facts == nil {
 		f := inspect(d.fd)
+		if d.record.Path != "" {
+			f.path = d.record.Path // what the kernel has is relative to another directory
+		}
 		d.facts = &f
 	}
 	return d.facts
@@ -40,6 +45,7 @@ type inheritance struct {
 	descriptors []descriptor
 	unclaimed   int // how many are not claimed
 	exact       map[Record]*descriptor
+	words       map[key][]*descriptor // nil if no traits tell sockets apart
 	named       map[string][]*descriptor
 	byAddress   map[string][]*descriptor // built by nearby, because it costs system calls
 }
@@ -61,17 +67,41 @@ func newInheritance(records []Record) *inheritance {
 			in.named[r.Name] = append(in.named[r.Name], d)
 		}
 	}
+	in.indexWords()
 	return in
+}
+
+// indexWords lists the descriptors of equal requests, if traits may have to tell them apart.
+func (in *inheritance) indexWords() {
+	namespace, mixed := "", false
+	for i := range in.descriptors {
+		t := in.descriptors[i].record.Traits
+		namespace = cmp.Or(namespace, t.Namespace)
+		mixed = mixed || t != Traits{} && t != Traits{Namespace: namespace}
+	}
+	if !mixed {
+		return
+	}
+	in.words = make(map[key][]*descriptor)
+	for i := range in.descriptors {
+		d := &in.descriptors[i]
+		if k := d.record.key(); d.record.Network != "" {
+			in.words[k] = append(in.words[k], d)
+		}
+	}
 }
 
 // plain returns the part of a record that an Ask can repeat.
 func (r Record) plain() Record {
-	r.Given, r.File = false, ""
+	r.Given, r.File, r.Path, r.Traits = false, "", "", Traits{}
 	return r
 }
 
+func (r Record) key() key { return key{r.Name, r.Network, r.Address} }
+
 // Three things decide which inherited descriptor an Ask means, in this order: the name, the words
-// of the request, and the socket's own address. For a given socket the name alone is enough,
+// of the request, and the socket's own address. Among sockets that are equal in these, their traits
+// decide, then their order. For a given socket the name alone is enough,
 // because whoever gave it chose its address. A socket that an earlier generation bound must also
 // have the address that is asked for; otherwise a changed address would be ignored.
 
@@ -82,19 +112,44 @@ func (in *inheritance) findByRequest(ask Ask, ordinal int, address *target) (*de
 	if d, err := in.findByName(ask, ordinal, address); d != nil || err != nil {
 		return d, err
 	}
+	if in.words != nil {
+		return choose(ask, ordinal, in.words[ask.key()])
+	}
 	wanted := Record{Name: ask.Name, Network: ask.Network, Address: ask.Address, Ordinal: ordinal}
-	if d := in.exact[wanted]; d != nil && !d.claimed {
+	if d := in.exact[wanted]; d != nil && !d.claimed && d.fits(ask) {
 		return d, nil // adopt checks its kind
 	}
 	return nil, nil
 }
 
+// choose returns the descriptor with the ordinal among those of equal requests. If their traits
+// differ, it returns the first of those that have the wanted ones.
+func choose(ask Ask, ordinal int, equal []*descriptor) (*descriptor, error) {
+	left, err := single(ask, slices.DeleteFunc(slices.Clone(equal),
+		func(d *descriptor) bool { return d.claimed || !d.fits(ask) }))
+	if err != nil || len(left) == 0 {
+		return nil, err
+	}
+	for _, d := range left {
+		if d.record.Ordinal == ordinal {
+			return d, nil
+		}
+	}
+	if uniform(equal) {
+		return nil, nil
+	}
+	return slices.MinFunc(left, func(a, b *descriptor) int {
+		return cmp.Compare(a.record.Ordinal, b.record.Ordinal)
+	}), nil
+}
+
 func (in *inheritance) findByName(
 	ask Ask, ordinal int, address *target,
-) (best *descriptor, wrong error) {
+) (d *descriptor, wrong error) {
 	if ask.Name == "" {
 		return nil, nil
 	}
+	var candidates, near []*descriptor
 	for _, d := range in.named[ask.Name] {
 		if d.claimed || !d.record.Given {
 			continue
@@ -105,14 +160,20 @@ func (in *inheritance) findByName(
 			wrong = err
 		case r.Network == ask.Network && r.Address == ask.Address && r.Ordinal == ordinal:
 			return d, nil
-		case best == nil,
-			address != nil && address.matchesAddress(*d.facts) &&
-				!address.matchesAddress(*best.facts):
-			best = d
+		default:
+			candidates = append(candidates, d)
+			if address != nil && address.matchesAddress(*d.facts) {
+				near = append(near, d)
+			}
 		}
 	}
-	if best != nil {
-		return best, nil
+	switch near, err := single(ask, near); {
+	case err != nil:
+		return nil, err
+	case len(near) > 0:
+		return near[0], nil
+	case len(candidates) > 0:
+		return candidates[0], nil
 	}
 	return nil, wrong
 }
@@ -137,22 +198,32 @@ func wrongKind(ask Ask, d *descriptor) error {
 
 // findByAddress looks for a socket that is bound to the address of the Ask.
 func (in *inheritance) findByAddress(ask Ask, t target) (*descriptor, error) {
-	var best, blocking *descriptor
+	var best []*descriptor
+	var blocking *descriptor
+	bestFit := 1
 	for _, d := range in.nearby(t) {
-		if d.claimed || !t.matchesAddress(*d.facts) {
+		if d.claimed || !t.matchesAddress(*d.facts) || !d.fits(ask) {
 			continue
 		}
 		switch fit := t.fit(*d.facts); {
-		case fit > 0 && (best == nil || fit > t.fit(*best.facts)):
-			best = d
+		case fit > bestFit:
+			best, bestFit = []*descriptor{d}, fit
+		case fit == bestFit:
+			best = append(best, d)
 		case fit == 0 && t.blockedBy(*d.facts):
 			blocking = d
 		}
 	}
-	if best == nil && blocking != nil {
+	best, err := single(ask, best)
+	switch {
+	case err != nil:
+		return nil, err
+	case len(best) > 0:
+		return best[0], nil
+	case blocking != nil:
 		return nil, wrongKind(ask, blocking)
 	}
-	return best, nil
+	return nil, nil
 }
 
 // blockedBy reports whether a socket that does not fit keeps a new one from being bound to its

@@ -3,9 +3,23 @@ package fds
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 )
 
 func isPath(name string) bool { return name != "" && name[0] != '@' }
+
+// absolute returns the absolute path of a unix socket, or "" if it has none or the present
+// directory is gone.
+func absolute(ask Ask) string {
+	if !isUnix(ask) {
+		return ""
+	}
+	path, err := filepath.Abs(ask.Address)
+	if err != nil {
+		return ""
+	}
+	return path
+}
 
 // fileID returns an identity of the socket file at a path, or "" if there is none. It includes the
 // time, because a file system may use the inode number of a removed file again at once.

@@ -124,6 +124,7 @@ func (s *Set) gone() error {
 }
 
 func (s *Set) inheritOrBind(ctx context.Context, ask Ask, ordinal int) (*Socket, error) {
+	ask.path = absolute(ask)
 	d, err := s.claim(ctx, ask, ordinal)
 	if err != nil {
 		return nil, err
@@ -132,7 +133,7 @@ func (s *Set) inheritOrBind(ctx context.Context, ask Ask, ordinal int) (*Socket,
 	if d == nil {
 		return bind(ctx, ask, record)
 	}
-	record.Given = d.record.Given
+	record.Given, record.Path, record.Traits = d.record.Given, d.record.Path, d.record.Traits
 	conn, err := adopt(ask, d)
 	if err != nil {
 		s.disclaim(d)

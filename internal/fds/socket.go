@@ -71,8 +71,12 @@ func (s *Socket) open() bool {
 	return Control(s.conn, func(int) error { return nil }) == nil
 }
 
-// path returns the path or abstract name of a unix socket, and "" for all others.
+// path returns the path, absolute if it is known, or abstract name of a unix socket, and "" for all
+// others.
 func (s *Socket) path() string {
+	if s.record.Path != "" {
+		return s.record.Path
+	}
 	if a, ok := s.Addr().(*net.UnixAddr); ok && a != nil {
 		return a.Name
 	}

@@ -99,6 +99,10 @@ func encodeRecord(e *encoder, r *fds.Record) {
 	e.int(4, r.Ordinal)
 	e.bool(5, r.Given)
 	e.string(6, r.File)
+	e.string(7, r.Path)
+	e.string(8, r.Traits.Namespace)
+	e.string(9, r.Traits.Device)
+	e.string(10, r.Traits.Options)
 }
 
 func setRecord(r *fds.Record, tag byte, value decoder) {
@@ -115,6 +119,14 @@ func setRecord(r *fds.Record, tag byte, value decoder) {
 		r.Given = value.bool()
 	case 6:
 		r.File = value.string()
+	case 7:
+		r.Path = value.string()
+	case 8:
+		r.Traits.Namespace = value.string()
+	case 9:
+		r.Traits.Device = value.string()
+	case 10:
+		r.Traits.Options = value.string()
 	}
 }
 

@@ -19,6 +19,10 @@ func hello() *Hello {
 		Sockets: []fds.Record{
 			{Name: "http", Network: "tcp", Address: ":80"},
 			{Network: "tcp", Address: "127.0.0.1:0", Ordinal: 12},
+			{
+				Network: "tcp", Address: ":80", Path: "/a",
+				Traits: fds.Traits{Namespace: "1", Device: "eth0", Options: "mark 1"},
+			},
 			{Name: "admin", Given: true},
 			// a path may have any bytes
 			{Network: "unix", Address: "/run/\xff\x00 \u2028.sock", File: "8:1:1234567890"},
