@@ -30,6 +30,12 @@ type Socket = graceevent.Socket
 // context bounds the look-up of names and, while an upgrade is under way, the wait for its end: a
 // socket that is opened then would not be handed over.
 //
+// The path of an inherited unix socket may have been removed meanwhile, or replaced: no client
+// finds that socket any more. Then a new one is bound to the path by the same rule, so that it is
+// never taken from a process that answers. A warning says so, and an error if it cannot be done
+// (graceevent.PathRebound, PathLost). A relative path means that of the directory in which it is
+// asked for, in each process.
+//
 // The listener embeds a [*net.TCPListener] or [*net.UnixListener]. Its Accept, and the Read of its
 // RawConn, wait in a successor until the handoff is committed. In the old process they take nothing
 // more from the commit on: they wait until the listener is closed, which the drain does, or until
@@ -197,6 +203,12 @@ func (m *Manager) open(ctx context.Context, ask fds.Ask) (*fds.Socket, error) {
 	}
 	if len(m.opts.observers) > 0 {
 		m.emit(ctx, graceevent.SocketOpened{Socket: describeSocket(sock)})
+	}
+	switch path, rebound, err := sock.LostPath(); {
+	case rebound:
+		m.emit(ctx, graceevent.PathRebound{Path: path, Err: err})
+	case err != nil:
+		m.emit(ctx, graceevent.PathLost{Path: path, Err: err})
 	}
 	return sock, nil
 }

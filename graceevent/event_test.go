@@ -66,6 +66,7 @@ var events = []Event{
 	SignalsReleased{Signals: []os.Signal{syscall.SIGTERM}},
 	TerminalClosed{},
 	PIDFileFailed{Err: errCause},
+	PathRebound{Path: "/run/x", Err: errCause},
 	PathLost{Path: "/run/x", Err: errCause},
 }
 

@@ -146,8 +146,22 @@ func (e PIDFileFailed) Describe() (slog.Level, string, []slog.Attr) {
 		[]slog.Attr{errAttr(e.Err)}
 }
 
-// PathLost says that clients will not find a unix socket, because its path is removed by an old
-// process of facebookgo/grace and could not be kept, or not be restored.
+// PathRebound says that somebody had removed the path of an inherited unix socket, so that no
+// client found it, and that a new socket is bound to the path.
+type PathRebound struct {
+	Path string
+	Err  error // what was found
+}
+
+// Describe implements [Event].
+func (e PathRebound) Describe() (slog.Level, string, []slog.Attr) {
+	return slog.LevelWarn, "the path of a unix socket was lost, and is bound again",
+		[]slog.Attr{slog.String("path", e.Path), errAttr(e.Err)}
+}
+
+// PathLost says that clients will not find a unix socket: its path was removed, or is another
+// process's, and could not be bound again; or it is removed by an old process of facebookgo/grace
+// and could not be kept, or not be restored.
 type PathLost struct {
 	Path string
 	Err  error

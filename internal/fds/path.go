@@ -1,9 +1,12 @@
 package fds
 
 import (
+	"cmp"
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 )
 
 func isPath(name string) bool { return name != "" && name[0] != '@' }
@@ -29,6 +32,44 @@ func fileID(path string) string {
 		return ""
 	}
 	return fmt.Sprintf("%s:%d", inode(info), info.ModTime().UnixNano())
+}
+
+// leadsTo reports whether a path leads to the file with the identity. While a socket is open, no
+// other file can have the inode of its own, so the time, which touch(1) changes, does not count.
+func leadsTo(path, id string) bool {
+	info, err := os.Stat(path)
+	return err == nil && strings.HasPrefix(id, inode(info)+":")
+}
+
+// reachable returns an error unless clients can find an inherited unix socket at its path. The path
+// of a given socket only has to exist: it is not known which file is that of the socket.
+func (d *descriptor) reachable(path string) error {
+	_, err := os.Stat(path)
+	if err == nil && d.record.File != "" && !leadsTo(path, d.record.File) {
+		err = fmt.Errorf("%s is another file than the one that this service bound", path)
+	}
+	return err
+}
+
+// takeOverPath takes over an inherited unix socket. If its path was removed or replaced, nobody can
+// connect to it any more: then a new socket is bound, unless the path is another process's or has
+// to be made by whoever has given the socket.
+func takeOverPath(ctx context.Context, ask Ask, d *descriptor, record Record) (*Socket, error) {
+	lost := d.reachable(cmp.Or(d.record.Path, ask.path, ask.Address))
+	if lost != nil && !record.Given && d.record.File != "" {
+		sock, err := bind(ctx, ask, record)
+		if err == nil {
+			d.close()
+			sock.lostPath, sock.rebound = lost, true
+			return sock, nil
+		}
+		lost = fmt.Errorf("%w, and it cannot be bound again: %w", lost, err)
+	}
+	sock, err := openInherited(ask, d, record)
+	if err == nil {
+		sock.lostPath = lost
+	}
+	return sock, err
 }
 
 // removeFile removes the socket file at a path if it has the identity.

@@ -134,13 +134,26 @@ func (s *Set) inheritOrBind(ctx context.Context, ask Ask, ordinal int) (*Socket,
 		return bind(ctx, ask, record)
 	}
 	record.Given, record.Path, record.Traits = d.record.Given, d.record.Path, d.record.Traits
-	conn, err := adopt(ask, d)
-	if err != nil {
-		s.disclaim(d)
-		return nil, err
-	}
 	if record.Name == "" {
 		record.Name = d.record.Name // the next generation may ask for it
+	}
+	take := openInherited
+	if isUnix(ask) {
+		take = func(ask Ask, d *descriptor, record Record) (*Socket, error) {
+			return takeOverPath(ctx, ask, d, record)
+		}
+	}
+	sock, err := take(ask, d, record)
+	if err != nil {
+		s.disclaim(d)
+	}
+	return sock, err
+}
+
+func openInherited(ask Ask, d *descriptor, record Record) (*Socket, error) {
+	conn, err := adopt(ask, d)
+	if err != nil {
+		return nil, err
 	}
 	return &Socket{
 		key: ask.key(), conn: conn, record: record, file: d.record.File,
@@ -221,6 +234,7 @@ func (s *Set) CloseUnclaimed() []Record {
 		sock.adoptPath()
 	}
 	s.removePaths()
+	s.refreshListeners()
 	var closed []Record
 	for i := range s.inherited.descriptors {
 		if d := &s.inherited.descriptors[i]; !d.claimed {
@@ -229,6 +243,20 @@ func (s *Set) CloseUnclaimed() []Record {
 	}
 	s.inherited = newInheritance(nil)
 	return closed
+}
+
+// refreshListeners makes this process the one that clients of inherited unix sockets see, and brings
+// the backlogs of all inherited listeners up to date; mu is held.
+func (s *Set) refreshListeners() {
+	if len(s.inherited.descriptors) == 0 {
+		return
+	}
+	b := newBacklogs()
+	for _, sock := range s.held {
+		if sock.inherited {
+			b.refresh(sock)
+		}
+	}
 }
 
 // Disown leaves the paths of the open inherited sockets to the process that has passed them,

@@ -23,6 +23,8 @@ type Socket struct {
 	bare      bool   // it can be closed unseen
 	ownsPath  bool   // this process removes its path
 	file      string // identity of the file at its path; "" if it has none or was given
+	lostPath  error  // why the inherited socket could not be reached at its path
+	rebound   bool   // a new one is bound to the path instead
 }
 
 // Conn returns the listener or packet connection of package net. If that is closed instead of the
@@ -69,6 +71,12 @@ func (s *Socket) Close() error {
 
 func (s *Socket) open() bool {
 	return Control(s.conn, func(int) error { return nil }) == nil
+}
+
+// LostPath returns why no client could find the inherited unix socket, or nil. rebound is set if a
+// new socket is bound to the path, and that is the Socket.
+func (s *Socket) LostPath() (path string, rebound bool, err error) {
+	return s.path(), s.rebound, s.lostPath
 }
 
 // path returns the path, absolute if it is known, or abstract name of a unix socket, and "" for all
