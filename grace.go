@@ -142,6 +142,8 @@ func newManager(o options, prog program, from inheritance, sig *signals.Signals)
 	m.older.Add(from.older...)
 	if m.parent == nil {
 		m.gate.Open()
+	} else {
+		m.sockets.DeferListening()
 	}
 	m.emit(context.Background(), m.inheritedEvent(from.count))
 	if from.died != nil {

@@ -47,6 +47,7 @@ type config struct {
 	KeepOpen    bool // the drain leaves the listeners open
 
 	KeepAlive string // of the connections: "off", "idle" or "config"
+	SharePort bool   // by SO_REUSEPORT
 
 	// Of the main "faulty", which also asks for the successor's health during the probation.
 	FaultFile string // says which fault happens where; gone once it has
@@ -104,6 +105,10 @@ func linesMain(c config) error {
 		_ = unix.Kill(os.Getpid(), unix.SIGHUP)
 	case "early-terminate":
 		_ = unix.Kill(os.Getpid(), unix.SIGTERM)
+	case "join", "join-and-hang":
+		if err := s.listen(c.Listen[0]); err != nil {
+			return err
+		}
 	case "hang-before-run":
 		time.Sleep(time.Hour)
 	}
@@ -146,6 +151,9 @@ func (c config) options() []Option {
 	}
 	if c.Probation != 0 {
 		opts = append(opts, WithProbation(c.Probation))
+	}
+	if c.SharePort {
+		opts = append(opts, WithListenConfig(sharedPort))
 	}
 	switch c.KeepAlive {
 	case "off":
@@ -221,8 +229,12 @@ func (s *lineServer) listen(e endpoint) error {
 	if err != nil {
 		return err
 	}
+	key := ln.Addr().Network() + " " + ln.Addr().String()
 	s.mu.Lock()
-	s.listeners[ln.Addr().Network()+" "+ln.Addr().String()] = ln
+	if s.listeners[key] != nil { // of a shared port
+		key += " again"
+	}
+	s.listeners[key] = ln
 	s.mu.Unlock()
 	serve := s.serve
 	if s.talk != nil {
@@ -249,7 +261,7 @@ func (s *lineServer) misbehave(ctx context.Context) error {
 	case "part-panic":
 		s.m.Go(func() error { panic("as told") })
 		<-ctx.Done()
-	case "hang":
+	case "hang", "join-and-hang":
 		<-ctx.Done()
 		select {}
 	case "hang-politely":

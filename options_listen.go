@@ -62,6 +62,13 @@ func (o listenConfigOption) applyListen(ask *fds.Ask) error {
 // Control may first be called for a socket that is never bound. If it fails then, as it may without
 // the privileges of the first process, names have to tell such sockets apart ([WithName]);
 // otherwise the error matches [ErrAmbiguous].
+//
+// The kernel gives each socket of an SO_REUSEPORT group its own share of the clients, and resets
+// those that wait in the queue of one that is closed. On Linux, a new listener of [Manager.Listen]
+// therefore joins the group of the old process only when the successor accepts connections, and a
+// successor that fails before that resets nobody. Nothing protects the queue of a listener that the
+// next version no longer asks for, that fails on probation, or of a packet socket, which joins when
+// it is bound: the sysctl net.ipv4.tcp_migrate_req moves waiting TCP clients within the group.
 func WithListenConfig(c net.ListenConfig) ListenConfigOption {
 	set := func(o *options) error {
 		o.listenConfig = c

@@ -60,8 +60,14 @@ func (m *Manager) succeed(ctx context.Context, op *operation) error {
 // serve begins to serve instead of the parent.
 func (m *Manager) serve(ctx context.Context) {
 	m.parent.served.Store(true)
-	m.gate.Open()
+	m.accepting()
 	m.closeUnclaimed(ctx)
+}
+
+// accepting lets this process take connections and packets.
+func (m *Manager) accepting() {
+	m.sockets.StartListening()
+	m.gate.Open()
 }
 
 // followParent follows the parent, which has to be gone at a time, and the generations before it.
@@ -92,7 +98,7 @@ func (m *Manager) probation(ctx context.Context, op *operation, accept *handoff.
 	op.onProbation()
 	m.emit(ctx, graceevent.ProbationStarted{Timeout: accept.Probation})
 	start := time.Now()
-	m.gate.Open()
+	m.accepting()
 	msg, err := wiring.Hear(ctx, m.parent.Link)
 	err = m.decide(ctx, msg, err)
 	m.emit(ctx, graceevent.ProbationFinished{Duration: time.Since(start), Err: err})

@@ -17,6 +17,13 @@ func bind(ctx context.Context, ask Ask, record Record) (*Socket, error) {
 		open = listenPath
 	}
 	record.Path = ask.path
+	var deferred bool
+	if ask.later {
+		open = func(ctx context.Context, ask Ask) (conn Conn, err error) {
+			conn, deferred, err = listenLater(ctx, ask)
+			return conn, err
+		}
+	}
 	conn, err := open(ctx, observed(ask, &record.Traits))
 	if err != nil {
 		return nil, err
@@ -31,7 +38,7 @@ func bind(ctx context.Context, ask Ask, record Record) (*Socket, error) {
 		// Only the Set knows whether a successor serves the path, which may not be removed then.
 		ln.SetUnlinkOnClose(false)
 	}
-	sock := &Socket{key: ask.key(), record: record, bare: ask.Bare, conn: conn}
+	sock := &Socket{key: ask.key(), record: record, bare: ask.Bare, conn: conn, deferred: deferred}
 	sock.adoptPath()
 	return sock, nil
 }

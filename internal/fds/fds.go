@@ -52,6 +52,7 @@ type Ask struct {
 	// Bare is set if the caller gives the Conn away: then it can be closed without the Socket.
 	Bare bool
 
+	later    bool    // it may have to listen only when this process begins to accept
 	path     string  // the absolute path of a unix socket; "" if there is none
 	traits   *Traits // that a new socket would have; nil if they are not known
 	probeErr error   // why not

@@ -27,6 +27,7 @@ type Set struct {
 	returned     chan struct{} // while lent; closed when that ends
 	inherited    *inheritance
 	claimsEnded  bool // CloseUnclaimed or Close was called
+	deferring    bool // another process serves, see DeferListening
 	ordinals     ordinals
 	held         []*Socket            // in the order in which they were opened
 	pruned       int                  // len(held) after the last search for closed sockets
@@ -131,6 +132,7 @@ func (s *Set) inheritOrBind(ctx context.Context, ask Ask, ordinal int) (*Socket,
 	}
 	record := Record{Name: ask.Name, Network: ask.Network, Address: ask.Address, Ordinal: ordinal}
 	if d == nil {
+		ask.later = s.defers(ask)
 		return bind(ctx, ask, record)
 	}
 	record.Given, record.Path, record.Traits = d.record.Given, d.record.Path, d.record.Traits
@@ -168,6 +170,11 @@ func (s *Set) add(ctx context.Context, sock *Socket) error {
 	if err := s.awaitOpen(ctx); err != nil {
 		sock.removePath()
 		return errors.Join(err, sock.conn.Close())
+	}
+	if sock.deferred && !s.deferring {
+		if err := startListening(sock.conn); err != nil {
+			return errors.Join(err, sock.conn.Close())
+		}
 	}
 	s.prune()
 	sock.set = s
@@ -220,6 +227,40 @@ func (s *Set) drop(sock *Socket) bool {
 	s.remember(sock)
 	s.forget(sock)
 	return true
+}
+
+// DeferListening keeps new listeners that share their port out of the kernel's choice until
+// StartListening, because another process serves and this one may still fail.
+func (s *Set) DeferListening() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.deferring = true
+}
+
+// defers reports whether a new socket has to wait for StartListening. A bare listener is accepted
+// from at once, and unix sockets share nothing.
+func (s *Set) defers(ask Ask) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	fam, kind, _ := kindOf(ask.Network)
+	return s.deferring && !ask.Bare && fam != familyUnix && kind == kindStream &&
+		ask.Config.Control != nil
+}
+
+// StartListening is called before this process accepts connections. If it fails for a listener, the
+// next Accept of that returns an error.
+func (s *Set) StartListening() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.deferring {
+		return
+	}
+	s.deferring = false
+	for _, sock := range s.held {
+		if sock.deferred {
+			_ = startListening(sock.conn)
+		}
+	}
 }
 
 // CloseUnclaimed makes this process the one that serves. It closes the inherited descriptors that

@@ -20,6 +20,7 @@ type Socket struct {
 	key       key // as asked for; its record may have the name from a service manager
 	record    Record
 	inherited bool
+	deferred  bool   // it was bound before it had to listen, see listenLater
 	bare      bool   // it can be closed unseen
 	ownsPath  bool   // this process removes its path
 	file      string // identity of the file at its path; "" if it has none or was given
@@ -48,6 +49,10 @@ func (s *Socket) Record() Record {
 
 // Inherited reports whether the socket came from another process.
 func (s *Socket) Inherited() bool { return s.inherited }
+
+// LacksConfig reports whether package net does not know the ListenConfig of the listener, because
+// it was made from a descriptor.
+func (s *Socket) LacksConfig() bool { return s.inherited || s.deferred }
 
 // Addr returns the socket's own address.
 func (s *Socket) Addr() net.Addr {

@@ -5,12 +5,12 @@ import (
 	"net"
 )
 
-// lostKeepAlive returns what sets the keep-alive of a connection that an inherited listener has
-// accepted, because package net gives it the default one (golang.org/issue/23378). It returns nil
+// lostKeepAlive returns what sets the keep-alive of a connection that a listener made from a
+// descriptor has accepted, because package net gives it the default one (golang.org/issue/23378). It returns nil
 // if package net does what the config says.
-func lostKeepAlive(inherited bool, config net.ListenConfig) func(*net.TCPConn) error {
+func lostKeepAlive(lacksConfig bool, config net.ListenConfig) func(*net.TCPConn) error {
 	switch {
-	case !inherited:
+	case !lacksConfig:
 		return nil
 	case config.KeepAliveConfig.Enable:
 		return func(c *net.TCPConn) error { return c.SetKeepAliveConfig(config.KeepAliveConfig) }

@@ -17,7 +17,7 @@ func NewListener(sock *fds.Socket, g *Gate, config net.ListenConfig) net.Listene
 			TCPListener: ln,
 			sock:        sock,
 			waiter:      newWaiter(g, sock.Addr(), ln.SetDeadline),
-			keepAlive:   lostKeepAlive(sock.Inherited(), config),
+			keepAlive:   lostKeepAlive(sock.LacksConfig(), config),
 		}
 	case *net.UnixListener:
 		return &unixListener{
