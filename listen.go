@@ -36,12 +36,12 @@ type Socket = graceevent.Socket
 // (graceevent.PathRebound, PathLost). A relative path means that of the directory in which it is
 // asked for, in each process.
 //
-// The listener embeds a [*net.TCPListener] or [*net.UnixListener]. Its Accept, and the Read of its
-// RawConn, wait in a successor until the handoff is committed. In the old process they take nothing
-// more from the commit on: they wait until the listener is closed, which the drain does, or until
-// the deadline passes. A duplicate made by File does not wait. An inherited listener gives its
-// connections the keep-alive of [WithListenConfig], which package net forgets
-// (golang.org/issue/23378).
+// The listener embeds a [*net.TCPListener] or [*net.UnixListener]. Its Accept waits in a successor
+// until the handoff is committed. In the old process it takes nothing more from the commit on: it
+// waits until the listener is closed, which the drain does, or until the deadline passes. What
+// is done with a duplicate made by File, or with the descriptor inside of RawConn.Control, does not
+// wait. An inherited listener gives its connections the keep-alive of [WithListenConfig], which
+// package net forgets (golang.org/issue/23378).
 //
 // The caller may close the listener; one that is closed is not handed over, and its port is free. A
 // unix socket keeps its path as long as some generation serves it; the path is removed by Close, or
@@ -96,7 +96,12 @@ func (m *Manager) ListenUnix(
 // The connection embeds a [*net.UDPConn], [*net.UnixConn] or [*net.IPConn]. Two processes that read
 // one socket take each other's packets, so its methods that read, and the Read of its RawConn, wait
 // as Accept does: in a successor until the handoff is committed, and in the old process from then
-// on. Writes go on: what was read can be answered until the end of the drain, which closes it.
+// on. So libraries that read in batches by the RawConn wait too. What they do inside of
+// RawConn.Control, or with a duplicate made by File, cannot be held back. Writes go on: what was
+// read can be answered until the end of the drain, which closes it.
+//
+// An inherited socket is still a member of the multicast groups that it has joined: to join one
+// again fails with EADDRINUSE, which a successor should ignore.
 func (m *Manager) ListenPacket(
 	ctx context.Context, network, address string, opts ...ListenOption,
 ) (net.PacketConn, error) {
