@@ -44,7 +44,7 @@ func listenLater(ctx context.Context, ask Ask) (conn Conn, deferred bool, err er
 	if bound == nil {
 		return conn, false, err
 	}
-	defer bound.Close()
+	defer func() { _ = bound.Close() }()
 	conn, err = fileConn(bound, true)
 	return conn, true, err
 }

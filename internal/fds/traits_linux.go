@@ -63,6 +63,6 @@ func threadNamespace() string {
 	if err != nil {
 		return ""
 	}
-	defer unix.Close(fd)
+	defer func() { _ = unix.Close(fd) }()
 	return namespaceOf(fd)
 }

@@ -9,8 +9,6 @@ import (
 	"testing"
 	"time"
 	"unsafe"
-
-	"golang.org/x/sys/unix"
 )
 
 // batch is how many packets a library takes in one call.
@@ -18,7 +16,7 @@ const batch = 8
 
 // mmsghdr is that of recvmmsg(2).
 type mmsghdr struct {
-	hdr unix.Msghdr
+	hdr syscall.Msghdr
 	len uint32
 }
 
@@ -30,17 +28,17 @@ func readBatch(c syscall.Conn) (n int, err error) {
 	}
 	var all [batch]mmsghdr
 	for i := range all {
-		iov := unix.Iovec{Base: &make([]byte, 100)[0]}
+		iov := syscall.Iovec{Base: &make([]byte, 100)[0]}
 		iov.SetLen(100)
 		all[i].hdr.Iov = &iov
-		all[i].hdr.SetIovlen(1)
+		all[i].hdr.Iovlen = 1
 	}
 	var errno syscall.Errno
 	err = raw.Read(func(fd uintptr) bool {
-		r, _, e := unix.Syscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&all[0])), batch,
-			unix.MSG_DONTWAIT, 0, 0)
+		r, _, e := syscall.Syscall6(syscall.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&all[0])), batch,
+			syscall.MSG_DONTWAIT, 0, 0)
 		n, errno = int(r), e
-		return e != unix.EAGAIN && e != unix.EINTR
+		return e != syscall.EAGAIN && e != syscall.EINTR
 	})
 	if err == nil && errno != 0 {
 		err = errno
