@@ -27,6 +27,9 @@ type child struct {
 
 // start starts the new process, and tells it what it has.
 func (u *upgrade) start(ctx context.Context) error {
+	if err := u.program.checkPath(); err != nil {
+		return err
+	}
 	env, err := u.program.environment(ctx) // not while the sockets are lent: it is the user's code
 	if err != nil {
 		return err
@@ -55,6 +58,10 @@ func (u *upgrade) start(ctx context.Context) error {
 
 // launch lends everything to a new process, and returns how many sockets it has.
 func (u *upgrade) launch(ctx context.Context, env []string) (sockets int, err error) {
+	dir, err := u.program.startDir()
+	if err != nil {
+		return 0, err
+	}
 	loan, err := u.m.sockets.Lend()
 	if err != nil {
 		return 0, err
@@ -67,9 +74,10 @@ func (u *upgrade) launch(ctx context.Context, env []string) (sockets int, err er
 	extras := u.extras(transfers)
 	defer extras.release()
 	hello := u.hello(ctx, loan.Records, extras.described())
+	hello.Environ = u.program.firstEnv(env)
 	u.started = time.Now()
 	started, link, err := u.m.opts.wires.Launch(ctx, wiring.Launch{
-		Path: u.program.path, Args: u.program.args, Dir: u.program.dir, Env: env,
+		Path: u.program.path, Args: u.program.args, Dir: dir, Env: env,
 		Executable: u.program.opened, Sockets: loan.FDs, Records: loan.Records, Extras: extras.all,
 		Greet: func(l wiring.Link) error { return l.Queue(hello) },
 	})

@@ -71,6 +71,15 @@
 // shared sockets are never touched: os/exec would clear O_NONBLOCK in both processes
 // (golang.org/issue/29277).
 //
+// A process that was started with more rights than its parent has (by a set-user-ID or
+// set-group-ID file or file capabilities) takes no sockets from it, and no signal: the announced
+// descriptors stay open and unused, and [graceevent.AnnouncementIgnored] tells of it. An exception
+// is a parent with the same effective user and group that has all capabilities of this process: the
+// service before an upgrade, as long as it keeps its rights. (For file capabilities alone that is
+// no proof: a user can prepare a link, and then execute the service as the parent of another one.
+// Prefer AmbientCapabilities= of systemd.exec(5).) On the BSDs and macOS such services cannot be
+// upgraded. See also [WithExecutable].
+//
 // # Coming from facebookgo/grace
 //
 // A running program of facebookgo/grace can be replaced by one of this package, and the other way

@@ -78,8 +78,9 @@ func New(opts ...Option) (*Manager, error) {
 		release = func() { taken.Store(false) }
 	}
 	var prog program
+	prog.ignoreForeign()
 	if err == nil {
-		prog, err = newProgram(o)
+		err = prog.remember(o)
 	}
 	if err != nil {
 		disinherit(o.wires.TakeLink, err)
@@ -145,7 +146,13 @@ func newManager(o options, prog program, from inheritance, sig *signals.Signals)
 	} else {
 		m.sockets.DeferListening()
 	}
+	if from.environ != nil {
+		m.program.env = from.environ
+	}
 	m.emit(context.Background(), m.inheritedEvent(from.count))
+	for _, notice := range prog.notices {
+		m.emit(context.Background(), notice)
+	}
 	if from.died != nil {
 		m.emit(context.Background(), graceevent.ParentDied{Err: from.died})
 	}

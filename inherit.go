@@ -15,6 +15,7 @@ import (
 	"github.com/go-grace/grace/internal/handoff"
 	"github.com/go-grace/grace/internal/legacy"
 	"github.com/go-grace/grace/internal/passed"
+	"github.com/go-grace/grace/internal/privilege"
 	"github.com/go-grace/grace/internal/transfer"
 	"github.com/go-grace/grace/internal/wait"
 	"github.com/go-grace/grace/internal/wiring"
@@ -35,6 +36,7 @@ type inheritance struct {
 	received   *passed.Inherited     // files and states of the application; nil if there are none
 	transfers  map[int]*handoff.Link // of connections, by the generation that drains
 	died       error                 // the parent has, at the start of the handoff
+	environ    []string              // of the first generation; nil if this process has it too
 }
 
 // linkTaker is wiring.Wiring's TakeLink.
@@ -63,6 +65,19 @@ func inherit(take linkTaker) (inheritance, error) {
 		return inheritance{}, fmt.Errorf("grace: %w", err)
 	}
 	return from, nil
+}
+
+// ignoreForeign has an elevated process ignore what its environment announces, unless that comes
+// from a process which has the same rights already: with a link a user could have it end processes
+// of others, and remove and read files.
+func (p *program) ignoreForeign() {
+	if !privilege.Elevated() || handoff.FromEqual() {
+		return
+	}
+	sockets, link := fds.Ignore(), handoff.Ignore()
+	if sockets || link {
+		p.notices = append(p.notices, graceevent.AnnouncementIgnored{})
+	}
 }
 
 // disinherit gives up what the process was started with, because New fails.
@@ -124,7 +139,7 @@ func inheritFrom(l wiring.Link, files []*os.File, announced fds.Announced) (inhe
 	return inheritance{
 		generation: hello.Generation, handoff: hello.Handoff, sockets: set, count: announced.Count,
 		parent: newParent(l, hello, x.watchParent(hello.PID)), transfers: x.transfers,
-		older: x.older(hello.Drain), received: x.inherited,
+		older: x.older(hello.Drain), received: x.inherited, environ: hello.Environ,
 	}, nil
 }
 

@@ -57,8 +57,12 @@ type config struct {
 
 	Stderr string // the file for the standard error; "" is that of the test
 
+	Program string // that the main "forger" starts
+
 	// How the first generation is started; "" and nil are the usual.
 	Start string
+	Env   []string // added
+	As    int      // the user who starts it; 0 is that of the test
 	Dir   string
 	Args  []string
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"slices"
+	"strings"
 	"syscall"
 
 	"github.com/go-grace/grace/graceevent"
@@ -169,7 +170,11 @@ var errMissingAddress = &net.AddrError{Err: "missing address"}
 func (m *Manager) ask(
 	ctx context.Context, networks []string, network, address string, opts []ListenOption,
 ) (fds.Ask, error) {
-	ask := fds.Ask{Network: network, Address: address, Config: m.opts.listenConfig}
+	ask := fds.Ask{
+		// Copies: a program may overwrite the memory of its arguments and environment.
+		Network: strings.Clone(network), Address: strings.Clone(address),
+		Config: m.opts.listenConfig,
+	}
 	for _, opt := range opts {
 		if opt == nil {
 			return ask, m.listenFailed(ctx, ask, errors.New("a ListenOption is nil"))

@@ -42,6 +42,7 @@ var mains = map[string]func(config) error{
 
 	"migrating": migratingMain,
 	"tool":      toolMain,
+	"forger":    forgerMain,
 }
 
 var usedMains sync.Map

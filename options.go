@@ -63,7 +63,7 @@ func newOptions(opts []Option) (options, error) {
 		maxDraining:     DefaultMaxDraining,
 		upgradeSignals:  signals.Defaults(signals.Upgrade),
 		shutdownSignals: signals.Defaults([]os.Signal{syscall.SIGTERM, os.Interrupt}),
-		args:            slices.Clone(os.Args[min(1, len(os.Args)):]),
+		args:            cloneAll(os.Args[min(1, len(os.Args)):]),
 	}
 	var errs []error
 	for _, opt := range opts {
@@ -272,7 +272,7 @@ func WithPIDFile(path string) Option {
 		if path == "" {
 			return errors.New("the path is empty")
 		}
-		o.pidFile, err = filepath.Abs(path)
+		o.pidFile, err = filepath.Abs(strings.Clone(path))
 		return err
 	}, path)
 }

@@ -3,6 +3,7 @@ package grace
 import (
 	"fmt"
 	"net"
+	"strings"
 
 	"github.com/go-grace/grace/internal/fds"
 )
@@ -30,7 +31,7 @@ func (o listenOption) applyListen(ask *fds.Ask) error { return o.set(ask) }
 // process.
 func WithName(name string) ListenOption {
 	return listenOption{call: fmt.Sprintf("WithName(%q)", name), set: func(ask *fds.Ask) error {
-		ask.Name = name
+		ask.Name = strings.Clone(name)
 		return fds.CheckName(name)
 	}}
 }

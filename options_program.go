@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"github.com/go-grace/grace/internal/wiring"
@@ -16,14 +15,27 @@ import (
 // directory. The file is looked at again at each upgrade, so that a symbolic link can be turned and
 // a file be replaced.
 //
-// The default is the path by which this process was started, and the file that it executes where
-// that path leads elsewhere.
+// The default is the path by which this process was started (os.Args[0]), with its symbolic links,
+// if it leads to the executed file and nobody but root and the user of this process can make it lead
+// elsewhere: root and that user must own each directory, each link and the file, and no group or
+// other user may write to them (sticky directories, such as /tmp, excepted). Otherwise it is the
+// path of the executed file, without links; [graceevent.PathIgnored] says so and why. A file that is
+// replaced at that path is what successors execute; where it was removed, an upgrade fails.
+//
+// In a privileged start only the executed file counts, because another user chooses os.Args[0]: in
+// one by sudo, doas or pkexec, which their environment variables tell, and by a set-user-ID or
+// set-group-ID file or file capabilities (AT_SECURE of getauxval(3)). If another user can replace
+// the executed file, upgrades are refused. WithExecutable overrules all this: name a path that only
+// root can change.
+//
+// If a dynamic loader was executed (ld-linux.so ./service), successors execute the program itself,
+// and no options of the loader.
 func WithExecutable(path string) Option {
 	return newOption("WithExecutable", func(o *options) (err error) {
 		if path == "" {
 			return errors.New("the path is empty")
 		}
-		o.executable, err = filepath.Abs(path)
+		o.executable, err = filepath.Abs(strings.Clone(path))
 		return err
 	}, path)
 }
@@ -37,7 +49,7 @@ func WithArgs(args ...string) Option {
 				return fmt.Errorf("argument %q has a zero byte", a)
 			}
 		}
-		o.args = slices.Clone(args)
+		o.args = cloneAll(args)
 		return nil
 	}, anys(args)...)
 }
@@ -53,7 +65,7 @@ func WithDir(path string) Option {
 		if !info.IsDir() {
 			return fmt.Errorf("%s is not a directory", path)
 		}
-		o.dir, err = filepath.Abs(path)
+		o.dir, err = filepath.Abs(strings.Clone(path))
 		return err
 	}, path)
 }

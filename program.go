@@ -4,71 +4,81 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"slices"
+	"strings"
 
+	"github.com/go-grace/grace/graceevent"
 	"github.com/go-grace/grace/internal/fds"
 	"github.com/go-grace/grace/internal/handoff"
+	"github.com/go-grace/grace/internal/privilege"
 	"github.com/go-grace/grace/internal/process"
 )
 
-// program is what successors execute, as it was when this process started.
+// program is what successors execute, as it was when this process started. Its strings are copies:
+// those of package os are in memory that programs overwrite to change their title.
 type program struct {
 	path    string
+	guarded bool     // the path is executed only if no other user can turn it
+	unknown error    // why a privileged process does not know what it executes
 	args    []string // with the program's name first
 	dir     string
-	env     []string
+	dirInfo os.FileInfo                                       // of dir; nil if it was gone
+	env     []string                                          // of the first generation
 	envFunc func(context.Context, []string) ([]string, error) // nil: env
+	notices []graceevent.Event                                // for the observers
 	// opened was checked, for one upgrade; nil: whatever is at the path.
 	opened *process.Executable
 }
 
-func newProgram(o options) (program, error) {
-	p := program{path: o.executable, dir: o.dir, env: slices.Clone(os.Environ()), envFunc: o.env}
+// remember notes how this process was started.
+func (p *program) remember(o options) error {
+	p.path, p.dir, p.env, p.envFunc = o.executable, o.dir, cloneAll(os.Environ()), o.env
+	if privilege.Elevated() {
+		p.env = privilege.Harmless(p.env)
+	}
 	if p.path == "" {
-		path, err := executable()
-		if err != nil {
-			return program{}, fmt.Errorf(
-				"grace: cannot tell what this process executes, use WithExecutable: %w", err)
+		privileged := privilege.Elevated() || privilege.Delegated(p.env)
+		if err := p.choosePath(os.Args, privileged); err != nil {
+			return err
 		}
-		p.path = path
 	}
 	if p.dir == "" {
-		p.dir, _ = os.Getwd() // where it was removed, successors start where this process is
+		dir, _ := os.Getwd() // where it was removed, successors start where this process is
+		p.dir = strings.Clone(dir)
 	}
+	p.dirInfo, _ = os.Stat(p.dir)
 	name := p.path
 	if len(os.Args) > 0 {
-		name = os.Args[0]
+		name = strings.Clone(os.Args[0])
 	}
 	p.args = append([]string{name}, o.args...)
-	return p, nil
+	return nil
 }
 
-// executable returns the path by which this process was started, so that a symbolic link in it is
-// followed again at each upgrade. Where this path leads to another file, as when a supervisor has
-// given this process another name, it is the path of the file.
-func executable() (string, error) {
-	self, err := os.Executable()
-	if len(os.Args) == 0 {
-		return self, err
+func cloneAll(list []string) []string {
+	all := make([]string, len(list))
+	for i, s := range list {
+		all[i] = strings.Clone(s)
 	}
-	named, lookErr := exec.LookPath(os.Args[0])
-	if lookErr != nil || err == nil && !sameFile(named, self) {
-		return self, err
-	}
-	return filepath.Abs(named)
+	return all
 }
 
-// sameFile also accepts a named file where the one that we execute has been removed or replaced:
-// the kernel then knows only the path that it had.
-func sameFile(named, self string) bool {
-	a, errA := os.Stat(named)
-	b, errB := os.Stat(self)
-	if errA != nil || errB != nil {
-		return errA == nil
+// startDir returns the directory to which a successor changes, "" for that of this process. A
+// process keeps its directory when that is removed, renamed, unmounted or closed to it.
+func (p program) startDir() (string, error) {
+	here, err := os.Stat(".")
+	isHere := func(info os.FileInfo) bool {
+		return err == nil && info != nil && os.SameFile(here, info)
 	}
-	return os.SameFile(a, b)
+	now, nowErr := os.Stat(p.dir)
+	switch {
+	case p.dir == "" || nowErr == nil && isHere(now) || nowErr != nil && isHere(p.dirInfo):
+		return "", nil
+	case nowErr != nil:
+		return "", fmt.Errorf("the directory in which successors start is gone, and this process "+
+			"has changed to another: restore it, or set one by WithDir: %w", nowErr)
+	}
+	return p.dir, nil
 }
 
 // environment returns that of the next successor, without the announcements that only one process
@@ -87,7 +97,41 @@ func (p program) environment(ctx context.Context) ([]string, error) {
 		}
 		env = <-got
 	}
-	return fds.StripEnv(env, handoff.EnvLink), nil
+	for _, entry := range env {
+		if strings.ContainsRune(entry, 0) {
+			name, _, _ := strings.Cut(entry, "=")
+			return nil, fmt.Errorf("the variable %q for the successor has a zero byte", name)
+		}
+	}
+	return withoutAnnouncements(lastOfEach(env)), nil
+}
+
+func withoutAnnouncements(env []string) []string { return fds.StripEnv(env, handoff.EnvLink) }
+
+// lastOfEach returns the last entry of each variable, as os/exec does. The successor would see the
+// first one.
+func lastOfEach(env []string) []string {
+	seen := make(map[string]bool, len(env))
+	kept := make([]string, 0, len(env))
+	for _, entry := range slices.Backward(env) {
+		name, _, isVariable := strings.Cut(entry, "=")
+		if !isVariable || !seen[name] {
+			kept = append(kept, entry)
+		}
+		seen[name] = true
+	}
+	slices.Reverse(kept)
+	return kept
+}
+
+// firstEnv returns the environment of the first generation for a successor that is started with
+// another one, and nil for one that finds it in its own.
+func (p program) firstEnv(successors []string) []string {
+	first := withoutAnnouncements(lastOfEach(p.env))
+	if slices.Equal(first, successors) {
+		return nil
+	}
+	return first
 }
 
 // open makes the file at the path, as it is now, the one that is started.

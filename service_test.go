@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -47,6 +48,11 @@ func launch(t testing.TB, name string, c config) *service {
 		cmd.Path, cmd.Args[0] = c.Start, c.Start
 	}
 	cmd.Dir = c.Dir
+	cmd.Env = append(cmd.Env, c.Env...)
+	if c.As != 0 {
+		id := uint32(c.As)
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: id, Gid: id}}
+	}
 	if c.Stderr != "" {
 		file, err := os.OpenFile(c.Stderr, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 		if err != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strings"
 	"syscall"
 
 	"github.com/go-grace/grace/graceevent"
@@ -74,7 +75,7 @@ func (m *Manager) HandleTransfers(
 	if handle != nil {
 		handle = m.guarded(name, handle)
 	}
-	stop, err = m.handlers.Add(name, handle)
+	stop, err = m.handlers.Add(strings.Clone(name), handle)
 	if err != nil {
 		return nil, fmt.Errorf("grace: handle transfers: %w", err)
 	}

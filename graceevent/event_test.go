@@ -28,6 +28,8 @@ var events = []Event{
 	ListenFailed{Network: "tcp", Address: ":80", Err: errCause},
 	SocketsAbandoned{Sockets: []string{"tcp :81"}},
 	InheritedAbandoned{Files: []string{"access.log"}, States: []string{"sessions"}},
+	PathIgnored{Path: "/srv/current", Executable: "/srv/v1", Err: errCause},
+	AnnouncementIgnored{},
 	ReadyStarted{},
 	Announced{},
 	ReadyFinished{Duration: time.Second, Err: errCause},

@@ -69,6 +69,33 @@ func (e InheritedAbandoned) Describe() (slog.Level, string, []slog.Attr) {
 		appendNames(appendNames(nil, "files", e.Files), "states", e.States)
 }
 
+// PathIgnored says that successors execute the path of the executed file, and not the one by which
+// the process was started: a symbolic link in that is not followed again.
+type PathIgnored struct {
+	Path       string // by which the process was started
+	Executable string // that successors execute
+	Err        error  // why
+}
+
+// Describe implements [Event].
+func (e PathIgnored) Describe() (slog.Level, string, []slog.Attr) {
+	return slog.LevelWarn, "the path by which this process was started does not count in upgrades; " +
+			"WithExecutable sets one that does", []slog.Attr{
+			slog.String("path", e.Path), slog.String("executable", e.Executable), errAttr(e.Err),
+		}
+}
+
+// AnnouncementIgnored says that a process which was started with more rights than its parent has,
+// as by a set-user-ID file or file capabilities, does not take the sockets that its environment
+// announces (LISTEN_FDS, GRACE_LINK).
+type AnnouncementIgnored struct{}
+
+// Describe implements [Event].
+func (AnnouncementIgnored) Describe() (slog.Level, string, []slog.Attr) {
+	return slog.LevelWarn, "passed sockets are not taken: this process was started with more rights " +
+		"than its parent has", nil
+}
+
 // HookStarted says that a function of a hook begins to run.
 type HookStarted struct {
 	Hook string // which one, such as "OnReady"; "PassState" is the function of a state

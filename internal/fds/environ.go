@@ -51,6 +51,21 @@ func TakeAnnounced() (Announced, error) {
 	return parseAnnounced(count, names, named)
 }
 
+// Ignore removes the variables of descriptors that must not be taken, and reports whether they were
+// there. The descriptors stay open, as any others that the parent may have passed, and become
+// close-on-exec: to close them would let the parent close what a package of this process has
+// opened.
+func Ignore() bool {
+	count, ok := os.LookupEnv(envCount)
+	for _, name := range envAll {
+		_ = os.Unsetenv(name) // the name is valid
+	}
+	if n, err := strconv.Atoi(count); err == nil && n > 0 {
+		setCloexec(First, min(n, maxCount))
+	}
+	return ok
+}
+
 // Unaddressed reports whether descriptors are announced without the number of the process that they
 // are for, as facebookgo/grace does when it replaces itself. If a service manager started that
 // parent, it passes on the LISTEN_PID that was meant for itself; then the descriptors must also be
@@ -108,7 +123,8 @@ func parseAnnounced(count, names string, named bool) (Announced, error) {
 		return a, nil
 	}
 	if n > 0 || names != "" {
-		a.Names = strings.Split(names, ":")
+		// The names outlive the memory of the environment, which a program may overwrite.
+		a.Names = strings.Split(strings.Clone(names), ":")
 	}
 	if len(a.Names) != n {
 		return Announced{Count: n}, fmt.Errorf(

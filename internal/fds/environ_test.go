@@ -237,6 +237,23 @@ func FuzzAnnounced(f *testing.F) {
 	})
 }
 
+// What is ignored stays open for this process, and reaches no child of it.
+func TestIgnore(t *testing.T) {
+	for _, value := range []string{"", "-1", "many", "99999999999", "1"} {
+		t.Setenv(envCount, value)
+		t.Setenv(envPID, "4711") // that it is for another process does not matter
+		if !Ignore() || Ignore() {
+			t.Errorf("%s=%q was not there once", envCount, value)
+		}
+		if _, ok := os.LookupEnv(envPID); ok {
+			t.Error("the PID is left")
+		}
+	}
+	if len(StripEnv(os.Environ())) != len(os.Environ()) {
+		t.Error("variables are left")
+	}
+}
+
 func TestUnaddressed(t *testing.T) {
 	ours := strconv.Itoa(os.Getpid())
 	for _, tt := range []struct {

@@ -13,6 +13,10 @@ func (m *Hello) encode(e *encoder) {
 	}
 	e.duration(7, m.Drain)
 	encodeList(e, 8, m.Extras)
+	e.bool(9, m.Environ != nil) // it may be empty
+	for _, entry := range m.Environ {
+		e.string(10, entry)
+	}
 }
 
 func (m *Hello) set(tag byte, value decoder) {
@@ -39,6 +43,14 @@ func (m *Hello) set(tag byte, value decoder) {
 		m.Drain = value.duration()
 	case 8:
 		m.Extras = appendElement(m.Extras, value, "extra files", MaxExtras)
+	case 9:
+		m.Environ = []string{}
+	case 10:
+		if len(m.Environ) >= MaxEnviron {
+			value.refuse(tooMany("variables", MaxEnviron))
+			return
+		}
+		m.Environ = append(m.Environ, value.string())
 	}
 }
 

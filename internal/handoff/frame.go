@@ -19,6 +19,7 @@ const (
 const (
 	MaxSockets     = 1 << 17
 	MaxExtras      = 1 << 16
+	MaxEnviron     = 1 << 17
 	MaxGenerations = 1 << 12
 )
 

@@ -70,6 +70,20 @@ func (a announced) discard(sockets int) {
 	}
 }
 
+// Ignore removes the variable of a link that must not be taken, and reports whether it was there.
+// The descriptors stay open, as any others that the parent may have passed, and become
+// close-on-exec.
+func Ignore() bool {
+	value, ok := os.LookupEnv(EnvLink)
+	_ = os.Unsetenv(EnvLink) // the name is valid
+	if a, err := parseAnnounced(value); err == nil {
+		for n := a.fd; n <= a.fd+a.following; n++ {
+			unix.CloseOnExec(n)
+		}
+	}
+	return ok
+}
+
 // isHungUp reports whether the other end is closed, even if there is still something to receive.
 func (l *Link) isHungUp() bool {
 	hungUp := false

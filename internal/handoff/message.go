@@ -90,6 +90,9 @@ type Hello struct {
 	Sockets []fds.Record
 	// Extras describes the descriptors after the link, in their order.
 	Extras []ExtraFile
+	// Environ is the environment of the first generation. It is nil if the successor is started
+	// with the same, as it is unless WithEnv changes it.
+	Environ []string
 }
 
 // Use says what an extra file is for.

@@ -36,6 +36,7 @@ func hello() *Hello {
 			{Use: UseState},
 			{},
 		},
+		Environ: []string{"PATH=/bin", "A="},
 	}
 }
 

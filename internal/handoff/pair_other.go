@@ -35,3 +35,6 @@ func IsEnd(err error) bool { return errors.Is(err, io.EOF) }
 func writeNow(syscall.Conn, []byte) (int, error) { return 0, errors.ErrUnsupported }
 
 func readNow(syscall.Conn, []byte) (int, error) { return 0, errors.ErrUnsupported }
+
+// Ignore does nothing: there is no link on this platform.
+func Ignore() bool { return false }

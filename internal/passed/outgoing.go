@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"syscall"
 
@@ -57,7 +58,7 @@ func (p *Outgoing) AddFile(name string, c syscall.Conn) error {
 	if len(p.files) >= MaxFiles {
 		return fmt.Errorf("%q is one more than the %d that can be passed", name, MaxFiles)
 	}
-	p.files[name] = c
+	p.files[strings.Clone(name)] = c
 	return nil
 }
 
@@ -92,6 +93,7 @@ func (p *Outgoing) AddState(s State) error {
 		return fmt.Errorf("state %q is one more than the %d that can be passed",
 			s.Name, state.MaxStates)
 	}
+	s.Name = strings.Clone(s.Name)
 	p.states = append(p.states, s)
 	return nil
 }

@@ -12,8 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// explain names the limit that has kept a process from being started. The error matches err, or
-// EMFILE.
+// explain names the limit, or the file, that has kept a process from being started. The error
+// matches err, or EMFILE.
 func explain(spec Spec, err error) error {
 	switch {
 	case errors.Is(err, syscall.E2BIG):
@@ -26,7 +26,7 @@ func explain(spec Spec, err error) error {
 	case errors.Is(err, syscall.EBADF):
 		return beyondLimit(spec, err)
 	}
-	return err
+	return explainFile(spec, err)
 }
 
 // beyondLimit distinguishes a number beyond the limit from a closed descriptor: both are EBADF.
