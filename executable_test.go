@@ -3,6 +3,8 @@
 package grace
 
 import (
+	"context"
+	"debug/elf"
 	"errors"
 	"io"
 	"os"
@@ -10,6 +12,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unsafe"
 )
 
 // copyBinary puts this test binary at a path, as an installer would: as a new file, renamed over an old one.
@@ -150,6 +153,150 @@ func TestSuccessorStartsAsTheFirstDid(t *testing.T) {
 	if strings.Join(after.Args, "|") != strings.Join(before.Args, "|") || after.Dir != dir || after.Mark != before.Mark {
 		t.Errorf("before %+v, after %+v", before, after)
 	}
+}
+
+// grow prepends to PATH, as a program may that installs tools beside itself.
+func grow(_ context.Context, env []string) ([]string, error) {
+	for _, e := range env {
+		if old, ok := strings.CutPrefix(e, "PATH="); ok {
+			return append(env, "PATH=/srv/bin:"+old, envMark+"=once"), nil
+		}
+	}
+	return env, nil
+}
+
+// Every generation's WithEnv extends the environment of the first process, and its word counts.
+func TestEnvironmentDoesNotGrow(t *testing.T) {
+	c := tcpOnly
+	c.Grow, c.Env = true, []string{"PATH=/usr/bin", "EMPTY="}
+	s := start(t, "lines", c)
+	for range 5 {
+		s.upgrade()
+		if got := s.ask("env PATH"); got != `"/srv/bin:/usr/bin"` {
+			t.Errorf("generation %d has PATH=%s", s.newest(), got)
+		}
+	}
+	if got := s.ask("env " + envMark); got != `"once"` {
+		t.Errorf("the variable that was added is %s", got)
+	}
+}
+
+// retitle overwrites the memory of arguments and environment, as packages do that set the title of a process.
+func retitle() string {
+	for _, s := range append(os.Args, os.Environ()...) {
+		memory := unsafe.Slice(unsafe.StringData(s), len(s))
+		for i := range memory {
+			memory[i] = 'X'
+		}
+	}
+	return os.Args[0]
+}
+
+func TestTitleThatOverwritesTheArguments(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "service")
+	copyBinary(t, path)
+	c := tcpOnly
+	c.Start, c.Dir, c.Args, c.Env = path, dir, []string{"one", "two"}, []string{envMark + "=kept"}
+	s := start(t, "lines", c)
+	if got := s.ask("retitle"); strings.Trim(got, "X") != "" {
+		t.Fatalf("the program is now called %q", got)
+	}
+	s.upgrade()
+	var after struct {
+		Exe, Dir, Mark string
+		Args           []string
+	}
+	decode(t, s.ask("exe"), &after)
+	if after.Exe != path || after.Dir != dir || after.Mark != "kept" || strings.Join(after.Args, "|") != path+"|one|two" {
+		t.Errorf("the successor has %+v", after)
+	}
+}
+
+// A directory that is gone is still that of the process, and of its successors.
+func TestDirectoryThatIsGone(t *testing.T) {
+	for name, remove := range map[string]func(dir string) error{
+		"removed":    os.Remove,
+		"renamed":    func(dir string) error { return os.Rename(dir, dir+".old") },
+		"closed":     func(dir string) error { return os.Chmod(dir, 0) },
+		"replaced":   func(dir string) error { return errors.Join(os.Remove(dir), os.WriteFile(dir, nil, 0o600)) },
+		"unreadable": func(dir string) error { return os.Chmod(filepath.Dir(dir), 0) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s, dir := startIn(t)
+			t.Cleanup(func() { os.Chmod(filepath.Dir(dir), 0o700) })
+			if err := remove(dir); err != nil {
+				t.Fatal(err)
+			}
+			s.upgrade()
+			s.upgrade()
+		})
+	}
+}
+
+// startIn starts a service in a directory of its own.
+func startIn(t *testing.T) (s *service, dir string) {
+	t.Helper()
+	dir = filepath.Join(t.TempDir(), "above", "release")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	c := tcpOnly
+	c.Dir = dir
+	return start(t, "lines", c), dir
+}
+
+func TestDirectoryThatIsGoneAndWasLeft(t *testing.T) {
+	s, dir := startIn(t)
+	s.ask("wander")
+	if err := os.Remove(dir); err != nil {
+		t.Fatal(err)
+	}
+	if got := s.ask("upgrade"); !strings.Contains(got, dir) || !strings.Contains(got, "WithDir") {
+		t.Errorf("Upgrade returned %q", got)
+	}
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	s.upgrade()
+}
+
+// A dynamic loader that was told to start the program is not what successors execute.
+func TestStartByTheDynamicLoader(t *testing.T) {
+	c := tcpOnly
+	c.Start, c.Via, c.Args = filepath.Join(t.TempDir(), "service"), dynamicLoader(t), []string{"one"}
+	copyBinary(t, c.Start)
+	s := start(t, "lines", c)
+	for range 2 {
+		copyBinary(t, c.Start)
+		s.upgrade()
+		if got := s.executes(); got != c.Start {
+			t.Errorf("the successor executes %s", got)
+		}
+	}
+}
+
+// dynamicLoader returns that of this binary, or skips the test.
+func dynamicLoader(t *testing.T) string {
+	t.Helper()
+	f, err := elf.Open("/proc/self/exe")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if s := f.Section(".interp"); s != nil {
+		path, err := s.Data()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.TrimRight(string(path), "\x00")
+	}
+	if os.Getenv("GRACE_REQUIRE_LOADER") != "" {
+		t.Fatal("needs a test binary that is linked dynamically")
+	}
+	t.Skip("needs a test binary that is linked dynamically")
+	return ""
 }
 
 // What WithArgs, WithDir and WithEnv say is what successors get.

@@ -58,10 +58,12 @@ type config struct {
 	Stderr string // the file for the standard error; "" is that of the test
 
 	Program string // that the main "forger" starts
+	Grow    bool   // each successor gets PATH and a variable that are longer than those of the first process
 
 	// How the first generation is started; "" and nil are the usual.
 	Start string
 	Env   []string // added
+	Via   string   // the dynamic loader that is told to start it
 	As    int      // the user who starts it; 0 is that of the test
 	Dir   string
 	Args  []string
@@ -172,6 +174,9 @@ func (c config) options() []Option {
 		opts = append(opts, WithArgs(c.NextArgs...), WithDir(c.NextDir), WithEnv(func(_ context.Context, env []string) ([]string, error) {
 			return append(env, envMark+"="+c.NextMark), nil
 		}))
+	}
+	if c.Grow {
+		opts = append(opts, WithEnv(grow))
 	}
 	if c.CheckFile != "" {
 		opts = append(opts, WithCheck(c.checkAsTold))
@@ -350,6 +355,10 @@ func (s *lineServer) answer(conn net.Conn, line string) string {
 		return toJSON(map[string]any{"Exe": exe, "Args": os.Args, "Dir": dir, "Mark": os.Getenv(envMark)})
 	case "wander":
 		return fmt.Sprint(os.Chdir("/"), os.Setenv(envMark, "changed"))
+	case "env":
+		return toJSON(os.Getenv(arg))
+	case "retitle":
+		return retitle()
 	case "ready":
 		return fmt.Sprint(s.m.Ready(context.Background()))
 	case "fail":

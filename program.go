@@ -42,11 +42,13 @@ func (p *program) remember(o options) error {
 			return err
 		}
 	}
-	if p.dir == "" {
+	if p.dir != "" {
+		p.dirInfo, _ = os.Stat(p.dir)
+	} else {
 		dir, _ := os.Getwd() // where it was removed, successors start where this process is
 		p.dir = strings.Clone(dir)
+		p.dirInfo, _ = presentDir()
 	}
-	p.dirInfo, _ = os.Stat(p.dir)
 	name := p.path
 	if len(os.Args) > 0 {
 		name = strings.Clone(os.Args[0])
@@ -63,14 +65,22 @@ func cloneAll(list []string) []string {
 	return all
 }
 
+// presentDir returns what the directory of this process is.
+func presentDir() (os.FileInfo, error) {
+	if info, err := os.Stat("."); err == nil {
+		return info, nil
+	}
+	return os.Stat("/proc/self/cwd") // needs no right to search it
+}
+
 // startDir returns the directory to which a successor changes, "" for that of this process. A
 // process keeps its directory when that is removed, renamed, unmounted or closed to it.
 func (p program) startDir() (string, error) {
-	here, err := os.Stat(".")
+	here, err := presentDir()
 	isHere := func(info os.FileInfo) bool {
 		return err == nil && info != nil && os.SameFile(here, info)
 	}
-	now, nowErr := os.Stat(p.dir)
+	now, nowErr := os.Stat(p.dir + "/.") // where it can be entered
 	switch {
 	case p.dir == "" || nowErr == nil && isHere(now) || nowErr != nil && isHere(p.dirInfo):
 		return "", nil

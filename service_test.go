@@ -47,6 +47,9 @@ func launch(t testing.TB, name string, c config) *service {
 	if c.Start != "" {
 		cmd.Path, cmd.Args[0] = c.Start, c.Start
 	}
+	if c.Via != "" {
+		cmd.Path, cmd.Args = c.Via, append([]string{c.Via}, cmd.Args...)
+	}
 	cmd.Dir = c.Dir
 	cmd.Env = append(cmd.Env, c.Env...)
 	if c.As != 0 {

@@ -38,6 +38,10 @@ func readFormat(path string) (format, error) {
 		return format{}, err
 	}
 	defer f.Close() //nolint:errcheck // opened for reading
+	return parseFormat(f)
+}
+
+func parseFormat(f io.ReaderAt) (format, error) {
 	head := make([]byte, maxFirstLine)
 	n, err := f.ReadAt(head, 0)
 	if err != nil && !errors.Is(err, io.EOF) {
@@ -92,19 +96,19 @@ func readELF(f io.ReaderAt, head []byte) (format, error) {
 	if size < int64(layout.segmentBytes+layout.word) || count > maxHeaders {
 		return result, nil // no program
 	}
+	header := make([]byte, layout.segmentBytes+layout.word)
 	for i := range int64(count) {
-		header := make([]byte, layout.segmentBytes+layout.word)
 		if _, err := f.ReadAt(header, place+i*size); err != nil {
 			return result, errFormat
 		}
 		const interp = 3 // PT_INTERP
-		if order.Uint32(header) != interp {
-			continue
+		if order.Uint32(header) == interp {
+			var err error
+			result.interpreter, err = readPath(f,
+				layout.address(order, header[layout.segmentPlace:]),
+				layout.address(order, header[layout.segmentBytes:]))
+			return result, err
 		}
-		var err error
-		result.interpreter, err = readPath(f, layout.address(order, header[layout.segmentPlace:]),
-			layout.address(order, header[layout.segmentBytes:]))
-		return result, err
 	}
 	return result, nil
 }

@@ -70,9 +70,9 @@ func (w *Watched) Handle() syscall.Conn {
 }
 
 // Signal sends a signal to the process, but not to another one that has its number by now. It uses
-// the descriptor; without one, it first checks that the process is still the parent of this one. (A
-// small race remains there: the parent may end, and a new process get its number, between the check
-// and the signal.) The error is [os.ErrProcessDone] if the process is gone.
+// the descriptor; without one, or where a seccomp filter forbids pidfd_send_signal(2), it first
+// checks that the process is still the parent of this one. (A small race remains there: the parent
+// may end, and a new process get its number, between the check and the signal.) The error is [os.ErrProcessDone] if the process is gone.
 func (w *Watched) Signal(sig syscall.Signal) error {
 	err := w.signal(sig)
 	if err != nil && !errors.Is(err, os.ErrProcessDone) {
@@ -85,13 +85,21 @@ func (w *Watched) signal(sig syscall.Signal) error {
 	if w.isGone() {
 		return os.ErrProcessDone
 	}
-	if w.handle != nil {
-		return signalHandle(w.handle, sig)
-	}
-	if os.Getppid() != w.pid {
+	if w.handle == nil && os.Getppid() != w.pid {
 		return os.ErrProcessDone
 	}
+	if w.handle != nil {
+		err := signalHandle(w.handle, sig)
+		if !mayBeFiltered(err) || os.Getppid() != w.pid {
+			return err
+		}
+	}
 	return signalNumber(w.pid, sig)
+}
+
+// mayBeFiltered reports whether an error is one with which seccomp filters forbid system calls.
+func mayBeFiltered(err error) bool {
+	return errors.Is(err, syscall.EPERM) || errors.Is(err, syscall.ENOSYS)
 }
 
 func (w *Watched) isGone() bool {
