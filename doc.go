@@ -67,9 +67,14 @@
 // of a connection to the old process, and what the application passes; on Linux, not even a
 // descriptor that the program has left without close-on-exec. New removes the variables
 // that announce them (LISTEN_FDS, LISTEN_FDNAMES, GRACE_LINK) and makes the descriptors
-// close-on-exec, so that no other child of the process can take them for its own. The flags of the
-// shared sockets are never touched: os/exec would clear O_NONBLOCK in both processes
-// (golang.org/issue/29277).
+// close-on-exec, so that no other child of the process can take them for its own. (Package
+// initialization runs before New: what an init function starts still inherits both. Start helpers
+// after New.) The flags of the shared sockets are never touched: os/exec would clear O_NONBLOCK in
+// both processes (golang.org/issue/29277).
+//
+// The environment of the first process travels to all generations, so that [WithEnv] always extends
+// that one. Overwriting the memory of arguments and environment after New, as packages do that set
+// the title of a process, changes nothing for successors.
 //
 // A process that was started with more rights than its parent has (by a set-user-ID or
 // set-group-ID file or file capabilities) takes no sockets from it, and no signal: the announced

@@ -50,7 +50,7 @@ func startFrom(t *testing.T, path string) *service {
 }
 
 func TestSymlinkIsFollowedAgain(t *testing.T) {
-	dir := t.TempDir()
+	dir := newDirectory(t)
 	for _, v := range []string{"v1", "v2"} {
 		copyBinary(t, filepath.Join(dir, v))
 	}
@@ -297,6 +297,24 @@ func dynamicLoader(t *testing.T) string {
 	}
 	t.Skip("needs a test binary that is linked dynamically")
 	return ""
+}
+
+// A relative path leads to the same link in the directory of WithDir.
+func TestRelativePathInAnotherDirectory(t *testing.T) {
+	first, second, link := releases(t)
+	c := tcpOnly
+	c.Start, c.Dir = "./"+filepath.Base(link), filepath.Dir(link)
+	c.NextArgs, c.NextDir = []string{}, newDirectory(t)
+	s := start(t, "lines", c)
+	s.upgrade()
+	if got := s.executes(); got != first {
+		t.Errorf("the second generation executes %s", got)
+	}
+	turn(t, link, second)
+	s.upgrade()
+	if got := s.executes(); got != second {
+		t.Errorf("the third generation executes %s", got)
+	}
 }
 
 // What WithArgs, WithDir and WithEnv say is what successors get.

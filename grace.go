@@ -59,7 +59,8 @@ var taken atomic.Bool
 // New makes the Manager of this process. It belongs at the very start of main: it takes the sockets
 // that the process was started with, and removes the variables that announce them, so that no other
 // child of this process takes them for its own; it remembers arguments, directory and environment
-// for the successors; and it claims the signals for [Manager.Run].
+// for the successors; and it claims the signals for [Manager.Run]. What package initialization does
+// comes before all that: it should start no processes.
 //
 // A process has one Manager: until that is shut down, a second call returns [ErrManagerExists].
 //

@@ -16,11 +16,11 @@ import (
 // a file be replaced.
 //
 // The default is the path by which this process was started (os.Args[0]), with its symbolic links,
-// if it leads to the executed file and nobody but root and the user of this process can make it lead
-// elsewhere: root and that user must own each directory, each link and the file, and no group or
-// other user may write to them (sticky directories, such as /tmp, excepted). Otherwise it is the
-// path of the executed file, without links; [graceevent.PathIgnored] says so and why. A file that is
-// replaced at that path is what successors execute; where it was removed, an upgrade fails.
+// if it leads to the executed file and nobody but root and the user of this process can make it
+// lead elsewhere: root and that user must own each directory, each link and the file, and no group
+// or other user may write to them (sticky directories, such as /tmp, excepted). Otherwise it is the
+// path of the executed file, without links; [graceevent.PathIgnored] says so and why. A file that
+// is replaced at that path is what successors execute; where it was removed, an upgrade fails.
 //
 // In a privileged start only the executed file counts, because another user chooses os.Args[0]: in
 // one by sudo, doas or pkexec, which their environment variables tell, and by a set-user-ID or
@@ -41,7 +41,8 @@ func WithExecutable(path string) Option {
 }
 
 // WithArgs sets the arguments of successors, without the program's name. The default is those of
-// this process.
+// this process, which in a successor are the ones that were set here: a program that extends
+// os.Args does so once more in each generation.
 func WithArgs(args ...string) Option {
 	return newOption("WithArgs", func(o *options) error {
 		for _, a := range args {
@@ -55,7 +56,10 @@ func WithArgs(args ...string) Option {
 }
 
 // WithDir sets the directory in which successors start. The default is the one in which [New] was
-// called.
+// called. Its path is looked at again at each upgrade, so that a symbolic link in it can be turned.
+// If nothing can be entered by the path any longer, successors start in the same directory,
+// although it was removed or renamed, as long as it is that of this process; otherwise the upgrade
+// fails.
 func WithDir(path string) Option {
 	return newOption("WithDir", func(o *options) (err error) {
 		info, err := os.Stat(path)
@@ -71,9 +75,11 @@ func WithDir(path string) Option {
 }
 
 // WithEnv asks a function for the environment of each successor, in the form of [os.Environ]. The
-// function gets a copy of the default, which is the environment of this process when [New] was
-// called, and may extend it. Its error fails the upgrade. The variables that announce sockets are
-// added.
+// function gets a copy of the default, which in every generation is the environment that the first
+// process had when [New] was called, and may extend it. Of several entries for a variable the last
+// one counts. The error of the function fails the upgrade. The variables that announce sockets are
+// added; those by which a dynamic loader runs other code (LD_PRELOAD) are left out of the default
+// in a process that was started with more rights than its parent has.
 //
 //	grace.WithEnv(func(_ context.Context, env []string) ([]string, error) {
 //		return append(env, "STARTED_BY=upgrade"), nil

@@ -3,6 +3,7 @@
 package grace
 
 import (
+	"encoding/binary"
 	"errors"
 	"net"
 	"os"
@@ -118,17 +119,31 @@ func TestNameInProcIsNoPath(t *testing.T) {
 	}
 }
 
-// setuid makes a copy of this binary that runs as root whoever starts it, or skips the test.
-func setuid(t *testing.T) string {
+// elevations are the ways in which a file gives rights to whoever executes it.
+var elevations = map[string]func(path string) error{
+	"set-user-ID":  func(path string) error { return os.Chmod(path, 0o755|os.ModeSetuid) },
+	"set-group-ID": func(path string) error { return os.Chmod(path, 0o755|os.ModeSetgid) },
+	"capabilities": func(path string) error {
+		const revision2, effective, netBindService = 0x02000000, 1, 1 << 10 // see capabilities(7)
+		value := binary.LittleEndian.AppendUint32(nil, revision2|effective)
+		value = binary.LittleEndian.AppendUint32(value, netBindService)
+		return unix.Setxattr(path, "security.capability", append(value, make([]byte, 12)...), 0)
+	},
+}
+
+// elevated makes a copy of this binary that has more rights than a stranger who executes it, or skips the test.
+func elevated(t *testing.T, elevate func(path string) error) string {
 	t.Helper()
 	path := filepath.Join(newDirectory(t), "service")
 	copyBinary(t, path)
-	chmod(t, path, 0o755|os.ModeSetuid)
 	var fs unix.Statfs_t
 	if err := unix.Statfs(path, &fs); err != nil {
 		t.Fatal(err)
 	}
 	if os.Getuid() == 0 && fs.Flags&unix.ST_NOSUID == 0 {
+		if err := elevate(path); err != nil {
+			t.Fatal(err)
+		}
 		return path
 	}
 	if os.Getenv("GRACE_REQUIRE_SETUID") != "" {
@@ -141,14 +156,19 @@ func setuid(t *testing.T) string {
 const stranger = 65534 // a user without rights
 
 // The successor of an elevated process is elevated too, and yet takes the sockets: the same service has passed them.
-func TestSetuidServiceUpgrades(t *testing.T) {
-	c := tcpOnly
-	c.Start, c.As = setuid(t), stranger
-	s := start(t, "lines", c)
-	s.upgrade()
-	s.upgrade()
-	if s.count(finished("AnnouncementIgnored", 0)) > 0 {
-		t.Error("the sockets of the old process were ignored")
+func TestElevatedServiceUpgrades(t *testing.T) {
+	for name, elevate := range elevations {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := tcpOnly
+			c.Start, c.As = elevated(t, elevate), stranger
+			s := start(t, "lines", c)
+			s.upgrade()
+			s.upgrade()
+			if s.count(finished("AnnouncementIgnored", 0)) > 0 {
+				t.Error("the sockets of the old process were ignored")
+			}
+		})
 	}
 }
 
@@ -189,22 +209,28 @@ func forgerMain(c config) error {
 
 // What an unprivileged parent announces to an elevated process is ignored, and nobody's business but its own.
 func TestElevatedProcessIgnoresAnnouncements(t *testing.T) {
-	c := tcpOnly
-	c.Program, c.As = setuid(t), stranger
-	s := launch(t, "forger", c)
-	ready := s.Await("the service", finished("ReadyFinished", 0))
-	if ready.Generation != 1 || ready.Err != "" {
-		t.Errorf("it says %+v", ready)
-	}
-	if s.count(finished("AnnouncementIgnored", ready.PID)) != 1 {
-		t.Error("it does not say that it has ignored anything")
-	}
-	opened := s.Await("its socket", finished("SocketOpened", ready.PID))
-	if !strings.Contains(opened.Detail, "inherited=false") {
-		t.Errorf("it has taken a socket: %s", opened.Detail)
-	}
-	s.upgrade() // of its own
-	if got := s.census().Env; len(got) > 0 {
-		t.Errorf("variables are left over: %v", got)
+	usedMains.Store("forger", true) // also where it cannot run
+	for name, elevate := range elevations {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := tcpOnly
+			c.Program, c.As = elevated(t, elevate), stranger
+			s := launch(t, "forger", c)
+			ready := s.Await("the service", finished("ReadyFinished", 0))
+			if ready.Generation != 1 || ready.Err != "" {
+				t.Errorf("it says %+v", ready)
+			}
+			if s.count(finished("AnnouncementIgnored", ready.PID)) != 1 {
+				t.Error("it does not say that it has ignored anything")
+			}
+			opened := s.Await("its socket", finished("SocketOpened", ready.PID))
+			if !strings.Contains(opened.Detail, "inherited=false") {
+				t.Errorf("it has taken a socket: %s", opened.Detail)
+			}
+			s.upgrade() // of its own
+			if got := s.census().Env; len(got) > 0 {
+				t.Errorf("variables are left over: %v", got)
+			}
+		})
 	}
 }

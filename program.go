@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -49,12 +50,17 @@ func (p *program) remember(o options) error {
 		p.dir = strings.Clone(dir)
 		p.dirInfo, _ = presentDir()
 	}
-	name := p.path
-	if len(os.Args) > 0 {
-		name = strings.Clone(os.Args[0])
-	}
-	p.args = append([]string{name}, o.args...)
+	p.args = append([]string{p.name(os.Args, o.dir != "")}, o.args...)
 	return nil
+}
+
+// name returns the name of successors, which is that of this process. In another directory a
+// relative path would lead elsewhere.
+func (p *program) name(args []string, otherDir bool) string {
+	if len(args) == 0 || otherDir && !filepath.IsAbs(args[0]) && filepath.Base(args[0]) != args[0] {
+		return p.path
+	}
+	return strings.Clone(args[0])
 }
 
 func cloneAll(list []string) []string {

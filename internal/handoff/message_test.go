@@ -290,3 +290,16 @@ func FuzzHello(f *testing.F) {
 		}
 	})
 }
+
+// A first generation may have had no variables at all.
+func TestEmptyEnvironmentTravels(t *testing.T) {
+	for _, environ := range [][]string{nil, {}} {
+		frame, err := encode(&Hello{Version: Version, Environ: environ})
+		must(t, err)
+		m, err := decode(frame)
+		must(t, err)
+		if got := m.(*Hello).Environ; (got == nil) != (environ == nil) || len(got) > 0 {
+			t.Errorf("%#v became %#v", environ, got)
+		}
+	}
+}

@@ -13,7 +13,9 @@ import (
 // tree makes dir/real/file, and dir/link, which leads to real.
 func tree(t *testing.T) (dir string) {
 	t.Helper()
-	dir = t.TempDir()
+	dir = filepath.Join(t.TempDir(), "dir")
+	must(t, os.Mkdir(dir, 0o700))
+	must(t, os.Chmod(filepath.Dir(dir), 0o700)) // whatever the umask is
 	must(t, os.Mkdir(filepath.Join(dir, "real"), 0o755))
 	must(t, os.WriteFile(filepath.Join(dir, "real", "file"), nil, 0o700))
 	must(t, os.Symlink("real", filepath.Join(dir, "link")))
@@ -97,6 +99,23 @@ func TestPathOfAnotherUser(t *testing.T) {
 	}
 }
 
+// Who starts a set-group-ID file is not trusted, although the process has his user ID.
+func TestOwnersThatCount(t *testing.T) {
+	for _, c := range []struct {
+		uid, euid, gid, egid int
+		want                 []int
+	}{
+		{1000, 1000, 1000, 1000, []int{0, 1000}}, // usual, or by file capabilities
+		{1000, 33, 1000, 1000, []int{0, 33}},     // set-user-ID
+		{1000, 1000, 1000, 60, []int{0}},         // set-group-ID
+		{1000, 33, 1000, 33, []int{0, 33}},       // both
+	} {
+		if got := owners(c.uid, c.euid, c.gid, c.egid); !slices.Equal(got, c.want) {
+			t.Errorf("%+v: %v", c, got)
+		}
+	}
+}
+
 func TestRelativePathIsRefused(t *testing.T) {
 	if err := CheckPath("file"); err == nil {
 		t.Error("it was accepted")
@@ -107,7 +126,7 @@ func TestDelegated(t *testing.T) {
 	if Delegated([]string{"HOME=/root", "SUDOKU=1", "SUDO=x"}) || Delegated(nil) {
 		t.Error("an ordinary environment is taken for that of sudo")
 	}
-	for _, entry := range []string{"SUDO_UID=1000", "DOAS_USER=me", "PKEXEC_UID=1000", "SUDO_USER="} {
+	for _, entry := range []string{"SUDO_UID=1", "DOAS_USER=me", "PKEXEC_UID=1", "SUDO_USER="} {
 		if !Delegated([]string{"HOME=/root", entry}) {
 			t.Errorf("%s is not noticed", entry)
 		}
@@ -115,7 +134,9 @@ func TestDelegated(t *testing.T) {
 }
 
 func TestHarmless(t *testing.T) {
-	env := []string{"A=1", "LD_PRELOAD=/tmp/x.so", "LD_AUDIT=", "GLIBC_TUNABLES=a", "GCONV_PATH=.", "LDX=1"}
+	env := []string{
+		"A=1", "LD_PRELOAD=/tmp/x.so", "LD_AUDIT=", "GLIBC_TUNABLES=a", "GCONV_PATH=.", "LDX=1",
+	}
 	if got := Harmless(env); !slices.Equal(got, []string{"A=1", "LDX=1"}) || env[1] == "" {
 		t.Errorf("left: %q", got)
 	}

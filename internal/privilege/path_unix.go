@@ -20,11 +20,15 @@ import (
 // With a group from a set-group-ID file, the effective user is the one who has started the process,
 // and does not count.
 func CheckPath(file string) error {
-	trusted := []int{0}
-	if os.Getgid() == os.Getegid() || os.Getuid() != os.Geteuid() {
-		trusted = append(trusted, os.Geteuid())
+	return checkPath(file, owners(os.Getuid(), os.Geteuid(), os.Getgid(), os.Getegid()))
+}
+
+// owners returns the users who may turn a path of a process with these ids.
+func owners(uid, euid, gid, egid int) []int {
+	if uid == euid && gid != egid {
+		return []int{0}
 	}
-	return checkPath(file, trusted)
+	return []int{0, euid}
 }
 
 func checkPath(file string, trusted []int) error {

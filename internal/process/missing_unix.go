@@ -58,7 +58,7 @@ func explainProgram(spec Spec, err error) error {
 		return fmt.Errorf("%w: it exists (%s): does a mount forbid to execute it (noexec)?",
 			err, info.Mode())
 	}
-	what, advice := "the dynamic loader", "install it, or link the program statically (CGO_ENABLED=0)"
+	what, advice := "the dynamic loader", "install it, or link the program statically"
 	if f.script {
 		what, advice = "the interpreter of this script", "install it, or correct the first line"
 	}

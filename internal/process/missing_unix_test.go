@@ -109,7 +109,8 @@ func FuzzReadFormat(f *testing.F) {
 		if err != nil && !errors.Is(err, errFormat) {
 			t.Error(err)
 		}
-		if len(got.interpreter) > maxPath || strings.ContainsRune(got.interpreter, 0) && !got.script {
+		zero := strings.ContainsRune(got.interpreter, 0)
+		if len(got.interpreter) > maxPath || zero && !got.script {
 			t.Errorf("the interpreter is %q", got.interpreter)
 		}
 	})

@@ -72,7 +72,8 @@ func (w *Watched) Handle() syscall.Conn {
 // Signal sends a signal to the process, but not to another one that has its number by now. It uses
 // the descriptor; without one, or where a seccomp filter forbids pidfd_send_signal(2), it first
 // checks that the process is still the parent of this one. (A small race remains there: the parent
-// may end, and a new process get its number, between the check and the signal.) The error is [os.ErrProcessDone] if the process is gone.
+// may end, and a new process get its number, between the check and the signal.) The error is
+// [os.ErrProcessDone] if the process is gone.
 func (w *Watched) Signal(sig syscall.Signal) error {
 	err := w.signal(sig)
 	if err != nil && !errors.Is(err, os.ErrProcessDone) {

@@ -9,6 +9,8 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"slices"
+	"strings"
 	"testing"
 )
 
@@ -49,9 +51,14 @@ func Command(config any, args ...string) *exec.Cmd {
 	cmd := exec.Command("/proc/self/exe", args...)
 	cmd.Args[0] = os.Args[0]
 	// The race detector would have every generation sleep for a second before it exits.
-	cmd.Env = append(os.Environ(), "GORACE=atexit_sleep_ms=0", Env(config))
+	env := slices.DeleteFunc(os.Environ(), isOfSudo)
+	cmd.Env = append(env, "GORACE=atexit_sleep_ms=0", Env(config))
 	return cmd
 }
+
+// isOfSudo reports whether sudo has set a variable, by which the service would know that another
+// user has started it.
+func isOfSudo(entry string) bool { return strings.HasPrefix(entry, "SUDO_") }
 
 // Listen opens a port for a program, which gets its address as a further argument, and inherits its
 // socket as from systemd: so nobody else can get hold of it.
