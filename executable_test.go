@@ -225,7 +225,7 @@ func TestDirectoryThatIsGone(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s, dir := startIn(t)
-			t.Cleanup(func() { os.Chmod(filepath.Dir(dir), 0o700) })
+			t.Cleanup(func() { _ = os.Chmod(filepath.Dir(dir), 0o700) })
 			if err := remove(dir); err != nil {
 				t.Fatal(err)
 			}

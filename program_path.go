@@ -34,7 +34,7 @@ func (p *program) choosePath(args []string, privileged bool) error {
 			"grace: cannot tell what this process executes, use WithExecutable: %w", err)
 	case err != nil:
 		p.path, p.guarded = named, true
-		return nil
+		return nil //nolint:nilerr // the name has to do, and checkPath has the last word
 	case named == "" || named == self:
 		return nil
 	}

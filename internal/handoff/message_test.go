@@ -295,9 +295,13 @@ func FuzzHello(f *testing.F) {
 func TestEmptyEnvironmentTravels(t *testing.T) {
 	for _, environ := range [][]string{nil, {}} {
 		frame, err := encode(&Hello{Version: Version, Environ: environ})
-		must(t, err)
+		if err != nil {
+			t.Fatal(err)
+		}
 		m, err := decode(frame)
-		must(t, err)
+		if err != nil {
+			t.Fatal(err)
+		}
 		if got := m.(*Hello).Environ; (got == nil) != (environ == nil) || len(got) > 0 {
 			t.Errorf("%#v became %#v", environ, got)
 		}
