@@ -61,6 +61,7 @@ func TestLongLists(t *testing.T) {
 	}{
 		{kindHello, 6, MaxSockets, "more than the 131072 sockets"},
 		{kindHello, 8, MaxExtras, "more than the 65536 extra files"},
+		{kindHello, 10, MaxEnviron, "more than the 131072 variables"},
 		{kindCommit, 1, MaxGenerations, "more than the 4096 older generations"},
 		{kindDrained, 3, MaxSockets, "more than the 131072 sockets"},
 		{kindOffers, 1, MaxOffers, "more than the 32 offers"},
@@ -95,9 +96,9 @@ func TestDurationsAreBounded(t *testing.T) {
 	if hello.Drain != MaxDuration || hello.Timeout != time.Second || hello.Drain+time.Hour < 0 {
 		t.Errorf("got %v and %v", hello.Drain, hello.Timeout)
 	}
-	for _, micros := range []int64{int64(MaxDuration/time.Microsecond) + 1, -1} {
+	for _, micros := range []int64{MaxDuration.Microseconds() + 1, -1} {
 		e := &encoder{}
-		e.int(1, int(micros))
+		e.int64(1, micros)
 		_, err := parseFrame(frameOf(kindAccept, e.buf...))
 		if !errors.Is(err, ErrProtocol) || !strings.Contains(err.Error(), MaxDuration.String()) {
 			t.Errorf("%d microseconds: %v", micros, err)

@@ -3,7 +3,6 @@ package handoff
 import (
 	"encoding/binary"
 	"errors"
-	"math"
 	"reflect"
 	"strings"
 	"testing"
@@ -82,7 +81,7 @@ func TestEncodeDecode(t *testing.T) {
 func TestLongDurationsArrive(t *testing.T) {
 	for _, d := range []time.Duration{
 		35 * time.Minute, 36 * time.Minute, time.Hour, 71*time.Minute + 36*time.Second,
-		24 * time.Hour, math.MaxInt64 / time.Microsecond * time.Microsecond,
+		24 * time.Hour, MaxDuration,
 	} {
 		for _, want := range []Message{
 			&Hello{Version: Version, Timeout: d, Drain: d}, &Accept{Probation: d},
