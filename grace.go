@@ -336,17 +336,6 @@ func (m *Manager) Wait(ctx context.Context) error {
 // Emit reports an event of another package to the observers.
 func (m *Manager) Emit(ctx context.Context, e graceevent.Event) { m.emit(ctx, e) }
 
-func (m *Manager) emit(ctx context.Context, e graceevent.Event) {
-	if len(m.opts.observers) == 0 {
-		return
-	}
-	r := graceevent.Record{
-		Time: time.Now(), Generation: m.generation, PID: os.Getpid(), Role: m.role(),
-		Handoff: m.handoffID(), Event: e,
-	}
-	m.tell(ctx, r)
-}
-
 func (m *Manager) handoffID() string {
 	if u := m.upgrade.Load(); u != nil {
 		return u.id

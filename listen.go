@@ -212,7 +212,7 @@ func (m *Manager) open(ctx context.Context, ask fds.Ask) (*fds.Socket, error) {
 		return nil, m.listenFailed(ctx, ask, err)
 	}
 	if len(m.opts.observers) > 0 {
-		m.emit(ctx, graceevent.SocketOpened{Socket: describeSocket(sock)})
+		m.emitHere(ctx, graceevent.SocketOpened{Socket: describeSocket(sock)})
 	}
 	switch path, rebound, err := sock.LostPath(); {
 	case rebound:
@@ -235,7 +235,7 @@ func (m *Manager) listenFailed(ctx context.Context, ask fds.Ask, err error) erro
 			"service: find it by ss -lntup or lsof -i", op.Err)
 	}
 	if !errors.Is(err, ErrUpgraded) && !errors.Is(err, ErrShutdown) && !errors.Is(err, ErrCallback) {
-		m.emit(ctx, graceevent.ListenFailed{Network: ask.Network, Address: ask.Address, Err: op})
+		m.emitHere(ctx, graceevent.ListenFailed{Network: ask.Network, Address: ask.Address, Err: op})
 	}
 	return op
 }
