@@ -26,10 +26,7 @@ func adopt(ask Ask, d *descriptor) (Conn, error) {
 		return nil, fmt.Errorf("take over %s for %s: it is bound to a network device that is gone: "+
 			"have whoever has passed it make it again", d, ask)
 	}
-	if d.file == nil {
-		d.file = os.NewFile(uintptr(d.fd), ask.Address)
-	}
-	conn, err := fileConn(d.file, stream)
+	conn, err := d.open(ask, stream)
 	if err != nil {
 		return nil, fmt.Errorf("take over %s for %s: %w", d, ask, err)
 	}
@@ -38,6 +35,18 @@ func adopt(ask Ask, d *descriptor) (Conn, error) {
 	}
 	d.close()
 	return conn, nil
+}
+
+// open makes a connection of package net, which gets a duplicate.
+func (d *descriptor) open(ask Ask, stream bool) (conn Conn, err error) {
+	shown := d.carrier.show(d.fd, func(f *os.File) { conn, err = fileConn(f, stream) })
+	if shown {
+		return conn, err
+	}
+	if d.file == nil {
+		d.file = os.NewFile(uintptr(d.fd), ask.Address)
+	}
+	return fileConn(d.file, stream)
 }
 
 func fileConn(f *os.File, stream bool) (Conn, error) {

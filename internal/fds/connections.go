@@ -44,7 +44,7 @@ func (s *Socket) listenerID() (id ListenerID, ok bool) {
 func (s *Set) ListenerIDs() []ListenerID {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var ids []ListenerID
+	ids := make([]ListenerID, 0, len(s.held)+len(s.closed))
 	for _, sock := range s.held {
 		if id, ok := sock.listenerID(); ok {
 			ids = append(ids, id)

@@ -17,6 +17,7 @@ type descriptor struct {
 	fd      int
 	file    *os.File // owns fd after the first attempt to adopt it
 	record  *Record
+	carrier *carrier // nil: package net gets a file of its own for each
 	claimed bool
 	facts   *facts // nil before inspect
 }
@@ -43,12 +44,16 @@ func (d *descriptor) String() string {
 // inheritance holds the inherited descriptors of a process, with indexes.
 type inheritance struct {
 	descriptors []descriptor
+	carrier     *carrier
 	unclaimed   int // how many are not claimed
 	exact       map[Record]*descriptor
 	words       map[key][]*descriptor // nil if no traits tell sockets apart
 	named       map[string][]*descriptor
 	byAddress   map[string][]*descriptor // built by nearby, because it costs system calls
 }
+
+// carrierFrom is the number of sockets from which on a carrier costs less than files of their own.
+const carrierFrom = 16
 
 func newInheritance(records []Record) *inheritance {
 	in := &inheritance{
@@ -57,9 +62,12 @@ func newInheritance(records []Record) *inheritance {
 		exact:       make(map[Record]*descriptor, len(records)),
 		named:       make(map[string][]*descriptor),
 	}
+	if len(records) >= carrierFrom {
+		in.carrier = &carrier{}
+	}
 	for i := range records {
 		d, r := &in.descriptors[i], &records[i]
-		d.fd, d.record = First+i, r
+		d.fd, d.record, d.carrier = First+i, r, in.carrier
 		if r.Network != "" {
 			in.exact[r.plain()] = d
 		}

@@ -282,6 +282,7 @@ func (s *Set) CloseUnclaimed() []Record {
 			closed = append(closed, s.discard(d))
 		}
 	}
+	s.inherited.carrier.close()
 	s.inherited = newInheritance(nil)
 	return closed
 }
@@ -363,6 +364,7 @@ func (s *Set) Close() error {
 			d.close()
 		}
 	}
+	s.inherited.carrier.close()
 	s.held, s.inherited, s.claimsEnded, s.phase = nil, newInheritance(nil), true, phaseClosed
 	return err
 }

@@ -3,6 +3,7 @@
 package spawn
 
 import (
+	"slices"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -39,6 +40,12 @@ type script struct {
 	dir     *byte
 	args    []*byte
 	env     []*byte
+}
+
+// newScript returns an empty script with room for the calls of a program with these files.
+func newScript(files []uintptr) *script {
+	room := len(files) + moves(files) + 80 // signals, and single calls
+	return &script{calls: make([]call, 0, room), needed: make([]bool, 0, room), chdir: -1}
 }
 
 func (s *script) add(needed bool, number uintptr, args ...uintptr) {
@@ -100,7 +107,7 @@ func (s *script) addFiles(files, keep []uintptr) {
 // addMoves moves each file that is in the way of another beyond all numbers in use. It returns where
 // the files are then.
 func (s *script) addMoves(files []uintptr) []uintptr {
-	from := append([]uintptr(nil), files...)
+	from := slices.Clone(files)
 	spare := uintptr(Spare(files) - moves(files))
 	for i, fd := range files {
 		if inTheWay(i, fd) {

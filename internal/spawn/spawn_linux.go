@@ -83,7 +83,7 @@ func beyond(files []uintptr, err error) error {
 
 // prepare writes down what the child does. Signals are still blocked in it when it begins.
 func prepare(p Program, status int) (s *script, err error) {
-	s = &script{chdir: -1}
+	s = newScript(p.Files)
 	if s.path, err = unix.BytePtrFromString(p.Path); err != nil {
 		return nil, err
 	}
