@@ -120,7 +120,7 @@ func removeLeftover(path string) {
 	if err != nil {
 		return
 	}
-	defer tmp.Close()
+	defer tmp.Close() //nolint:errcheck // nothing is written
 	if content, err := readShort(tmp); err == nil && isNumber(content) && tryLock(tmp) == nil {
 		_ = os.Remove(path)
 	}
@@ -156,7 +156,7 @@ func (f File) namesUs() bool {
 	if err != nil {
 		return false
 	}
-	defer file.Close()
+	defer file.Close() //nolint:errcheck // nothing is written
 	content, err := readShort(file)
 	return err == nil && string(bytes.TrimSpace(content)) == strconv.Itoa(os.Getpid())
 }

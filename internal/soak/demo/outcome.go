@@ -67,13 +67,14 @@ type outcome struct {
 
 // String returns two lines for the outcome, and one for each kind of failure. They fit 80 columns.
 func (o outcome) String() string {
-	s := fmt.Sprintf("%-14s upgrades=%d requests=%d failed=%d reconnects=%d\n%sp99=%s max=%s",
+	var s strings.Builder
+	fmt.Fprintf(&s,"%-14s upgrades=%d requests=%d failed=%d reconnects=%d\n%sp99=%s max=%s",
 		o.way, o.upgrades, o.requests, o.failed(), o.reconnects,
 		indent, milliseconds(o.latency(0.99)), milliseconds(o.latency(1)))
 	for _, kind := range slices.Sorted(maps.Keys(o.failures)) {
-		s += fmt.Sprintf("\n%s%d failed: %s", indent, o.failures[kind], kind)
+		fmt.Fprintf(&s, "\n%s%d failed: %s", indent, o.failures[kind], kind)
 	}
-	return s
+	return s.String()
 }
 
 // indent is as wide as the name of a way.
