@@ -68,7 +68,7 @@ type outcome struct {
 // String returns two lines for the outcome, and one for each kind of failure. They fit 80 columns.
 func (o outcome) String() string {
 	var s strings.Builder
-	fmt.Fprintf(&s,"%-14s upgrades=%d requests=%d failed=%d reconnects=%d\n%sp99=%s max=%s",
+	fmt.Fprintf(&s, "%-14s upgrades=%d requests=%d failed=%d reconnects=%d\n%sp99=%s max=%s",
 		o.way, o.upgrades, o.requests, o.failed(), o.reconnects,
 		indent, milliseconds(o.latency(0.99)), milliseconds(o.latency(1)))
 	for _, kind := range slices.Sorted(maps.Keys(o.failures)) {
