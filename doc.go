@@ -80,10 +80,12 @@
 // set-group-ID file or file capabilities) takes no sockets from it, and no signal: the announced
 // descriptors stay open and unused, and [graceevent.AnnouncementIgnored] tells of it. An exception
 // is a parent with the same effective user and group that has all capabilities of this process: the
-// service before an upgrade, as long as it keeps its rights. (For file capabilities alone that is
-// no proof: a user can prepare a link, and then execute the service as the parent of another one.
-// Prefer AmbientCapabilities= of systemd.exec(5).) On the BSDs and macOS such services cannot be
-// upgraded. See also [WithExecutable].
+// service before an upgrade, as long as it keeps its rights. For file capabilities alone that is no
+// proof: a user can prepare a link, and then execute the service as the parent of another one. So
+// with others than those for networks, such as CAP_NET_BIND_SERVICE, New fails and the service
+// cannot be upgraded: prefer AmbientCapabilities= of systemd.exec(5). On the BSDs and macOS such
+// services cannot be upgraded at all. A change of the domain of SELinux counts as more rights,
+// unless the policy allows noatsecure. See also [WithExecutable].
 //
 // # Coming from facebookgo/grace
 //

@@ -79,7 +79,7 @@ func New(opts ...Option) (*Manager, error) {
 		release = func() { taken.Store(false) }
 	}
 	var prog program
-	prog.ignoreForeign()
+	err = errors.Join(err, prog.ignoreForeign())
 	if err == nil {
 		err = prog.remember(o)
 	}

@@ -69,15 +69,19 @@ func inherit(take linkTaker) (inheritance, error) {
 
 // ignoreForeign has an elevated process ignore what its environment announces, unless that comes
 // from a process which has the same rights already: with a link a user could have it end processes
-// of others, and remove and read files.
-func (p *program) ignoreForeign() {
-	if !privilege.Elevated() || handoff.FromEqual() {
-		return
+// of others, and remove and read files. The error says that it cannot be known.
+func (p *program) ignoreForeign() error {
+	if !privilege.Elevated() {
+		return nil
+	}
+	if equal, err := handoff.FromEqual(); equal {
+		return err
 	}
 	sockets, link := fds.Ignore(), handoff.Ignore()
 	if sockets || link {
 		p.notices = append(p.notices, graceevent.AnnouncementIgnored{})
 	}
+	return nil
 }
 
 // disinherit gives up what the process was started with, because New fails.

@@ -99,7 +99,9 @@ func WithEnv(env func(ctx context.Context, env []string) ([]string, error)) Opti
 // started this one up to PID 1 of the container exit with it: small inits (tini, dumb-init,
 // catatonit), shells that execute a script or a command, sudo and the like. PID 1 is expected to,
 // unless it is an init or a supervisor that is known to stay (systemd, s6, runit, supervisord and
-// others) or an interactive shell. Upgrade also refuses in the first process of a container that
+// others) or an interactive shell. Any other program between this process and PID 1 is expected to
+// stay: if one exits with this process, such as a wrapper that fetches secrets, do not upgrade.
+// Upgrade also refuses in the first process of a container that
 // shares the PID namespace of its host or of another container. A process outside of containers is
 // never refused.
 //

@@ -62,7 +62,6 @@ func TestPathThatOthersCanTurnIsNotFollowed(t *testing.T) {
 		"a group's directory":   func(t *testing.T, _ *config, links string) { chmod(t, links, 0o775) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
 			first, second, link := releases(t)
 			c := tcpOnly
 			c.Start = link
@@ -124,12 +123,17 @@ func TestNameInProcIsNoPath(t *testing.T) {
 var elevations = map[string]func(path string) error{
 	"set-user-ID":  func(path string) error { return os.Chmod(path, 0o755|os.ModeSetuid) },
 	"set-group-ID": func(path string) error { return os.Chmod(path, 0o755|os.ModeSetgid) },
-	"capabilities": func(path string) error {
-		const revision2, effective, netBindService = 0x02000000, 1, 1 << 10 // see capabilities(7)
+	"capabilities": capable(unix.CAP_NET_BIND_SERVICE),
+}
+
+// capable returns a function that gives a capability to whoever executes a file, see capabilities(7).
+func capable(capability int) func(path string) error {
+	return func(path string) error {
+		const revision2, effective = 0x02000000, 1
 		value := binary.LittleEndian.AppendUint32(nil, revision2|effective)
-		value = binary.LittleEndian.AppendUint32(value, netBindService)
+		value = binary.LittleEndian.AppendUint32(value, 1<<capability)
 		return unix.Setxattr(path, "security.capability", append(value, make([]byte, 12)...), 0)
-	},
+	}
 }
 
 // elevated makes a copy of this binary that has more rights than a stranger who executes it, or skips the test.
@@ -172,7 +176,6 @@ const stranger = 65534 // a user without rights
 func TestElevatedServiceUpgrades(t *testing.T) {
 	for name, elevate := range elevations {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
 			c := tcpOnly
 			c.Start, c.As = elevated(t, elevate), stranger
 			s := start(t, "lines", c)
@@ -182,6 +185,20 @@ func TestElevatedServiceUpgrades(t *testing.T) {
 				t.Error("the sockets of the old process were ignored")
 			}
 		})
+	}
+}
+
+// Its user could have made the link before he executed the service, to give it orders that he may not carry out himself.
+func TestDangerousCapabilitiesForbidUpgrades(t *testing.T) {
+	c := tcpOnly
+	c.Start, c.As = elevated(t, capable(unix.CAP_KILL)), stranger
+	s := start(t, "lines", c)
+	_, pid := s.serving()
+	if got := s.ask("upgrade"); !strings.Contains(got, "cannot be proved") || !strings.Contains(got, "ambient") {
+		t.Errorf("Upgrade returned %q", got)
+	}
+	if _, now := s.serving(); now != pid {
+		t.Errorf("process %d serves", now)
 	}
 }
 
@@ -225,7 +242,6 @@ func TestElevatedProcessIgnoresAnnouncements(t *testing.T) {
 	usedMains.Store("forger", true) // also where it cannot run
 	for name, elevate := range elevations {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
 			c := tcpOnly
 			c.Program, c.As = elevated(t, elevate), stranger
 			s := launch(t, "forger", c)

@@ -51,8 +51,8 @@ func (p *program) choosePath(args []string, privileged bool) error {
 	return nil
 }
 
-var errPrivileged = errors.New(
-	"another user has started this process (by sudo or the like, or a set-user-ID file)")
+var errPrivileged = errors.New("this process was started with more rights than its parent had" +
+	" (by sudo or the like, a set-user-ID file or file capabilities)")
 
 // namedFile returns the absolute path of the file that the name of this process leads to, or "". A
 // file in /proc is that of one process, and no name for the next one.
@@ -106,9 +106,9 @@ func (p program) checkPath() error {
 		err = privilege.CheckPath(p.path)
 	}
 	if err != nil {
-		return fmt.Errorf("%s may not be executed, because the user who has started this process "+
-			"could gain its rights: %w: install the program where only root can change it, or use "+
-			"WithExecutable", p.path, err)
+		return fmt.Errorf("%s may not be executed, because another user could have put it there to "+
+			"gain the rights of this process: %w: install the program where only root can change "+
+			"it, or use WithExecutable", p.path, err)
 	}
 	return nil
 }

@@ -93,6 +93,7 @@ type status struct {
 	depth  int // of that namespace, below that of the proc file system
 	args   []string
 	cgroup string
+	atTerm bool // it has a controlling terminal
 }
 
 func (r root) process(pid string) (s status, ok bool) {
@@ -120,7 +121,16 @@ func (r root) process(pid string) (s status, ok bool) {
 	s.args = strings.Split(strings.TrimSuffix(string(cmdline), "\x00"), "\x00")
 	cgroup, _ := os.ReadFile(filepath.Join(dir, "cgroup"))
 	s.cgroup = string(cgroup)
+	stat, _ := os.ReadFile(filepath.Join(dir, "stat"))
+	s.atTerm = hasTerminal(string(stat))
 	return s, err == nil && s.number > 0
+}
+
+// hasTerminal reads tty_nr in a stat file, see proc_pid_stat(5). The name of the program comes
+// before it, and may contain anything.
+func hasTerminal(stat string) bool {
+	fields := strings.Fields(stat[strings.LastIndexByte(stat, ')')+1:])
+	return len(fields) > 4 && fields[4] != "0"
 }
 
 // program returns the name of the program: the kernel names a script and not its interpreter.
@@ -149,9 +159,10 @@ func (s status) waits() bool {
 	return slices.Contains(waiters, s.name)
 }
 
-// isInteractive reports whether a shell has neither a script nor commands (-c) to execute.
+// isInteractive reports whether a person uses a shell: it has a terminal, and neither a script nor
+// commands (-c) to execute. Without a terminal it reads a script from its standard input.
 func (s status) isInteractive() bool {
-	return !slices.ContainsFunc(s.args[1:], func(arg string) bool {
+	return s.atTerm && !slices.ContainsFunc(s.args[1:], func(arg string) bool {
 		long := strings.HasPrefix(arg, "--")
 		return !strings.HasPrefix(arg, "-") || !long && strings.Contains(arg, "c")
 	})

@@ -35,11 +35,17 @@ func fakeRoot(t *testing.T, namespace string, all []fakeProcess) root {
 		write(t, filepath.Join(dir, p.pid, "cmdline"),
 			strings.ReplaceAll(p.cmdline, " ", "\x00")+"\x00")
 		write(t, filepath.Join(dir, p.pid, "cgroup"), p.cgroup)
+		write(t, filepath.Join(dir, p.pid, "stat"), stat(p, "34816"))
 	}
 	must(t, os.Symlink(all[0].pid, filepath.Join(dir, "self")))
 	must(t, os.Mkdir(filepath.Join(dir, "self", "ns"), 0o700))
 	must(t, os.Symlink(namespace, filepath.Join(dir, "self", "ns", "pid")))
 	return root(dir)
+}
+
+// stat returns a file that says at which terminal the process is; 0 is none.
+func stat(p fakeProcess, terminal string) string {
+	return p.pid + " (" + p.name + ") S " + p.parent + " 1 1 " + terminal + " -1 4194560"
 }
 
 func write(t *testing.T, path, content string) {
@@ -60,6 +66,19 @@ var (
 	nested = fakeProcess{pid: "7", name: "app", parent: "6", cmdline: "/app"}
 	exec   = fakeProcess{pid: "7", name: "app", parent: "0", cmdline: "/app"}
 )
+
+// A shell that reads a script from its standard input exits at its end, as with a script in a file.
+func TestShellWithoutATerminal(t *testing.T) {
+	shell := fakeProcess{"1", "ba) S sh", "0", "", "bash -s", ""}
+	r := fakeRoot(t, inner, []fakeProcess{app, shell})
+	if got := r.reason(); got != "" {
+		t.Errorf("with a terminal: %s", got)
+	}
+	write(t, filepath.Join(string(r), "1", "stat"), stat(shell, "0"))
+	if got, want := r.reason(), "bash (PID 1) would exit with it"; got != want {
+		t.Errorf("without one: %q, want %q", got, want)
+	}
+}
 
 // The facts are those that real containers and inits show.
 func TestReason(t *testing.T) {

@@ -3,4 +3,4 @@
 package handoff
 
 // FromEqual is always false: what is needed to know it differs between these systems.
-func FromEqual() bool { return false }
+func FromEqual() (bool, error) { return false, nil }

@@ -77,7 +77,7 @@ func beyond(files []uintptr, err error) error {
 	if !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.EMFILE) {
 		return err
 	}
-	return fmt.Errorf("%w: passing %d descriptors needs numbers up to %d: raise RLIMIT_NOFILE",
+	return fmt.Errorf("%w: passing %d descriptors needs numbers up to %d",
 		unix.EMFILE, len(files), Spare(files)+1)
 }
 
