@@ -44,13 +44,21 @@ func checkProof() error {
 		return nil
 	}
 	ours, err := permitted(0)
-	if err == nil && includes([2]uint32{networkCapabilities}, ours) {
+	if err != nil {
+		return err
+	}
+	return proof(ours)
+}
+
+// proof returns an error if the capabilities are dangerous.
+func proof(ours [2]uint32) error {
+	if includes([2]uint32{networkCapabilities}, ours) {
 		return nil
 	}
-	return errors.Join(errors.New("it cannot be proved that the old process had the capabilities"+
-		" of this one, which come from the file: such a service cannot be upgraded, except with"+
-		" capabilities for networks (CAP_NET_BIND_SERVICE, for example); have a service manager"+
-		" give it ambient capabilities instead"), err)
+	return errors.New("it cannot be proved that the old process had the capabilities" +
+		" of this one, which come from the file: such a service cannot be upgraded, except with" +
+		" capabilities for networks (CAP_NET_BIND_SERVICE, for example); have a service manager" +
+		" give it ambient capabilities instead")
 }
 
 // isAsCapable reports whether a process has all permitted capabilities of this one.
