@@ -1,6 +1,13 @@
 package fds
 
-import "context"
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"syscall"
+	"time"
+)
 
 // claim marks the inherited descriptor that the Ask means and returns it, or nil if there is none.
 // It looks up host and service names with mu released.
@@ -28,19 +35,27 @@ func (s *Set) claim(ctx context.Context, ask Ask, ordinal int) (*descriptor, err
 	return d, err
 }
 
+// probeTimeout bounds the look at a new socket, for which package net may look a host name up.
+const probeTimeout = time.Second
+
 // withTraits adds to an Ask the traits that a new socket would have, if there are inherited ones to
-// compare.
+// compare. A host name is only looked up for that if an inherited socket has traits of its own.
 func (s *Set) withTraits(ctx context.Context, ask Ask) Ask {
-	needed, compare := s.needsTraits(ask.Name)
+	needed, differ, compare := s.needsTraits(ask.Name)
 	switch {
 	case !needed:
-	case ask.Config.Control != nil:
+	case isUnix(ask):
+		ask.traits = &Traits{} // one path is one socket
+	case ask.Config.Control != nil && (differ || !hasHostName(ask.Address)):
+		ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+		defer cancel()
 		if t, err := probe(ctx, ask); err != nil {
 			ask.probeErr = err
 		} else {
 			ask.traits = &t
 		}
-	case compare && hasNamespace(ask):
+	case ask.Config.Control != nil:
+	case compare:
 		ask.traits = &Traits{Namespace: threadNamespace()}
 	default:
 		ask.traits = &Traits{}
@@ -48,16 +63,43 @@ func (s *Set) withTraits(ctx context.Context, ask Ask) Ask {
 	return ask
 }
 
+func hasHostName(address string) bool {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil || host == "" {
+		return false
+	}
+	_, err = netip.ParseAddr(host)
+	return err != nil
+}
+
 // needsTraits reports whether there are sockets to compare, which a given one of its own name makes
-// unnecessary. namespaces is false if there are many, and all in one network namespace: it takes
-// time to find out in which one an Ask is made.
-func (s *Set) needsTraits(name string) (needed, namespaces bool) {
+// unnecessary, and whether any of them has other traits than the rest. namespaces is false if there
+// are many, and all in one network namespace: it takes time to find out in which one an Ask is made.
+func (s *Set) needsTraits(name string) (needed, differ, namespaces bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	in := s.inherited
 	named := in.named[name]
 	needed = in.unclaimed > 0 && (len(named) != 1 || !named[0].record.Given || named[0].claimed)
-	return needed, len(in.descriptors) < maxScan || in.words != nil
+	differ = in.words != nil
+	return needed, differ, differ || len(in.descriptors) < maxScan
+}
+
+// claimInTheWay marks the inherited descriptor of the same request that has other traits, and for
+// which a new socket cannot be bound: the kernel does not let a socket on a device and another one
+// share an address. It returns nil if there is none.
+func (s *Set) claimInTheWay(ask Ask, ordinal int, err error) *descriptor {
+	if !errors.Is(err, syscall.EADDRINUSE) || isUnix(ask) {
+		return nil
+	}
+	d, _, _ := s.claimWith(func(in *inheritance) (*descriptor, error) {
+		wanted := Record{Name: ask.Name, Network: ask.Network, Address: ask.Address, Ordinal: ordinal}
+		if d := in.exact[wanted]; d != nil && !d.claimed && d.alive() {
+			return d, nil
+		}
+		return nil, nil
+	})
+	return d
 }
 
 func (s *Set) claimWith(

@@ -32,9 +32,9 @@ func wantLost(t *testing.T, sock *Socket, wantRebound, wantLost bool) {
 func TestLostPathIsBoundAgain(t *testing.T) {
 	for what, lose := range map[string]func(t *testing.T, ask Ask){
 		"removed": func(t *testing.T, ask Ask) { must(t, os.Remove(ask.Address)) },
-		"renamed": func(t *testing.T, ask Ask) { must(t, os.Rename(ask.Address, ask.Address+"2")) },
+		"moved":   func(t *testing.T, ask Ask) { must(t, os.Rename(ask.Address, sockPath(t))) },
 		"replaced by a process that has crashed": func(t *testing.T, ask Ask) {
-			must(t, os.Rename(ask.Address, ask.Address+"2"))
+			must(t, os.Rename(ask.Address, sockPath(t)))
 			listenAs(t, ask)()
 		},
 	} {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -31,14 +32,38 @@ func fileID(path string) string {
 	if err != nil || info.Mode().Type() != os.ModeSocket {
 		return ""
 	}
-	return fmt.Sprintf("%s:%d", inode(info), info.ModTime().UnixNano())
+	return fmt.Sprintf("%s:%d%s", inode(info), info.ModTime().UnixNano(), rootID())
+}
+
+// rootID is the end of an identity: a path leads elsewhere in another root directory (chroot(2)).
+func rootID() string {
+	info, err := os.Stat("/")
+	if err != nil {
+		return ""
+	}
+	return "@" + inode(info)
 }
 
 // leadsTo reports whether a path leads to the file with the identity. While a socket is open, no
 // other file can have the inode of its own, so the time, which touch(1) changes, does not count.
 func leadsTo(path, id string) bool {
 	info, err := os.Stat(path)
-	return err == nil && strings.HasPrefix(id, inode(info)+":")
+	return err == nil && isFile(info, id)
+}
+
+func isFile(info os.FileInfo, id string) bool { return strings.HasPrefix(id, inode(info)+":") }
+
+// hasOtherName reports whether the file with the identity has another name in the directory of a
+// path, as when a service publishes its socket by renaming it.
+func hasOtherName(path, id string) bool {
+	entries, _ := os.ReadDir(filepath.Dir(path))
+	return slices.ContainsFunc(entries, func(e os.DirEntry) bool {
+		if e.Type() != os.ModeSocket {
+			return false
+		}
+		info, err := e.Info()
+		return err == nil && isFile(info, id)
+	})
 }
 
 // reachable returns an error unless clients can find an inherited unix socket at its path. The path
@@ -48,6 +73,9 @@ func (d *descriptor) reachable(path string) error {
 	if err == nil && d.record.File != "" && !leadsTo(path, d.record.File) {
 		err = fmt.Errorf("%s is another file than the one that this service bound", path)
 	}
+	if err != nil && hasOtherName(path, d.record.File) {
+		return nil
+	}
 	return err
 }
 
@@ -56,7 +84,8 @@ func (d *descriptor) reachable(path string) error {
 // to be made by whoever has given the socket.
 func takeOverPath(ctx context.Context, ask Ask, d *descriptor, record Record) (*Socket, error) {
 	lost := d.reachable(cmp.Or(d.record.Path, ask.path, ask.Address))
-	if lost != nil && !record.Given && d.record.File != "" {
+	if lost != nil && !record.Given && d.record.File != "" &&
+		strings.HasSuffix(d.record.File, rootID()) {
 		sock, err := bind(ctx, ask, record)
 		if err == nil {
 			d.close()

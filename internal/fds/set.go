@@ -133,7 +133,10 @@ func (s *Set) inheritOrBind(ctx context.Context, ask Ask, ordinal int) (*Socket,
 	record := Record{Name: ask.Name, Network: ask.Network, Address: ask.Address, Ordinal: ordinal}
 	if d == nil {
 		ask.later = s.defers(ask)
-		return bind(ctx, ask, record)
+		sock, bindErr := bind(ctx, ask, record)
+		if d = s.claimInTheWay(ask, ordinal, bindErr); d == nil {
+			return sock, bindErr
+		}
 	}
 	record.Given, record.Path, record.Traits = d.record.Given, d.record.Path, d.record.Traits
 	if record.Name == "" {

@@ -111,7 +111,7 @@ func hasNamespace(ask Ask) bool { return !isUnix(ask) }
 // bound it or, of a given one, those that it has.
 func (d *descriptor) traits() Traits {
 	if !d.record.Given {
-		return d.record.Traits
+		return d.present()
 	}
 	return Traits{
 		Namespace: namespaceOf(d.fd), Device: deviceOf(d.fd),
@@ -126,19 +126,32 @@ func (d *descriptor) fits(ask Ask) bool {
 	switch {
 	case r.Given:
 		return true
-	case r.Path != "" && ask.path != "" && r.Path != ask.path:
+	case r.Path != "" && ask.path != "" && r.Path != ask.path && !leadsTo(ask.path, r.File):
 		return false
-	case ask.traits != nil && r.Traits.excludes(*ask.traits):
+	case ask.traits != nil && d.present().excludes(*ask.traits):
 		return false
 	}
-	return r.Traits.Device == "" || !lostDevice(d.fd)
+	return d.alive()
 }
+
+// present returns the traits of a socket that an earlier generation has bound, with the present
+// name of its device.
+func (d *descriptor) present() Traits {
+	t := d.record.Traits
+	if t.Device != "" && d.alive() {
+		t.Device = deviceOf(d.fd)
+	}
+	return t
+}
+
+func (d *descriptor) alive() bool { return d.record.Traits.Device == "" || !lostDevice(d.fd) }
 
 // single returns those of the candidates that have the wanted traits, or else all of them if no
 // trait tells them apart.
 func single(ask Ask, candidates []*descriptor) ([]*descriptor, error) {
-	if len(candidates) < 2 {
-		return candidates, nil
+	chosen := !slices.ContainsFunc(candidates, func(d *descriptor) bool { return !d.record.Given })
+	if len(candidates) < 2 || chosen && ask.Config.Control == nil {
+		return candidates, nil // whoever has given them has chosen their order too
 	}
 	if ask.traits != nil {
 		var equal []*descriptor

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"os/exec"
 	"runtime"
 	"slices"
 	"strconv"
@@ -193,26 +194,17 @@ func inNamespaces(t *testing.T, name string) map[string]string {
 	defer r.Close()
 	self, err := os.Executable()
 	must(t, err)
-	p, err := os.StartProcess(self, []string{self}, &os.ProcAttr{
-		Env: helpertest.Use(name), Files: []*os.File{nil, w, os.Stderr},
-		Sys: &syscall.SysProcAttr{
-			Cloneflags:  syscall.CLONE_NEWUSER | syscall.CLONE_NEWNET,
-			UidMappings: []syscall.SysProcIDMap{{HostID: os.Getuid(), Size: 1}},
-			GidMappings: []syscall.SysProcIDMap{{HostID: os.Getgid(), Size: 1}},
-		},
-	})
-	_ = w.Close()
-	if err != nil && os.Getenv("GRACE_REQUIRE_NAMESPACES") == "" {
-		t.Skip("this system lets this user make no namespaces:", err)
-	}
-	must(t, err)
-	timer := time.AfterFunc(time.Minute, func() { _ = p.Kill() })
+	cmd := exec.Command(self)
+	cmd.Env, cmd.Stdout, cmd.Stderr = helpertest.Use(name), w, os.Stderr
+	helpertest.InNamespaces(t, cmd, syscall.CLONE_NEWNET)
+	must(t, cmd.Start())
+	must(t, w.Close())
+	timer := time.AfterFunc(time.Minute, func() { _ = cmd.Process.Kill() })
 	defer timer.Stop()
 	results := map[string]string{}
 	err = json.NewDecoder(r).Decode(&results)
-	state, waitErr := p.Wait()
-	if err != nil || waitErr != nil || !state.Success() {
-		t.Fatalf("%v, %v, %v", state, waitErr, err)
+	if waitErr := cmd.Wait(); err != nil || waitErr != nil {
+		t.Fatal(waitErr, err)
 	}
 	return results
 }

@@ -65,8 +65,11 @@ func checkNumbers(whose string, pid, generation int) error {
 }
 
 func checkRecord(r *fds.Record) error {
-	if err := fds.CheckName(r.Name); err != nil {
+	if err := fds.CheckName(r.Name); err != nil && !r.Given {
 		return err
+	}
+	if len(r.Name) > maxAddress { // of LISTEN_FDNAMES
+		return fmt.Errorf("a name has %d bytes, at most %d are allowed", len(r.Name), maxAddress)
 	}
 	if r.Ordinal < 0 || r.Ordinal > maxOrdinal {
 		return fmt.Errorf("the ordinal %d is not within 0 to %d", r.Ordinal, maxOrdinal)
