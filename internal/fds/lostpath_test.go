@@ -98,6 +98,9 @@ func TestPathThatIsNotLost(t *testing.T) {
 		"touched": func(t *testing.T, ask Ask) {
 			must(t, os.Chtimes(ask.Address, time.Unix(1, 0), time.Unix(1, 0)))
 		},
+		"published under another name": func(t *testing.T, ask Ask) {
+			must(t, os.Rename(ask.Address, ask.Address+"2"))
+		},
 		"made accessible": func(t *testing.T, ask Ask) { must(t, os.Chmod(ask.Address, 0o666)) },
 		"moved behind a symbolic link": func(t *testing.T, ask Ask) {
 			must(t, os.Rename(ask.Address, ask.Address+"2"))

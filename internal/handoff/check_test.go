@@ -15,7 +15,7 @@ import (
 func TestCheckHello(t *testing.T) {
 	long := strings.Repeat("x", 5000)
 	for want, change := range map[string]func(*Hello){
-		"":                      func(*Hello) {},
+		"":                      func(m *Hello) { m.Sockets[0].Given, m.Sockets[0].Name = true, "wéb" },
 		"PID 0 ":                func(m *Hello) { m.PID = 0 },
 		"PID -1 ":               func(m *Hello) { m.PID = -1 },
 		"1 to 1073741824":       func(m *Hello) { m.PID = math.MaxInt32 },
