@@ -59,10 +59,12 @@ func (o listenConfigOption) applyListen(ask *fds.Ask) error {
 // An inherited socket keeps the options that it has. On Linux its Control also decides which one is
 // meant, if several are alike: by the device (SO_BINDTODEVICE), mark, transparency and IPV6_V6ONLY
 // that it sets, and by the network namespace of the thread. A socket of another device or
-// namespace, or whose device is gone, is not taken over, and a new one is bound. To find that out,
-// Control may first be called for a socket that is never bound. If it fails then, as it may without
-// the privileges of the first process, names have to tell such sockets apart ([WithName]);
-// otherwise the error matches [ErrAmbiguous].
+// namespace, or whose device is gone, is not taken over, and a new one is bound; but a socket of
+// another device is taken over if its address is in use by it. To find that out, Control is called
+// once more, for a socket that is never bound, while there are inherited sockets that nobody has
+// asked for (not for unix sockets). If it fails then, as it may without the privileges of the first
+// process, names have to tell such sockets apart ([WithName]); otherwise the error matches
+// [ErrAmbiguous].
 //
 // The kernel gives each socket of an SO_REUSEPORT group its own share of the clients, and resets
 // those that wait in the queue of one that is closed. On Linux, a new listener of [Manager.Listen]
