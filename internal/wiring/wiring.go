@@ -7,6 +7,7 @@ package wiring
 import (
 	"context"
 	"errors"
+	"net"
 	"os"
 	"syscall"
 	"time"
@@ -122,12 +123,13 @@ func launch(ctx context.Context, l Launch) (Child, Link, error) {
 }
 
 // Hear receives a message. An error is not the end of the other process, and may pass: unless it
-// is the end, violates the protocol, or ctx has ended, Hear tries again a few times.
+// is the end, violates the protocol, ctx has ended or the link was closed here, Hear tries again a
+// few times.
 func Hear(ctx context.Context, l Link) (m handoff.Message, err error) {
 	for range hearings {
 		m, err = l.Receive(ctx)
 		if err == nil || handoff.IsEnd(err) || errors.Is(err, handoff.ErrProtocol) ||
-			ctx.Err() != nil {
+			errors.Is(err, net.ErrClosed) || ctx.Err() != nil {
 			break
 		}
 	}
