@@ -95,8 +95,14 @@ func TestUpgradeWithoutContainerCheck(t *testing.T) {
 	config.Overrule = true
 	old := inPIDNamespace(t, command("init", config))
 	addr := old.RemoteAddr()
-	if answer, err := old.ask("upgrade"); err != nil || answer != "upgraded" {
-		t.Fatalf("Upgrade returned %q, %v", answer, err)
+	var answer string
+	helpertest.Eventually(t, "the service is ready", func() (ready bool) {
+		var err error
+		answer, err = old.ask("upgrade")
+		return err != nil || !strings.Contains(answer, ErrNotReady.Error())
+	})
+	if answer != "upgraded" {
+		t.Fatalf("Upgrade returned %q", answer)
 	}
 	old.Close()
 	conn, err := net.Dial("tcp", addr.String())
