@@ -43,7 +43,7 @@ func TestPathInAnotherRoot(t *testing.T) {
 	must(t, err)
 	defer root.Close()
 	sock := handDown(t, ask, ask, func() { must(t, unix.Chroot(jail)) })
-	must(t, root.Chdir())
+	must(t, unix.Fchdir(int(root.Fd())))
 	must(t, unix.Chroot("."))
 	wantInherited(t, sock)
 	if _, rebound, lost := sock.LostPath(); rebound || lost == nil {
