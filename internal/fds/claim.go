@@ -74,7 +74,8 @@ func hasHostName(address string) bool {
 
 // needsTraits reports whether there are sockets to compare, which a given one of its own name makes
 // unnecessary, and whether any of them has other traits than the rest. namespaces is false if there
-// are many, and all in one network namespace: it takes time to find out in which one an Ask is made.
+// are many, and all in one network namespace: it takes time to find out in which one an Ask is
+// made.
 func (s *Set) needsTraits(name string) (needed, differ, namespaces bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -93,8 +94,7 @@ func (s *Set) claimInTheWay(ask Ask, ordinal int, err error) *descriptor {
 		return nil
 	}
 	d, _, _ := s.claimWith(func(in *inheritance) (*descriptor, error) {
-		wanted := Record{Name: ask.Name, Network: ask.Network, Address: ask.Address, Ordinal: ordinal}
-		if d := in.exact[wanted]; d != nil && !d.claimed && d.alive() {
+		if d := in.exact[ask.record(ordinal)]; d != nil && !d.claimed && d.alive() {
 			return d, nil
 		}
 		return nil, nil

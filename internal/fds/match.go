@@ -105,6 +105,11 @@ func (r Record) plain() Record {
 	return r
 }
 
+// record returns the record of a new socket for the Ask.
+func (ask Ask) record(ordinal int) Record {
+	return Record{Name: ask.Name, Network: ask.Network, Address: ask.Address, Ordinal: ordinal}
+}
+
 func (r Record) key() key { return key{r.Name, r.Network, r.Address} }
 
 // Three things decide which inherited descriptor an Ask means, in this order: the name, the words
@@ -123,8 +128,7 @@ func (in *inheritance) findByRequest(ask Ask, ordinal int, address *target) (*de
 	if in.words != nil {
 		return choose(ask, ordinal, in.words[ask.key()])
 	}
-	wanted := Record{Name: ask.Name, Network: ask.Network, Address: ask.Address, Ordinal: ordinal}
-	if d := in.exact[wanted]; d != nil && !d.claimed && d.fits(ask) {
+	if d := in.exact[ask.record(ordinal)]; d != nil && !d.claimed && d.fits(ask) {
 		return d, nil // adopt checks its kind
 	}
 	return nil, nil

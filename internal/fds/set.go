@@ -130,7 +130,7 @@ func (s *Set) inheritOrBind(ctx context.Context, ask Ask, ordinal int) (*Socket,
 	if err != nil {
 		return nil, err
 	}
-	record := Record{Name: ask.Name, Network: ask.Network, Address: ask.Address, Ordinal: ordinal}
+	record := ask.record(ordinal)
 	if d == nil {
 		ask.later = s.defers(ask)
 		sock, bindErr := bind(ctx, ask, record)
